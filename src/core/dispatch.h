@@ -1,0 +1,86 @@
+/*
+ * dispatch.h - the dispatcher's decisions: events in, effects out.
+ *
+ * Pure: no I/O, no clock, no logging.  Each event carries the time; what the store knows about it
+ * comes along as `facts`.  A step changes the state in memory and asks, by effects, for that change
+ * to be made durable; the shell commits before it sends or publishes anything.  When a commit fails
+ * the process must end, for memory has moved on.
+ *
+ * dispatch.c routes events and gathers effects; the deciding is in build.c, queue.c, lease.c,
+ * fleet.c, match.c and split.c.
+ */
+#ifndef VOLT_CORE_DISPATCH_H
+#define VOLT_CORE_DISPATCH_H
+
+#include "core/effect.h"
+
+typedef struct dispatch dispatch;
+
+typedef struct dispatch_config {
+    char hist[33];                       /* history of the data directory */
+    uint64_t ep;                         /* this start's epoch, already committed */
+    uint64_t last_seq;                   /* newest event in the store */
+    uint64_t last_build, last_task;      /* greatest ids ever used */
+    int64_t hb_ms, suspect_ms, lease_ms; /* 0: 1,000, 4,000 and 15,000 */
+    uint64_t tries_max;                  /* 0: 3 */
+    uint64_t log_max;                    /* cap of an attempt's log in bytes, 0: 64 MiB */
+    uint64_t log_window;                 /* log credit in bytes, 0: 256 KiB */
+    uint64_t seed;                       /* of the jitter */
+} dispatch_config;
+
+/* What the store knows that bears on one event. */
+typedef struct dispatch_facts {
+    const row_submission *submission; /* submit, submission, rebuild: the row with that sid */
+    const row_build *latest; /* submit: greatest gen of (repo, ref, oid); rebuild: of build's */
+    const row_build *build;  /* rebuild, cancel_build: the row */
+    const row_task *tasks;   /* result, hello, tests, plan, log, nack, start, hb: rows of the   */
+    size_t tasks_n;          /* named tasks that dispatch_task_known() does not have, any order */
+} dispatch_facts;
+
+typedef enum dispatch_event_kind {
+    DISPATCH_MSG,  /* `msg` came: from `peer`, or from an observer (peer 0) */
+    DISPATCH_TICK, /* time has passed: at the latest when dispatch_next_deadline_ms() says */
+    DISPATCH_GAP, /* the process did not run for `gap_ms` (stopped, suspended): leases get that more
+                   */
+} dispatch_event_kind;
+
+typedef struct dispatch_event {
+    dispatch_event_kind kind;
+    int64_t now_ms;  /* monotonic */
+    int64_t wall_ms; /* for display */
+    uint64_t peer;   /* connection it came from, > 0; 0: the intake, which has no way back */
+    const msg *msg;
+    dispatch_facts facts;
+    int64_t gap_ms;
+    bool disk_low; /* refuse new submissions */
+} dispatch_event;
+
+dispatch *dispatch_new(const dispatch_config *config);
+void dispatch_free(dispatch *d);
+
+/* Rebuilds from the store, before the first step: every repo and runner, then for each build that
+ * is not final its row, jobs, units and tasks, in this order.  VOLT_ECORRUPT: the rows contradict
+ * each other (said which). */
+volt_code dispatch_load(dispatch *d, const row *r, volt_err *err);
+/* After the last row: leases start anew at lease + grace, waiting work is queued. */
+void dispatch_loaded(dispatch *d, int64_t now_ms, int64_t wall_ms, effects *out);
+
+/* One event.  Input never fails: what cannot be served is answered or counted. */
+void dispatch_step(dispatch *d, const dispatch_event *ev, effects *out);
+/* Monotonic time at which a DISPATCH_TICK is due; HEAP_NEVER: none. */
+int64_t dispatch_next_deadline_ms(const dispatch *d);
+
+/* False: the task is not in memory, so facts must bring its row when there is one. */
+bool dispatch_task_known(const dispatch *d, uint64_t task);
+/* Newest event number given out. */
+uint64_t dispatch_last_seq(const dispatch *d);
+
+/* The live answer to `status` (running, waiting and why, counts), in `a`. */
+void dispatch_status(const dispatch *d, int64_t now_ms, msg_status_is *ret, arena *a);
+/* The live answer to `runners`, in `a`. */
+void dispatch_runners(const dispatch *d, int64_t now_ms, const msg_runners *query,
+                      msg_runners_are *ret, arena *a);
+/* Fills row's `why` and `runner` for a task that is not final; leaves others alone. */
+void dispatch_explain(const dispatch *d, int64_t now_ms, rec_task_row *task, arena *a);
+
+#endif

@@ -1,0 +1,105 @@
+/*
+ * store.h - what survives: a table of functions that each backend fills.
+ *
+ * One transaction is open at a time: the first store_put() begins it, store_commit() makes it
+ * durable.  Reads see what was put before them, committed or not.  After any failed put or commit
+ * the store is of no further use and its process ends (memory has moved on); what was committed
+ * is there at the next open.
+ *
+ * Backends: sqlite.c (files), memory.c (simulation and tests).  One contract test suite
+ * (tests/unit/store) runs against each.
+ */
+#ifndef VOLT_STORE_STORE_H
+#define VOLT_STORE_STORE_H
+
+#include "base/arena.h"
+#include "base/err.h"
+#include "core/row.h"
+
+typedef struct store store;
+
+/* What a store knows of itself. */
+typedef struct store_head {
+    char hist[33];
+    uint64_t ep;                    /* newest epoch committed; 0: never started */
+    uint64_t last_seq;              /* newest event */
+    uint64_t floor;                 /* oldest event kept; 0: none */
+    uint64_t last_build, last_task; /* greatest ids ever used, also by what is no longer kept */
+} store_head;
+
+/* Rows are handed to `fn` one by one, borrowed for the call; what it returns other than VOLT_OK
+ * ends the walk and is returned. */
+typedef volt_code (*store_row_fn)(void *ctx, const row *r, volt_err *err);
+/* An event as it was put, encoded. */
+typedef volt_code (*store_event_fn)(void *ctx, uint64_t seq, slice bytes, volt_err *err);
+
+/* All required.  Rows and slices that a read returns live in `a`. */
+typedef struct store_ops {
+    void (*close)(store *s);
+    volt_code (*head)(store *s, store_head *ret, volt_err *err);
+    /* Raises the epoch by one and commits it; *ret is the new one.  Makes `hist` when there is
+     * none. */
+    volt_code (*begin_epoch)(store *s, const char hist_if_new[33], uint64_t *ret, volt_err *err);
+    /* Upserts by key.  A ROW_UNIT with an empty `file` updates the rest of an existing row.
+     * For ROW_EVENT `encoded` is the event as it goes out; seq must be last_seq + 1, else
+     * VOLT_ECORRUPT. */
+    volt_code (*put)(store *s, const row *r, slice encoded, volt_err *err);
+    volt_code (*commit)(store *s, volt_err *err); /* without an open transaction: does nothing */
+
+    /* For the restart: repos, runners, then each build that is not final with its jobs, its units,
+     * its tasks. */
+    volt_code (*load)(store *s, store_row_fn fn, void *ctx, volt_err *err);
+
+    /* VOLT_ENOTFOUND when there is none; then *ret is untouched. */
+    volt_code (*submission)(store *s, slice sid, arena *a, row_submission *ret, volt_err *err);
+    volt_code (*build)(store *s, uint64_t build, arena *a, row_build *ret, volt_err *err);
+    volt_code (*latest_build)(store *s, slice repo, slice ref, slice oid, arena *a, row_build *ret,
+                              volt_err *err);
+    volt_code (*task)(store *s, uint64_t task, arena *a, row_task *ret, volt_err *err);
+    volt_code (*short_log)(store *s, uint64_t task, uint64_t att, arena *a, slice *ret,
+                           volt_err *err);
+
+    /* Pages.  builds: newest first, id < before (0: all), of `repo` when not empty. */
+    volt_code (*builds)(store *s, slice repo, uint64_t before, size_t max, store_row_fn fn,
+                        void *ctx, volt_err *err);
+    volt_code (*jobs)(store *s, uint64_t build, store_row_fn fn, void *ctx,
+                      volt_err *err); /* by idx */
+    volt_code (*tasks)(store *s, uint64_t build, size_t max, store_row_fn fn, void *ctx,
+                       volt_err *err); /* newest max, ascending */
+    volt_code (*units)(store *s, uint64_t build, uint64_t from, size_t max, store_row_fn fn,
+                       void *ctx, volt_err *err); /* by (job, i) */
+    volt_code (*attempts)(store *s, uint64_t task, store_row_fn fn, void *ctx,
+                          volt_err *err);                                      /* by att */
+    volt_code (*runners)(store *s, store_row_fn fn, void *ctx, volt_err *err); /* by name, id */
+    volt_code (*events)(store *s, uint64_t from, size_t max, store_event_fn fn, void *ctx,
+                        volt_err *err);
+
+    /* One slice of retention in the open transaction: forgets at most `max` things (final builds
+     * with all that hangs on them, submissions, events older than the oldest kept build needs) that
+     * ended before `before_wall_ms`.  Calls `log_gone` (may be NULL) for each attempt whose log
+     * file can go. *more: there is more to forget. */
+    volt_code (*prune)(store *s, int64_t before_wall_ms, size_t max,
+                       void (*log_gone)(void *ctx, uint64_t task, uint64_t att), void *ctx,
+                       bool *more, volt_err *err);
+} store_ops;
+
+struct store {
+    const store_ops *ops;
+};
+
+/* Opens or makes DIR/volt.db for this process alone.
+ * VOLT_ELOCKED: another process has it.  VOLT_ECORRUPT: damaged (the file is kept; says what to
+ * do). VOLT_EVERSION: written by a newer Volt.  VOLT_EIO: cannot be read or written. */
+volt_code store_open_sqlite(const char *dir, store **ret, volt_err *err);
+
+/* A store in memory that loses at store_memory_crash() what was not committed. */
+volt_code store_open_memory(store **ret);
+void store_memory_crash(store *s);
+
+static inline void store_close(store *s)
+{
+    if (s)
+        s->ops->close(s);
+}
+
+#endif
