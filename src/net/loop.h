@@ -17,7 +17,8 @@
 
 typedef struct loop loop;
 
-/* Called when the socket or descriptor is readable. */
+/* Called when the socket or descriptor is readable (or a descriptor has hung up).  What it leaves
+ * unread is reported again by the next wait.  May add and remove, itself too. */
 typedef void (*loop_fn)(void *ctx);
 
 /* Monotonic milliseconds, and wall-clock milliseconds since 1970. */
@@ -29,17 +30,22 @@ void loop_free(loop *l);
 /* VOLT_EFULL: LOOP_ITEMS_MAX are watched. */
 volt_code loop_add_sock(loop *l, sock *s, loop_fn fn, void *ctx, volt_err *err);
 volt_code loop_add_fd(loop *l, int fd, loop_fn fn, void *ctx, volt_err *err);
+/* Before the socket or descriptor is closed.  Harmless when it is not watched. */
 void loop_remove_sock(loop *l, const sock *s);
 void loop_remove_fd(loop *l, int fd);
 
-/* Blocks SIGINT, SIGTERM, SIGHUP and SIGCHLD for this process (before any thread is made) and
- * reports them as events; SIGPIPE is ignored.  `fn` gets the signal's number. */
+/* Blocks SIGINT, SIGTERM, SIGHUP and SIGCHLD for this process (before any thread is made, which
+ * means before the first socket) and reports them as events; SIGPIPE is ignored.  `fn` gets the
+ * signal's number; several SIGCHLD may come as one.  One loop of a process may have the signals.
+ * Programs that are started inherit both: reset them (posix_spawnattr_setsigmask, _setsigdefault).
+ */
 volt_code loop_signals(loop *l, void (*fn)(void *ctx, int signal), void *ctx, volt_err *err);
 
 /* Waits until something is readable or deadline_ms (monotonic; INT64_MAX: none) is reached, then
- * calls what is due once each.  *gap_ms (may be NULL): how much longer than asked it took, when
- * that is over 2 s (the process was stopped or the machine slept), else 0. VOLT_EIO: polling itself
- * failed. */
+ * calls what is due once each.  *gap_ms (may be NULL): for how long nobody looked, since the last
+ * wait, beyond what was asked for, when that is over 2 s, else 0: the process was stopped, or a
+ * step took that long.  (While the machine sleeps the monotonic clock stands still.)
+ * VOLT_EIO: polling itself failed. */
 volt_code loop_wait(loop *l, int64_t deadline_ms, int64_t *gap_ms, volt_err *err);
 
 #endif
