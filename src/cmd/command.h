@@ -3,7 +3,8 @@
  *
  * Help, completion and the man page derive from the tables here.  A value is looked for in the
  * flag, then in the environment (VOLT_DISPATCHER_SERVER for --dispatcher-server), then in the
- * configuration file, then in the option's default.
+ * option's default.  An empty variable counts as not set.  Flags without a value have no variable.
+ * Every command also has --help and --verbose (log_debug() is written).
  */
 #ifndef VOLT_CMD_COMMAND_H
 #define VOLT_CMD_COMMAND_H
@@ -30,7 +31,7 @@ typedef enum option_kind {
     OPTION_TEXT,
     OPTION_NUMBER,   /* checked against min and max */
     OPTION_DURATION, /* "5s": read with command_ms() */
-    OPTION_LIST,     /* may be given several times */
+    OPTION_LIST,     /* may be given several times; in the environment separated by spaces */
 } option_kind;
 
 typedef struct option_spec {
@@ -41,6 +42,8 @@ typedef struct option_spec {
     const char *def;  /* default as text; NULL: none */
     int64_t min, max; /* NUMBER */
     const char *help; /* one sentence without a full stop */
+    bool no_env;      /* not from the environment: belongs to one call, or VOLT_NAME means something
+                         else (as in what `volt tail --exec` gives its program) */
 } option_spec;
 
 typedef struct command_line command_line;
@@ -61,11 +64,17 @@ typedef struct command {
 #define OPTION_DISPATCHER                                                         \
     {                                                                             \
         "dispatcher-server", 0, OPTION_TEXT, "HOST:PORT", "localhost:8888", 0, 0, \
-            "where the dispatcher is"                                             \
+            "where the dispatcher is", false                                      \
     }
-#define OPTION_JSON                                            \
-    {                                                          \
-        "json", 0, OPTION_FLAG, NULL, NULL, 0, 0, "print JSON" \
+#define OPTION_JSON                                                   \
+    {                                                                 \
+        "json", 0, OPTION_FLAG, NULL, NULL, 0, 0, "print JSON", false \
+    }
+/* Read it with show_color() of cmd/show.h. */
+#define OPTION_COLOR                                                                \
+    {                                                                               \
+        "color", 0, OPTION_TEXT, "auto|always|never", "auto", 0, 0,                 \
+            "colour the output; auto: on a terminal, unless NO_COLOR is set", false \
     }
 
 /* Values; the name must be one of the command's options of that kind (else an assert).
@@ -87,12 +96,21 @@ exit_code command_fail(const command_line *line, const volt_err *err);
 exit_code command_fail_with(const command_line *line, exit_code code, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 
-/* $XDG_STATE_HOME/volt or ~/.local/state/volt, then "/name" when name is not NULL; allocated. */
+/* $XDG_STATE_HOME/volt or ~/.local/state/volt, then "/name" when name is not NULL; allocated.
+ * Not made: the directory may be missing. */
 char *command_state_dir(const char *name);
 /* The path of this program, for starting it again (/proc/self/exe resolved); static. */
 const char *command_self(void);
 
-/* Every command (each defined in its own file). */
+/* For main.c: reads the rest of the command line (argv[0] is the command's name) and runs the
+ * command, or prints its help, or says what is wrong with the line (EXIT_USAGE). */
+exit_code command_run(const command *c, int argc, char **argv);
+/* The command of that name; NULL: there is none. */
+const command *command_find(const char *name);
+/* VOLT_DISPATCHER_SERVER for "dispatcher-server"; allocated. */
+char *command_variable(const char *option);
+
+/* Every command (each defined in its own file), in the order of `volt --help`. */
 extern const command *const commands[];
 extern const size_t commands_n;
 

@@ -167,8 +167,8 @@ static int poll_once(loop *l, long timeout_ms)
     return zmq_poll(l->polls, l->n, timeout_ms);
 }
 
-/* Waits until something is ready or the deadline; adds up to *gap_ms by how much each single poll
- * overslept. */
+/* Waits until something is ready or the deadline.  Adds to *overslept_ms by how much single polls
+ * took longer than asked, where that is a gap. */
 static volt_code wait_ready(loop *l, int64_t deadline_ms, bool want_gap, int64_t *overslept_ms,
                             int *ready, volt_err *err)
 {

@@ -1,0 +1,63 @@
+#include <stdio.h>
+#include <string.h>
+
+#include "cmd/command.h"
+#include "cmd/help.h"
+#include "cmd/nearest.h"
+#include "net/sock.h"
+
+extern const command command_completion;
+extern const command command_man;
+
+const command *const commands[] = {
+    &command_completion,
+    &command_man,
+};
+const size_t commands_n = sizeof commands / sizeof *commands;
+
+static exit_code unknown(const char *name)
+{
+    nearest n = { .typed = name };
+    const char *near;
+
+    for (size_t i = 0; i < commands_n; i++)
+        if (!commands[i]->hidden)
+            nearest_try(&n, commands[i]->name);
+    near = nearest_found(&n);
+    fprintf(stderr, "volt: unknown %s '%s'", *name == '-' ? "option" : "command", name);
+    if (near)
+        fprintf(stderr, "; did you mean '%s'?", near);
+    fputs(" (see 'volt --help')\n", stderr);
+    return EXIT_USAGE;
+}
+
+int main(int argc, char **argv)
+{
+    const char *name = argc > 1 ? argv[1] : NULL;
+    const command *c;
+
+    if (!name) {
+        help_all(stderr);
+        return EXIT_USAGE;
+    }
+    if (strcmp(name, "--version") == 0) {
+        puts("volt " VOLT_VERSION);
+        return EXIT_DONE;
+    }
+    if (strcmp(name, "help") == 0 && argc > 2) {
+        c = command_find(argv[2]);
+        if (!c)
+            return (int)unknown(argv[2]);
+        help_command(c, stdout);
+        return EXIT_DONE;
+    }
+    if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0 || strcmp(name, "help") == 0) {
+        help_all(stdout);
+        return EXIT_DONE;
+    }
+    c = command_find(name);
+    if (!c)
+        return (int)unknown(name);
+    sock_setup();
+    return (int)command_run(c, argc - 1, argv + 1);
+}
