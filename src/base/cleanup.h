@@ -12,12 +12,12 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#define DEFINE_CLEANUP(type, fn)             \
-    static inline void cleanup_##fn(type *p) \
-    {                                        \
-        if (*p)                              \
-            fn(*p);                          \
-    }                                        \
+#define DEFINE_CLEANUP(type, fn)                                     \
+    __attribute__((unused)) static inline void cleanup_##fn(type *p) \
+    {                                                                \
+        if (*p)                                                      \
+            fn(*p);                                                  \
+    }                                                                \
     static inline void cleanup_##fn(type *p)
 
 #define CLEANUP(fn) __attribute__((cleanup(cleanup_##fn)))
