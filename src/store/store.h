@@ -6,8 +6,11 @@
  * the store is of no further use and its process ends (memory has moved on); what was committed
  * is there at the next open.
  *
+ * What says what a row is of never changes and is taken from its first put: a build's repo, ref,
+ * oid and gen, a task's build, job, kind and units, a unit's file.
+ *
  * Backends: sqlite.c (files), memory.c (simulation and tests).  One contract test suite
- * (tests/unit/store) runs against each.
+ * (tests/unit/store) runs against each.  Threads: one owner.
  */
 #ifndef VOLT_STORE_STORE_H
 #define VOLT_STORE_STORE_H
@@ -28,10 +31,12 @@ typedef struct store_head {
 } store_head;
 
 /* Rows are handed to `fn` one by one, borrowed for the call; what it returns other than VOLT_OK
- * ends the walk and is returned. */
+ * ends the walk and is returned.  It does not call the store. */
 typedef volt_code (*store_row_fn)(void *ctx, const row *r, volt_err *err);
 /* An event as it was put, encoded. */
 typedef volt_code (*store_event_fn)(void *ctx, uint64_t seq, slice bytes, volt_err *err);
+/* An attempt is forgotten, so its log file can go: after the commit. */
+typedef void (*store_log_fn)(void *ctx, uint64_t task, uint64_t att);
 
 /* All required.  Rows and slices that a read returns live in `a`. */
 typedef struct store_ops {
@@ -41,10 +46,13 @@ typedef struct store_ops {
      * none. */
     volt_code (*begin_epoch)(store *s, const char hist_if_new[33], uint64_t *ret, volt_err *err);
     /* Upserts by key.  A ROW_UNIT with an empty `file` updates the rest of an existing row.
-     * For ROW_EVENT `encoded` is the event as it goes out; seq must be last_seq + 1, else
-     * VOLT_ECORRUPT. */
+     * For ROW_EVENT `encoded` is the event as it goes out (else it is ignored).
+     * VOLT_ECORRUPT: an event's seq is not last_seq + 1, or a unit to update is not there.
+     * VOLT_EEXISTS: a second build of one (repo, ref, oid, gen).  VOLT_EFULL: no room on the disk.
+     * VOLT_EIO: it cannot be written, or an earlier write failed. */
     volt_code (*put)(store *s, const row *r, slice encoded, volt_err *err);
-    volt_code (*commit)(store *s, volt_err *err); /* without an open transaction: does nothing */
+    /* Without an open transaction: does nothing.  VOLT_EFULL, VOLT_EIO as put. */
+    volt_code (*commit)(store *s, volt_err *err);
 
     /* For the restart: repos, runners, then each build that is not final with its jobs, its units,
      * its tasks. */
@@ -74,22 +82,26 @@ typedef struct store_ops {
     volt_code (*events)(store *s, uint64_t from, size_t max, store_event_fn fn, void *ctx,
                         volt_err *err);
 
-    /* One slice of retention in the open transaction: forgets at most `max` things (final builds
-     * with all that hangs on them, submissions, events older than the oldest kept build needs) that
-     * ended before `before_wall_ms`.  Calls `log_gone` (may be NULL) for each attempt whose log
-     * file can go. *more: there is more to forget. */
-    volt_code (*prune)(store *s, int64_t before_wall_ms, size_t max,
-                       void (*log_gone)(void *ctx, uint64_t task, uint64_t att), void *ctx,
-                       bool *more, volt_err *err);
+    /* One slice of retention in the open transaction (it begins one): forgets at most `max` things
+     * (max >= 1) that ended before `before_wall_ms`: tasks (with their attempts and logs), units
+     * and jobs of final builds, then their builds; submissions of builds that are gone or never
+     * were; and the oldest events, up to the first that the oldest kept build needs.  The newest
+     * event stays. A build that one slice does not finish is there until a later one does, without
+     * its tasks. Calls `log_gone` (may be NULL) for each forgotten attempt. *more: the slice was
+     * used up, so call again; false: there is no more to forget. */
+    volt_code (*prune)(store *s, int64_t before_wall_ms, size_t max, store_log_fn log_gone,
+                       void *ctx, bool *more, volt_err *err);
 } store_ops;
 
 struct store {
     const store_ops *ops;
 };
 
-/* Opens or makes DIR/volt.db for this process alone.
- * VOLT_ELOCKED: another process has it.  VOLT_ECORRUPT: damaged (the file is kept; says what to
- * do). VOLT_EVERSION: written by a newer Volt.  VOLT_EIO: cannot be read or written. */
+/* Opens or makes DIR/volt.db (DIR is there) for this process alone, and brings an older schema up
+ * to date.  A file that is refused is not touched. VOLT_ELOCKED: another process has it.
+ * VOLT_ECORRUPT: damaged, or not Volt's (says what to do). VOLT_EVERSION: written by a newer Volt.
+ * VOLT_EFULL: no room.  VOLT_EIO: cannot be read or written.
+ */
 volt_code store_open_sqlite(const char *dir, store **ret, volt_err *err);
 
 /* A store in memory that loses at store_memory_crash() what was not committed. */

@@ -1,0 +1,58 @@
+/*
+ * memory_store.h - what the files of the memory backend share.
+ *
+ * A shelf per kind of row: pointers to copies, sorted by key.  A log of what the open transaction
+ * replaced undoes it at a crash.  Look-ups that no key serves walk a whole shelf: this backend is
+ * for simulations and tests.
+ */
+#ifndef VOLT_STORE_MEMORY_STORE_H
+#define VOLT_STORE_MEMORY_STORE_H
+
+#include "store/store.h"
+#include "store/table.h"
+
+typedef struct shelf {
+    void **v; /* the structs of `table`, each one allocation */
+    size_t n, cap;
+    const table *table;
+} shelf;
+
+/* What is kept of an event. */
+typedef struct memory_event {
+    uint64_t seq;
+    int64_t time_ms;
+    uint64_t build;
+    slice bytes;
+} memory_event;
+
+typedef struct undo {
+    row_kind kind;
+    void *was; /* NULL: it was added */
+    void *now; /* NULL: it was forgotten */
+} undo;
+
+typedef struct memory_ids {
+    uint64_t last_seq, last_build, last_task;
+} memory_ids;
+
+typedef struct memory_store {
+    store base;
+    shelf shelves[ROW_KINDS];
+    undo *undo;
+    size_t undo_n, undo_cap;
+    char hist[33];
+    uint64_t ep;
+    memory_ids ids, ids_committed;
+} memory_store;
+
+/* Where the row with the key of `fields` is or belongs. */
+size_t memory_place(const shelf *sh, const void *fields);
+/* The row with that key, or NULL. */
+void *memory_find(const shelf *sh, const void *fields);
+/* Forgets rows [from, from + n) of a shelf, until a crash. */
+void memory_forget(memory_store *s, row_kind kind, size_t from, size_t n);
+
+volt_code memory_prune(store *base, int64_t before_wall_ms, size_t max, store_log_fn log_gone,
+                       void *ctx, bool *more, volt_err *err);
+
+#endif
