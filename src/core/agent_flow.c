@@ -1,0 +1,429 @@
+/* What an attempt still has to tell the dispatcher, and what the dispatcher has acknowledged. */
+#include <assert.h>
+
+#include "base/mem.h"
+#include "core/agent_parts.h"
+
+#define RETRY_MS    1000 /* 1, 2, 4, 8 s without an acknowledgement */
+#define RETRY_SHIFT 3
+#define POLL_MAX_MS 1000 /* a silent task's log is looked at this often at least */
+
+/* ---- the executor's word ---- */
+
+void agent_take_items(attempt *t, uint64_t from, const rec_item_list *items)
+{
+    for (size_t i = 0; i < items->n; i++) {
+        uint64_t next = t->items_from + t->items_n;
+
+        if (from + i < next) /* known, or acknowledged */
+            continue;
+        if (from + i >
+            next) /* what is between is still to be read from the spool, and so is this */
+            return;
+        if (t->items_n == t->items_cap) {
+            t->items_cap = t->items_cap ? t->items_cap * 2 : 4;
+            t->items = mem_grow(t->items, t->items_cap, sizeof *t->items);
+        }
+        t->items[t->items_n++] = items->v[i];
+    }
+}
+
+void agent_take_result(attempt *t, const msg_result *m)
+{
+    msg_result *r;
+
+    if (t->result)
+        return;
+    agent_take_items(t, m->from, &m->items);
+    t->result = ARENA_NEW(&t->arena, msg_result);
+    r = t->result;
+    *r = *m;
+    r->task = t->task;
+    r->att = t->att;
+    r->ep = t->ep;
+    r->msg = arena_slice(&t->arena, m->msg);
+    r->items = (rec_item_list){ 0 };
+    r->log = (slice){ 0 };
+    t->state = HELD_DONE;
+    t->found = false;
+    t->result_reading = false;
+}
+
+/* ---- telling ---- */
+
+static rec_item_list copy_items(const attempt *t, size_t n, arena *to)
+{
+    rec_item_list l = { n ? ARENA_ARRAY(to, rec_item, n) : NULL, n };
+
+    if (n)
+        memcpy(l.v, t->items, n * sizeof *l.v);
+    return l;
+}
+
+static void pump_plan(attempt *t, agent_effects *out)
+{
+    agent_effect *e;
+
+    if (t->plan_reading || t->plan_sent >= t->plan_parts)
+        return;
+    t->plan_reading = true;
+    t->plan_read_from = t->plan_sent;
+    e = agent_add(out, AGENT_READ);
+    e->task = t->task;
+    e->att = t->att;
+    e->part = AGENT_PART_PLAN;
+    e->off = t->plan_sent;
+}
+
+/* One message at a time is under way; what ends meanwhile goes together with the next. */
+static void pump_tests(attempt *t, agent_effects *out)
+{
+    size_t n = t->items_n < AGENT_ITEMS_MAX ? t->items_n : AGENT_ITEMS_MAX;
+    msg_tests *m;
+
+    if (n == 0 || t->items_sent > t->items_from || (t->result && n == t->items_n))
+        return; /* the result carries the last of them */
+    m = &agent_send(out, MSG_tests)->tests;
+    m->task = t->task;
+    m->att = t->att;
+    m->from = t->items_from;
+    m->items = copy_items(t, n, &out->arena);
+    t->items_sent = t->items_from + n;
+}
+
+static void send_log(attempt *t, slice bytes, bool eof, agent_effects *out)
+{
+    msg_log *m = &agent_send(out, MSG_log)->log;
+
+    m->task = t->task;
+    m->att = t->att;
+    m->off = t->log_sent;
+    m->d = bytes;
+    m->eof = eof;
+    t->log_sent += bytes.n;
+    t->log_ended |= eof;
+}
+
+static void read_log(attempt *t, uint64_t off, uint64_t max, agent_effects *out)
+{
+    agent_effect *e = agent_add(out, AGENT_READ_LOG);
+
+    t->log_reading = true;
+    t->log_asked = max;
+    e->task = t->task;
+    e->att = t->att;
+    e->off = off;
+    e->max = max;
+}
+
+/* Bytes that may be sent now. */
+static uint64_t credit(const attempt *t)
+{
+    uint64_t end = t->log_acked + t->log_window;
+
+    return end > t->log_sent ? end - t->log_sent : 0;
+}
+
+/* True when the whole log goes into the result. */
+static bool log_is_short(const attempt *t)
+{
+    return t->result && !t->log_streamed && t->result->log_bytes <= AGENT_INLINE_MAX;
+}
+
+static void pump_log(attempt *t, int64_t now, agent_effects *out)
+{
+    uint64_t max = credit(t);
+
+    if (t->log_reading || log_is_short(t))
+        return;
+    if (t->result) {
+        uint64_t size = t->result->log_bytes;
+
+        if (t->log_sent >= size) {
+            if (!t->log_ended)
+                send_log(t, (slice){ 0 }, true, out);
+            return;
+        }
+        max = max < size - t->log_sent ? max : size - t->log_sent;
+    } else if (t->state != HELD_RUNNING || t->log_at > now) {
+        return;
+    }
+    if (max)
+        read_log(t, t->log_sent, max < AGENT_CHUNK_MAX ? max : AGENT_CHUNK_MAX, out);
+}
+
+static void send_result(attempt *t, slice log, agent_effects *out)
+{
+    msg_result *r = &agent_send(out, MSG_result)->result;
+
+    *r = *t->result;
+    r->msg = arena_slice(&out->arena, r->msg);
+    r->log = log;
+    r->from = t->items_from;
+    r->items = copy_items(t, t->items_n, &out->arena);
+    t->result_sent = true;
+}
+
+static void pump_result(attempt *t, agent_effects *out)
+{
+    if (!t->result || t->result_sent || t->log_reading || t->plan_reading ||
+        t->plan_sent < t->plan_parts || t->items_n > AGENT_ITEMS_MAX)
+        return;
+    if (t->result->log_bytes == 0) {
+        send_result(t, (slice){ 0 }, out);
+    } else if (log_is_short(t)) {
+        t->log_whole = true;
+        read_log(t, 0, t->result->log_bytes, out);
+    } else if (t->log_acked >= t->result->log_bytes) {
+        send_result(t, (slice){ 0 }, out);
+    }
+}
+
+/* ---- timers ---- */
+
+/* Something was sent that is not acknowledged, or the log is stopped for want of credit. */
+static bool is_owed(const attempt *t)
+{
+    bool log_waits = t->result ? t->log_sent < t->result->log_bytes && !log_is_short(t)
+                               : t->state == HELD_RUNNING && t->log_streamed;
+
+    return t->plan_sent > t->plan_acked || t->items_sent > t->items_from ||
+           t->log_sent > t->log_acked || t->result_sent || (log_waits && credit(t) == 0);
+}
+
+static void set_timer(agent *a, attempt *t, int64_t now)
+{
+    int64_t at;
+
+    if (!is_owed(t)) {
+        t->retry_at = HEAP_NEVER;
+        t->retries = 0;
+    } else if (t->retry_at == HEAP_NEVER) {
+        unsigned shift = t->retries < RETRY_SHIFT ? t->retries : RETRY_SHIFT;
+
+        t->retry_at = now + (RETRY_MS << shift);
+    }
+    at = t->retry_at;
+    if (t->state == HELD_RUNNING && !t->log_reading && credit(t) && t->log_at < at)
+        at = t->log_at;
+    if (at == HEAP_NEVER)
+        heap_remove(&a->timers, &t->timer);
+    else if (!t->timer.at || t->timer.key != at)
+        heap_set(&a->timers, &t->timer, at);
+}
+
+/* An acknowledgement brought something forward: patience begins anew. */
+static void progress(attempt *t)
+{
+    t->retry_at = HEAP_NEVER;
+    t->retries = 0;
+}
+
+void agent_pump(agent *a, attempt *t, int64_t now, agent_effects *out)
+{
+    assert(!t->doomed);
+    if (a->session != SESSION_UP)
+        return;
+    pump_plan(t, out);
+    pump_tests(t, out);
+    pump_log(t, now, out);
+    pump_result(t, out);
+    set_timer(a, t, now);
+}
+
+void agent_rewind(agent *a, attempt *t)
+{
+    t->plan_sent = t->plan_acked = 0;
+    t->items_sent = t->items_from;
+    t->log_sent = t->log_acked = 0;
+    t->log_window = a->window;
+    t->log_ended = false;
+    t->result_sent = false;
+    progress(t);
+}
+
+void agent_kept(attempt *t, uint64_t log_bytes)
+{
+    t->log_sent = t->log_acked = log_bytes;
+    t->log_streamed |= log_bytes > 0; /* by an earlier agent, perhaps */
+}
+
+static void retry(attempt *t, agent_effects *out)
+{
+    if (t->log_streamed && credit(t) == 0 && t->log_sent == t->log_acked)
+        send_log(t, (slice){ 0 }, false, out); /* asks for credit: it may have been lost */
+    t->plan_sent = t->plan_acked;
+    t->items_sent = t->items_from;
+    if (t->log_sent > t->log_acked) {
+        t->log_sent = t->log_acked;
+        t->log_ended = false;
+    }
+    t->result_sent = false;
+    t->retry_at = HEAP_NEVER;
+    t->retries++;
+}
+
+void agent_tick_flow(agent *a, int64_t now, agent_effects *out)
+{
+    while (heap_top_key(&a->timers) <= now) {
+        attempt *t = HEAP_OWNER(heap_top(&a->timers), attempt, timer);
+
+        heap_remove(&a->timers, &t->timer);
+        if (a->session != SESSION_UP)
+            continue; /* the next welcome pumps all */
+        if (t->retry_at <= now)
+            retry(t, out);
+        agent_pump(a, t, now, out);
+    }
+}
+
+/* ---- relaying a plan ---- */
+
+static void send_part(agent *a, attempt *t, const msg *m, agent_effects *out)
+{
+    if (m->plan.part >= t->plan_parts)
+        t->plan_parts = m->plan.part + 1;
+    if (a->session == SESSION_UP && m->plan.part == t->plan_sent) {
+        agent_add(out, AGENT_SEND)->msg = m;
+        t->plan_sent++;
+    }
+}
+
+void agent_relay_plan(agent *a, attempt *t, const msg *m, int64_t now, agent_effects *out)
+{
+    send_part(a, t, m, out);
+    agent_pump(a, t, now, out);
+}
+
+/* ---- answers ---- */
+
+void agent_plan_ok(agent *a, const msg_plan_ok *m, int64_t now, agent_effects *out)
+{
+    attempt *t = agent_find(a, m->task, m->att);
+
+    if (!t || m->next > t->plan_parts)
+        return;
+    if (m->next > t->plan_acked) {
+        t->plan_acked = m->next;
+        if (t->plan_sent < t->plan_acked)
+            t->plan_sent = t->plan_acked;
+        progress(t);
+    }
+    agent_pump(a, t, now, out);
+}
+
+void agent_tests_ok(agent *a, const msg_tests_ok *m, int64_t now, agent_effects *out)
+{
+    attempt *t = agent_find(a, m->task, m->att);
+    uint64_t n;
+
+    if (!t || m->next <= t->items_from)
+        return;
+    n = m->next - t->items_from;
+    if (n > t->items_n)
+        n = t->items_n;
+    if (n)
+        memmove(t->items, t->items + n, (t->items_n - n) * sizeof *t->items);
+    t->items_n -= n;
+    t->items_from = m->next;
+    if (t->items_sent < m->next)
+        t->items_sent = m->next;
+    progress(t);
+    agent_pump(a, t, now, out);
+}
+
+void agent_log_ok(agent *a, const msg_log_ok *m, int64_t now, agent_effects *out)
+{
+    attempt *t = agent_find(a, m->task, m->att);
+
+    if (!t || !t->log_streamed)
+        return;
+    t->log_window = m->window;
+    if (m->off < t->log_acked) { /* it knows less than it did: from there again */
+        t->log_sent = t->log_acked = m->off;
+        t->log_ended = t->result_sent = false;
+        progress(t);
+    } else if (m->off > t->log_acked) {
+        t->log_acked = m->off;
+        if (t->log_sent < m->off)
+            t->log_sent = m->off;
+        progress(t);
+    }
+    agent_pump(a, t, now, out);
+}
+
+static void whole_log_read(agent *a, attempt *t, slice bytes, agent_effects *out)
+{
+    t->log_whole = false;
+    if (a->session != SESSION_UP || !log_is_short(t) || t->result_sent)
+        return;
+    if (bytes.n < t->result->log_bytes) /* the spool was damaged: what is there is the log */
+        t->result->log_bytes = bytes.n;
+    send_result(t, bytes, out);
+}
+
+static void piece_read(attempt *t, slice bytes, int64_t now, agent_effects *out)
+{
+    if (bytes.n == 0 && t->result) {
+        t->result->log_bytes = t->log_sent; /* the spool was damaged */
+        return;
+    }
+    if (bytes.n) {
+        t->log_streamed = true;
+        send_log(t, bytes, t->result && t->log_sent + bytes.n >= t->result->log_bytes, out);
+        t->poll_ms = AGENT_LINGER_MS;
+    } else if (t->poll_ms < POLL_MAX_MS) {
+        t->poll_ms = t->poll_ms * 2 < POLL_MAX_MS ? t->poll_ms * 2 : POLL_MAX_MS;
+    }
+    t->log_at = bytes.n == t->log_asked ? now : now + t->poll_ms;
+}
+
+void agent_log_read(agent *a, const agent_event *ev, agent_effects *out)
+{
+    attempt *t = agent_find(a, ev->task, ev->att);
+
+    if (!t || !t->log_reading)
+        return;
+    t->log_reading = false;
+    if (t->log_whole)
+        whole_log_read(a, t, ev->bytes, out);
+    else if (a->session == SESSION_UP && ev->off == t->log_sent && ev->bytes.n <= credit(t))
+        piece_read(t, ev->bytes, ev->now_ms, out);
+    agent_pump(a, t, ev->now_ms, out);
+}
+
+static void plan_read(agent *a, attempt *t, agent_effects *out)
+{
+    t->plan_reading = false;
+    if (a->session == SESSION_UP && t->plan_sent < t->plan_parts &&
+        t->plan_sent <= t->plan_read_from && !t->placed)
+        agent_no_result(a, t, out); /* the spool was damaged: another attempt will do better */
+}
+
+void agent_spool(agent *a, const agent_event *ev, agent_effects *out)
+{
+    attempt *t = agent_find(a, ev->task, ev->att);
+    const msg *m = ev->msg;
+
+    if (!t)
+        return;
+    if (ev->part == AGENT_PART_PLAN && m) {
+        send_part(a, t, m, out);
+        return; /* more follow */
+    }
+    if (ev->part == AGENT_PART_TESTS && m) {
+        agent_take_items(t, m->tests.from, &m->tests.items);
+        return;
+    }
+    if (ev->part == AGENT_PART_PLAN) {
+        plan_read(a, t, out);
+        t = agent_find(a, ev->task, ev->att);
+    } else if (ev->part == AGENT_PART_RESULT && m) {
+        agent_take_result(t, &m->result);
+    } else if (ev->part == AGENT_PART_RESULT && t->result_reading) {
+        agent_no_result(a, t, out);
+        t = NULL;
+    }
+    if (t)
+        agent_pump(a, t, ev->now_ms, out);
+}

@@ -1,0 +1,185 @@
+/*
+ * agent_parts.h - the inside of the agent, shared by its files: agent.c (session with the
+ * dispatcher), agent_task.c (attempts), agent_slot.c (executors), agent_flow.c (what an attempt
+ * still has to tell: plan, outcomes, log, result).  Nobody else includes this.
+ */
+#ifndef VOLT_CORE_AGENT_PARTS_H
+#define VOLT_CORE_AGENT_PARTS_H
+
+#include "base/heap.h"
+#include "base/list.h"
+#include "base/map.h"
+#include "base/prng.h"
+#include "core/agent.h"
+
+#define AGENT_ENDED_MAX 1024 /* ended attempts remembered, so that a late assign starts nothing */
+
+typedef struct attempt {
+    list link;
+    uint64_t task, att, ep;
+    task_kind kind;
+    held_state state;
+    bool doomed; /* no longer ours: only waits for its executor to end it */
+    bool placed; /* an executor has it, in `slot` */
+    bool found;  /* from the spool of an earlier agent, executor not yet known */
+    unsigned slot;
+    arena arena;        /* of `assign` and `result` */
+    msg *assign;        /* only while it waits for a slot */
+    msg_result *result; /* without items and log; NULL until the executor has said it */
+    uint64_t place[2];  /* hashes of (build, job) and repo: where its workspace is warm */
+
+    /* What the dispatcher has been told, and what it has acknowledged. */
+    uint64_t plan_parts, plan_sent, plan_acked;
+    uint64_t plan_read_from;
+    bool plan_reading;
+    rec_item *items; /* outcomes from index items_from, the first that is not acknowledged */
+    size_t items_n, items_cap;
+    uint64_t items_from, items_sent;
+    uint64_t log_sent, log_acked, log_window;
+    bool log_streamed; /* a piece was sent: the log can no longer travel in the result */
+    uint64_t log_asked;
+    bool log_reading;
+    bool log_ended; /* a piece with eof was sent */
+    bool log_whole; /* the READ_LOG under way is for the result */
+    bool result_sent;
+    bool result_reading;
+
+    heap_node timer; /* the earlier of these two */
+    int64_t log_at;  /* look for new output */
+    int64_t retry_at;
+    int64_t poll_ms;
+    unsigned retries;
+} attempt;
+
+typedef enum slot_state { SLOT_DOWN, SLOT_STARTING, SLOT_CONNECTED, SLOT_READY } slot_state;
+
+typedef struct slot {
+    unsigned n;
+    slot_state state;
+    bool leaving; /* was told bye */
+    attempt *a;
+    uint64_t place[2]; /* of the last attempt here */
+    heap_node timer;   /* DOWN: start it; STARTING: give it up */
+    int64_t started_ms;
+    unsigned failures; /* ended soon after its start, in a row */
+} slot;
+
+typedef struct ended {
+    uint64_t task, att;
+    code nacked; /* 0: by a result, or fenced */
+} ended;
+
+typedef enum session { SESSION_NONE, SESSION_HELLO, SESSION_UP } session;
+
+struct agent {
+    /* who we are */
+    arena arena;
+    slice id, name, host, boot;
+    slices labels, reach;
+    unsigned slots_n; /* that take tasks, without slot 0 */
+    prng prng;
+
+    /* the session */
+    session session;
+    bool begun, welcomed; /* welcomed: ever */
+    char hist[33];
+    uint64_t maxep;
+    int64_t hb_ms, suspect_ms, lease_ms;
+    uint64_t window;
+    uint64_t hb_n;
+    int64_t hb_at;       /* UP: next heartbeat */
+    int64_t waiting_ms;  /* oldest heartbeat with nothing heard since; HEAP_NEVER: none */
+    int64_t hello_at;    /* next hello; HEAP_NEVER: none due */
+    int64_t hello_last;  /* when the last one was sent */
+    bool hello_anew;     /* the next hello goes over a new connection */
+    unsigned hellos;     /* unanswered, in a row */
+    int64_t settle_at;   /* start: give up waiting for the executors that were there */
+    int64_t complain_at; /* not before: one line a second about what a peer provokes */
+    runner_mode mode;    /* set at the dispatcher */
+    bool draining;       /* asked for here */
+    bool stopping, done;
+    int64_t stop_at;
+
+    /* attempts */
+    list held; /* those that are not doomed, oldest first */
+    size_t held_n;
+    map by_task; /* the same */
+    heap timers;
+    size_t waiting; /* of these, accepted without a slot */
+    slot **slots;
+    unsigned slots_cap; /* entries 0..slots_cap-1, some NULL beyond slots_n */
+    heap slot_timers;
+    ended ended[AGENT_ENDED_MAX];
+    size_t ended_next;
+    map ended_by_task; /* its newest entry */
+};
+
+/* agent.c */
+agent_effect *agent_add(agent_effects *out, agent_effect_kind kind);
+msg *agent_send(agent_effects *out, msg_type type);
+void agent_say(agent_effects *out, bool warn, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+bool agent_leaves(const agent *a); /* takes nothing new */
+/* Says hello as soon as the limit on its rate allows. */
+void agent_hello_soon(agent *a, int64_t now);
+
+/* agent_task.c */
+msg *agent_copy_assign(const msg *from, arena *to);
+/* Ends an attempt that no executor has, by a nack or (why 0) without a word. */
+void agent_give_up(agent *a, attempt *t, code why, slice text, agent_effects *out);
+void agent_delete_spool(const attempt *t, agent_effects *out);
+/* Reads what an attempt's executor has told an earlier agent. */
+void agent_ask_spool(attempt *t, agent_effects *out);
+void agent_ask_result(attempt *t, agent_effects *out);
+void agent_send_start(const attempt *t, agent_effects *out);
+attempt *agent_find(const agent *a, uint64_t task, uint64_t att);
+void agent_found(agent *a, const agent_event *ev, agent_effects *out);
+/* False while an executor that was there before has not said what it holds. */
+bool agent_settled(const agent *a);
+/* Found attempts that no executor has and that have no result are lost. */
+void agent_settle(agent *a, agent_effects *out);
+void agent_assign(agent *a, const agent_event *ev, agent_effects *out);
+void agent_cancel(agent *a, const msg_cancel *m, int64_t now, agent_effects *out);
+/* The attempt is no longer ours: it ends without a word, and its spool goes. */
+void agent_doom(agent *a, attempt *t, agent_effects *out);
+void agent_result_ok(agent *a, uint64_t task, uint64_t att, agent_effects *out);
+void agent_no_result(agent *a, attempt *t, agent_effects *out);
+/* Gives back, or gives up, everything without a result. */
+void agent_lose_all(agent *a, agent_effects *out);
+void agent_forget_ended(agent *a);
+uint64_t agent_free_slots(const agent *a);
+void agent_free_attempt(attempt *t);
+
+/* agent_slot.c */
+void agent_begin_slots(agent *a, int64_t now, agent_effects *out);
+void agent_send_exec(unsigned n, const msg *m, agent_effects *out);
+void agent_kill_task(unsigned n, uint64_t task, uint64_t att, agent_effects *out);
+/* The free slot that suits best, or NULL. */
+slot *agent_choose_slot(const agent *a, const attempt *t);
+void agent_place(slot *s, attempt *t, const msg *assign, agent_effects *out);
+void agent_exec_up(agent *a, const agent_event *ev, agent_effects *out);
+void agent_exec_msg(agent *a, const agent_event *ev, agent_effects *out);
+void agent_exec_gone(agent *a, const agent_event *ev, agent_effects *out);
+void agent_tick_slots(agent *a, int64_t now, agent_effects *out);
+void agent_bye_slots(agent *a, agent_effects *out);
+/* No executor runs, and none's last words are still being read. */
+bool agent_slots_gone(const agent *a);
+
+/* agent_flow.c */
+void agent_relay_plan(agent *a, attempt *t, const msg *m, int64_t now, agent_effects *out);
+void agent_take_items(attempt *t, uint64_t from, const rec_item_list *items);
+void agent_take_result(attempt *t, const msg_result *m);
+/* Sends, or asks to read, whatever may be sent now, and sets the timer. */
+void agent_pump(agent *a, attempt *t, int64_t now, agent_effects *out);
+/* A new session: everything that was not acknowledged is told again. */
+void agent_rewind(agent *a, attempt *t);
+/* The dispatcher goes on with it, and has so much of its log. */
+void agent_kept(attempt *t, uint64_t log_bytes);
+void agent_tick_flow(agent *a, int64_t now, agent_effects *out);
+void agent_plan_ok(agent *a, const msg_plan_ok *m, int64_t now, agent_effects *out);
+void agent_tests_ok(agent *a, const msg_tests_ok *m, int64_t now, agent_effects *out);
+void agent_log_ok(agent *a, const msg_log_ok *m, int64_t now, agent_effects *out);
+void agent_log_read(agent *a, const agent_event *ev, agent_effects *out);
+void agent_spool(agent *a, const agent_event *ev, agent_effects *out);
+
+#endif
