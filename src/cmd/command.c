@@ -63,7 +63,7 @@ bool command_flag(const command_line *line, const char *name)
 
 const char *command_text(const command_line *line, const char *name)
 {
-    return find(line, name, OPTION_TEXT, OPTION_TEXT)->text;
+    return find(line, name, OPTION_TEXT, OPTION_WORD)->text;
 }
 
 int64_t command_number(const command_line *line, const char *name)
@@ -166,6 +166,17 @@ char *command_variable(const char *option)
     return name;
 }
 
+/* True when `word` is one of those in "a|b|c". */
+static bool is_choice(const char *choices, const char *word)
+{
+    size_t n = strlen(word);
+
+    for (const char *p = choices; p; p = strchr(p, '|') ? strchr(p, '|') + 1 : NULL)
+        if (n && strncmp(p, word, n) == 0 && (p[n] == '|' || p[n] == '\0'))
+            return true;
+    return false;
+}
+
 /* Takes one value; `text` must stand for the life of the process. */
 static volt_code set_value(const option_spec *o, value *v, const char *text, volt_err *err)
 {
@@ -173,6 +184,11 @@ static volt_code set_value(const option_spec *o, value *v, const char *text, vol
     case OPTION_FLAG:
     case OPTION_TEXT:
         v->text = text;
+        return VOLT_OK;
+    case OPTION_WORD:
+        v->text = text;
+        if (!is_choice(o->arg, text))
+            return volt_fail(err, VOLT_EINVALID, "'%s' is not one of %s", text, o->arg);
         return VOLT_OK;
     case OPTION_NUMBER:
         v->text = text;

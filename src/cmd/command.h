@@ -29,6 +29,7 @@ typedef enum exit_code {
 typedef enum option_kind {
     OPTION_FLAG, /* no value */
     OPTION_TEXT,
+    OPTION_WORD,     /* one of the words in `arg` ("auto|always|never"); read as a text */
     OPTION_NUMBER,   /* checked against min and max */
     OPTION_DURATION, /* "5s": read with command_ms() */
     OPTION_LIST,     /* may be given several times; in the environment separated by spaces */
@@ -73,7 +74,7 @@ typedef struct command {
 /* Read it with show_color() of cmd/show.h. */
 #define OPTION_COLOR                                                                \
     {                                                                               \
-        "color", 0, OPTION_TEXT, "auto|always|never", "auto", 0, 0,                 \
+        "color", 0, OPTION_WORD, "auto|always|never", "auto", 0, 0,                 \
             "colour the output; auto: on a terminal, unless NO_COLOR is set", false \
     }
 
@@ -110,7 +111,8 @@ const command *command_find(const char *name);
 /* VOLT_DISPATCHER_SERVER for "dispatcher-server"; allocated. */
 char *command_variable(const char *option);
 
-/* Every command (each defined in its own file), in the order of `volt --help`. */
+/* Every command (each defined in its own file, listed in commands.c), in the order of
+ * `volt --help`. */
 extern const command *const commands[];
 extern const size_t commands_n;
 

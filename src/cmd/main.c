@@ -6,15 +6,6 @@
 #include "cmd/nearest.h"
 #include "net/sock.h"
 
-extern const command command_completion;
-extern const command command_man;
-
-const command *const commands[] = {
-    &command_completion,
-    &command_man,
-};
-const size_t commands_n = sizeof commands / sizeof *commands;
-
 static exit_code unknown(const char *name)
 {
     nearest n = { .typed = name };
