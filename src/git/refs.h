@@ -60,10 +60,10 @@ typedef struct commit_list {
 volt_code refs_open(const char *path, refs **ret, volt_err *err);
 void refs_free(refs *r);
 
-/* Appends nothing but fills *ret afresh with the refs whose full name fits one of the globs
- * (text_glob(); with n = 0 every branch).  A glob without a slash or with one that does not begin
- * with "refs/" is meant for branches ("release/?").  Refs that do not lead to a commit are left
- * out.  VOLT_EIO, VOLT_ECORRUPT; VOLT_ENOTFOUND: the repository is gone. */
+/* Fills *ret afresh with the refs that fit one of the globs of text_glob(), with n = 0 every
+ * branch.  A glob that does not begin with "refs/" is meant for branches ("release/?").  Refs that
+ * do not lead to a commit are left out.
+ * VOLT_EIO, VOLT_ECORRUPT; VOLT_ENOTFOUND: the repository is gone. */
 volt_code refs_list(refs *r, const char *const *globs, size_t n, ref_list *ret, volt_err *err);
 /* True when `name` ("refs/heads/x") fits one of the globs, as refs_list() has it. */
 bool refs_match(const char *name, const char *const *globs, size_t n);

@@ -11,7 +11,7 @@
 #include "git/objects.h"
 
 #define TREE_PATH_MAX  4096 /* bytes, with the NUL; longer paths are refused */
-#define TREE_DEPTH_MAX 512
+#define TREE_DEPTH_MAX 256  /* a checkout has as many directories open */
 #define TREE_FILES_MAX 4000000
 
 #define TREE_FILE       0100644u
