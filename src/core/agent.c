@@ -108,12 +108,14 @@ void agent_free(agent *a)
 {
     if (!a)
         return;
-    LIST_FOR_SAFE(at, &a->held)
-    agent_free_attempt(LIST_OWNER(at, attempt, link));
     for (unsigned i = 0; i < a->slots_cap; i++) {
         if (a->slots[i] && a->slots[i]->a && a->slots[i]->a->doomed)
             agent_free_attempt(a->slots[i]->a);
         free(a->slots[i]);
+    }
+    LIST_FOR_SAFE(at, &a->held)
+    {
+        agent_free_attempt(LIST_OWNER(at, attempt, link));
     }
     free(a->slots);
     heap_free(&a->timers);
@@ -254,7 +256,9 @@ static void beat(agent *a, int64_t now, agent_effects *out)
 static void abandon_all(agent *a, agent_effects *out)
 {
     LIST_FOR_SAFE(at, &a->held)
-    agent_doom(a, LIST_OWNER(at, attempt, link), out);
+    {
+        agent_doom(a, LIST_OWNER(at, attempt, link), out);
+    }
     agent_forget_ended(a);
 }
 
@@ -271,7 +275,9 @@ static void drop(agent *a, const rec_held_list *l, agent_effects *out)
 static void keep(agent *a, const rec_held_list *l)
 {
     LIST_FOR(at, &a->held)
-    agent_rewind(a, LIST_OWNER(at, attempt, link));
+    {
+        agent_rewind(a, LIST_OWNER(at, attempt, link));
+    }
     for (size_t i = 0; i < l->n; i++) {
         attempt *t = agent_find(a, l->v[i].task, l->v[i].att);
 

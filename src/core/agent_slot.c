@@ -88,8 +88,10 @@ bool agent_slots_gone(const agent *a)
         if (a->slots[i] && a->slots[i]->state != SLOT_DOWN)
             return false;
     LIST_FOR(at, &a->held)
-    if (LIST_OWNER(at, attempt, link)->result_reading)
-        return false;
+    {
+        if (LIST_OWNER(at, attempt, link)->result_reading)
+            return false;
+    }
     return true;
 }
 

@@ -346,7 +346,9 @@ bool agent_settled(const agent *a)
     bool orphans = false;
 
     LIST_FOR(at, &a->held)
-    orphans |= is_orphan(LIST_OWNER(at, attempt, link));
+    {
+        orphans |= is_orphan(LIST_OWNER(at, attempt, link));
+    }
     if (!orphans)
         return true;
     for (unsigned i = 0; i < a->slots_cap; i++)
