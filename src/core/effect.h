@@ -9,6 +9,7 @@
 #define VOLT_CORE_EFFECT_H
 
 #include "base/arena.h"
+#include "base/err.h"
 #include "core/row.h"
 
 typedef enum effect_kind {

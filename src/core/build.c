@@ -1,0 +1,261 @@
+#include "core/build.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+#include "base/mem.h"
+
+build *build_new(uint64_t id, repo *repo)
+{
+    build *b = NEW(build);
+
+    b->id = id;
+    b->repo = repo;
+    b->state = STATE_WAITING;
+    list_init(&b->tasks);
+    return b;
+}
+
+void build_free(build *b)
+{
+    if (!b)
+        return;
+    LIST_FOR_SAFE(l, &b->tasks)
+    {
+        task *t = LIST_OWNER(l, task, in_build);
+
+        assert(!t->lease.runner && !queue_has(&t->item));
+        free(t->units);
+        draft_clear(&t->draft);
+        free(t);
+    }
+    for (size_t i = 0; i < b->jobs_n; i++)
+        free(b->jobs[i]->units);
+    free(b->jobs);
+    arena_free(&b->arena);
+    free(b);
+}
+
+task *task_new(build *b, job *j, uint64_t id, task_kind kind)
+{
+    task *t = NEW(task);
+
+    t->id = id;
+    t->build = b;
+    t->job = j;
+    t->kind = kind;
+    t->state = STATE_QUEUED;
+    t->item.kind = ITEM_TASK;
+    list_push(&b->tasks, &t->in_build);
+    if (j)
+        j->tasks_open++;
+    return t;
+}
+
+void draft_clear(plan_draft *draft)
+{
+    for (size_t i = 0; i < draft->n; i++)
+        free(draft->jobs[i]->units);
+    free(draft->jobs);
+    *draft = (plan_draft){ 0 };
+}
+
+slice build_keep(build *b, slice s)
+{
+    return s.n ? arena_slice(&b->arena, s) : (slice){ 0 };
+}
+
+slices build_keep_list(build *b, slices s)
+{
+    slices kept = { s.n ? ARENA_ARRAY(&b->arena, slice, s.n) : NULL, s.n };
+
+    for (size_t i = 0; i < s.n; i++)
+        kept.v[i] = build_keep(b, s.v[i]);
+    return kept;
+}
+
+verdict verdict_worse(verdict a, verdict b)
+{
+    static const unsigned char rank[verdict_count] = {
+        [VERDICT_SKIPPED] = 0, [VERDICT_PASSED] = 1,   [VERDICT_FLAKY] = 2,
+        [VERDICT_NO_TESTS] = 3, [VERDICT_CANCELED] = 4, [VERDICT_FAILED] = 5,
+        [VERDICT_TIMEOUT] = 6, [VERDICT_LOST] = 7,     [VERDICT_ERRORED] = 8,
+    };
+
+    if (a == verdict_none)
+        return b;
+    if (b == verdict_none)
+        return a;
+    return rank[b] > rank[a] ? b : a;
+}
+
+bool verdict_is_bad(verdict v)
+{
+    return v != VERDICT_PASSED && v != VERDICT_FLAKY && v != VERDICT_SKIPPED;
+}
+
+job *build_job(const build *b, slice name)
+{
+    for (size_t i = 0; i < b->jobs_n; i++)
+        if (slice_eq(b->jobs[i]->name, name))
+            return b->jobs[i];
+    return NULL;
+}
+
+job_need job_needs(const job *j, const job **which)
+{
+    job_need need = NEED_MET;
+
+    for (size_t i = 0; i < j->needs.n; i++) {
+        const job *other = build_job(j->build, j->needs.v[i]);
+
+        if (!other || other->state != STATE_FINAL) {
+            if (need == NEED_MET)
+                *which = other;
+            need = NEED_OPEN;
+        } else if ((verdict_is_bad(other->verdict) && !other->allow_failure) ||
+                   other->verdict == VERDICT_SKIPPED) {
+            *which = other;
+            return NEED_FAILED;
+        }
+    }
+    return need;
+}
+
+static size_t draft_index(const map *by_name, slice name)
+{
+    return (size_t)(uintptr_t)map_gets(by_name, name); /* place + 1, or 0 */
+}
+
+/* Takes away jobs without open needs until none can be: what is left is a cycle (Kahn, 1962). */
+static volt_code check_cycles(const plan_draft *draft, const map *by_name, volt_err *err)
+{
+    size_t *open = NEW_ARRAY(size_t, draft->n);
+    size_t left = draft->n;
+    bool moved = true;
+    volt_code code = VOLT_OK;
+
+    for (size_t i = 0; i < draft->n; i++)
+        open[i] = draft->jobs[i]->needs.n + 1; /* 0: taken away */
+    while (left && moved) {
+        moved = false;
+        for (size_t i = 0; i < draft->n; i++) {
+            size_t waits = 0;
+
+            if (!open[i])
+                continue;
+            for (size_t k = 0; k < draft->jobs[i]->needs.n; k++)
+                waits += open[draft_index(by_name, draft->jobs[i]->needs.v[k]) - 1] != 0;
+            if (waits == 0) {
+                open[i] = 0;
+                left--;
+                moved = true;
+            }
+        }
+    }
+    for (size_t i = 0; left && i < draft->n; i++)
+        if (open[i]) {
+            code = volt_fail(err, VOLT_EINVALID, "job '" SLICE_FMT "' needs itself in a circle",
+                             SLICE_ARG(draft->jobs[i]->name));
+            break;
+        }
+    free(open);
+    return code;
+}
+
+volt_code draft_check(const plan_draft *draft, volt_err *err)
+{
+    map by_name = { 0 };
+    volt_code code = VOLT_OK;
+
+    for (size_t i = 0; i < draft->n && code == VOLT_OK; i++) {
+        slice name = draft->jobs[i]->name;
+
+        if (draft_index(&by_name, name))
+            code = volt_fail(err, VOLT_EINVALID, "two jobs are named '" SLICE_FMT "'",
+                             SLICE_ARG(name));
+        else
+            map_puts(&by_name, name, (void *)(uintptr_t)(i + 1));
+    }
+    for (size_t i = 0; i < draft->n && code == VOLT_OK; i++)
+        for (size_t k = 0; k < draft->jobs[i]->needs.n && code == VOLT_OK; k++)
+            if (!draft_index(&by_name, draft->jobs[i]->needs.v[k]))
+                code = volt_fail(err, VOLT_EINVALID,
+                                 "job '" SLICE_FMT "' needs '" SLICE_FMT "', which is no job",
+                                 SLICE_ARG(draft->jobs[i]->name),
+                                 SLICE_ARG(draft->jobs[i]->needs.v[k]));
+    if (code == VOLT_OK)
+        code = check_cycles(draft, &by_name, err);
+    map_free(&by_name);
+    return code;
+}
+
+void build_to_row(const build *b, row_build *ret)
+{
+    *ret = (row_build){ .build = b->id,
+                        .repo = b->repo->name,
+                        .ref = b->ref,
+                        .oid = b->oid,
+                        .gen = b->gen,
+                        .subject = b->subject,
+                        .author = b->author,
+                        .priority = b->priority,
+                        .state = b->state,
+                        .verdict = b->verdict,
+                        .why = b->why,
+                        .created_ms = b->created_wall_ms,
+                        .finished_ms = b->finished_wall_ms,
+                        .units = b->units,
+                        .units_done = b->units_done,
+                        .units_bad = b->units_bad };
+}
+
+void job_to_row(const job *j, row_job *ret)
+{
+    *ret = (row_job){ .build = j->build->id,
+                      .idx = j->idx,
+                      .name = j->name,
+                      .needs = j->needs,
+                      .labels = j->labels,
+                      .spec = j->spec,
+                      .priority = j->priority,
+                      .timeout_ms = j->timeout_ms,
+                      .retry = j->retry,
+                      .batch = j->batch,
+                      .allow_failure = j->allow_failure,
+                      .tests = j->tests,
+                      .state = j->state,
+                      .verdict = j->verdict,
+                      .why = j->why,
+                      .units = j->tests ? j->units_n : 1,
+                      .units_done = j->units_done,
+                      .units_bad = j->units_bad };
+}
+
+void task_to_row(const task *t, arena *a, row_task *ret)
+{
+    unsigned char *packed = arena_zero(a, 4 * t->units_n + 1);
+
+    for (size_t i = 0; i < t->units_n; i++)
+        for (unsigned k = 0; k < 4; k++)
+            packed[4 * i + k] = (unsigned char)(t->units[i] >> (8 * k));
+    *ret = (row_task){ .task = t->id,
+                       .build = t->build->id,
+                       .job = t->job ? t->job->idx : ROW_JOB_PLAN,
+                       .kind = t->kind,
+                       .state = t->state,
+                       .verdict = t->verdict,
+                       .att = t->att,
+                       .tries = t->tries,
+                       .runner = slice_of(t->runner_id),
+                       .units = { (const char *)packed, 4 * t->units_n },
+                       .done = t->done,
+                       .why = t->why,
+                       .since_ms = t->since_wall_ms,
+                       .duration_ms = t->duration_ms,
+                       .exit = t->exit,
+                       .signal = t->signal,
+                       .log_bytes = t->log_bytes,
+                       .cpu_ms = t->cpu_ms,
+                       .max_rss_bytes = t->max_rss_bytes };
+}

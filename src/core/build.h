@@ -1,0 +1,154 @@
+/*
+ * build.h - builds, their jobs, units and tasks: the things that get verdicts.
+ *
+ * A build has one plan task, then jobs.  A script job has one task at a time; a tests job has units
+ * (files), which are handed out in batches: a batch is a task that lists units.  Units are handed
+ * out in order, so "not handed out yet" is one index.
+ *
+ * These are plain types with the rules that concern only themselves (roll-up, readiness); who runs
+ * what and when is decided in match.c and by the handlers behind dispatch.c.
+ * Memory: a build owns an arena with all its texts, jobs and units; tasks are allocated one by one.
+ */
+#ifndef VOLT_CORE_BUILD_H
+#define VOLT_CORE_BUILD_H
+
+#include "base/arena.h"
+#include "base/err.h"
+#include "base/list.h"
+#include "base/map.h"
+#include "core/lease.h"
+#include "core/queue.h"
+#include "core/row.h"
+
+#define BUILD_JOBS_MAX  1000
+#define BUILD_UNITS_MAX 100000
+
+struct runner;
+
+typedef struct repo {
+    slice name;
+    slice url;
+    slice default_branch;
+    slice local_host; /* of a `local:HOST:PATH` url: only that host or --repo reaches it; else empty */
+    fair_share share;
+} repo;
+
+typedef struct unit {
+    slice file;
+    verdict verdict; /* verdict_none: not done */
+} unit;
+
+typedef struct build build;
+
+typedef struct job {
+    build *build;
+    uint64_t idx;
+    slice name;
+    slices needs;
+    slices labels;
+    slice spec;
+    uint64_t priority, timeout_ms, retry, batch;
+    bool allow_failure, tests;
+    state state;
+    verdict verdict;
+    slice why;
+    unit *units; /* of a script job: NULL */
+    size_t units_n;
+    size_t units_expected; /* while loading */
+    size_t units_out;  /* [0, units_out) are in a batch or done */
+    size_t units_done, units_bad;
+    verdict rolled;    /* roll-up of what is done so far */
+    uint64_t retried;  /* script: failed tries so far */
+    size_t tasks_open; /* not final */
+    queue_item item;   /* queued while units wait to be cut into batches */
+} job;
+
+/* The jobs of a plan whose parts have not all come, or were not accepted yet. */
+typedef struct plan_draft {
+    job **jobs;
+    size_t n, cap;
+    size_t units;
+    uint64_t next_part;
+    bool whole;
+} plan_draft;
+
+typedef struct task {
+    uint64_t id;
+    build *build;
+    job *job; /* NULL: the plan */
+    task_kind kind;
+    state state;
+    verdict verdict;
+    uint64_t att, tries, nacks;
+    uint32_t *units; /* batch: indexes into job->units */
+    size_t units_n;
+    size_t done;  /* of these, reported */
+    slice why;    /* in the build's arena */
+    lease lease;  /* LEASED, RUNNING, CANCELING */
+    queue_item item; /* QUEUED */
+    uint64_t missed;   /* heartbeats of its runner in a row that did not list it */
+    uint64_t hb_seen;  /* runner's heartbeat count when it was last listed */
+    uint64_t avoid;    /* serial of a runner that shall not get it before avoid_until_ms; 0: none */
+    int64_t avoid_until_ms;
+    uint64_t log_bytes; /* received of the newest attempt's log */
+    bool log_short;     /* it came inside the result */
+    int64_t leased_wall_ms, since_wall_ms;
+    uint64_t duration_ms, exit, signal, cpu_ms, max_rss_bytes;
+    char runner_id[33]; /* of the newest attempt */
+    char runner_name[257];
+    plan_draft draft;
+    list in_build;
+} task;
+
+struct build {
+    uint64_t id;
+    repo *repo;
+    slice ref, oid, subject, author, why;
+    uint64_t gen, priority;
+    state state;
+    verdict verdict;
+    int64_t created_wall_ms, finished_wall_ms;
+    job **jobs;
+    size_t jobs_n;
+    uint64_t units, units_done, units_bad;
+    list tasks; /* of task.in_build */
+    bool canceled;
+    arena arena;
+    list in_dispatch;
+};
+
+build *build_new(uint64_t id, repo *repo);
+/* With its tasks; none may be queued or leased. */
+void build_free(build *b);
+task *task_new(build *b, job *j, uint64_t id, task_kind kind);
+/* A copy that lives as long as the build. */
+slice build_keep(build *b, slice s);
+slices build_keep_list(build *b, slices s);
+
+/* The worse of two: errored > lost > timeout > failed > canceled > no-tests > passed; flaky counts as
+ * passed, skipped as nothing. */
+verdict verdict_worse(verdict a, verdict b);
+/* Neither passed nor flaky nor skipped. */
+bool verdict_is_bad(verdict v);
+
+/* Forgets what came of a plan; its texts stay in the build's arena. */
+void draft_clear(plan_draft *draft);
+
+/* The job of that name, or NULL. */
+job *build_job(const build *b, slice name);
+
+typedef enum job_need { NEED_MET, NEED_OPEN, NEED_FAILED } job_need;
+/* Whether j's needs have all passed, some are open, or one can no longer pass (*which). */
+job_need job_needs(const job *j, const job **which);
+
+/* Checks what the draft's jobs say of each other: unique names, known needs, no cycle.
+ * VOLT_EINVALID with a sentence for the build's author. */
+volt_code draft_check(const plan_draft *draft, volt_err *err);
+
+/* As rows; texts are borrowed from the build. */
+void build_to_row(const build *b, row_build *ret);
+void job_to_row(const job *j, row_job *ret);
+/* `a` holds the packed unit list. */
+void task_to_row(const task *t, arena *a, row_task *ret);
+
+#endif

@@ -1,0 +1,618 @@
+#include "core/dispatch.h"
+
+#include <assert.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/mem.h"
+#include "core/dispatch_internal.h"
+
+/* ---- what the handlers share ---- */
+
+msg_event *emit(dispatch *d, event_kind kind, const build *b)
+{
+    msg_event *e = &effects_put(d->out, ROW_EVENT)->event;
+
+    *e = (msg_event){ .hist = slice_of(d->config.hist),
+                      .seq = ++d->last_seq,
+                      .ep = d->config.ep,
+                      .kind = kind,
+                      .time_ms = (uint64_t)d->wall_ms };
+    if (b) {
+        e->build = b->id;
+        e->repo = b->repo->name;
+        e->ref = b->ref;
+        e->oid = b->oid;
+        e->gen = b->gen;
+    }
+    return e;
+}
+
+msg_event *emit_task(dispatch *d, event_kind kind, const task *t)
+{
+    msg_event *e = emit(d, kind, t->build);
+
+    e->task = t->id;
+    e->att = t->att;
+    e->task_kind = t->kind;
+    if (t->job)
+        e->job = t->job->name;
+    if (t->att) { /* copied: the task may get its next attempt in this very step */
+        e->runner = arena_slice(&d->out->arena, slice_of(t->runner_name));
+        e->runner_id = arena_slice(&d->out->arena, slice_of(t->runner_id));
+    }
+    return e;
+}
+
+msg *answer(dispatch *d, msg_type type)
+{
+    msg *m = effects_send(d->out, d->ev->peer, type);
+
+    m->r = d->ev->msg->r;
+    return m;
+}
+
+void answer_err(dispatch *d, code code, const char *why)
+{
+    msg_err *m = &answer(d, MSG_err)->err;
+
+    m->code = code;
+    m->msg = slice_of(why);
+}
+
+slice step_text(dispatch *d, const char *fmt, ...)
+{
+    char line[1024];
+    va_list ap;
+
+    va_start(ap, fmt);
+    vsnprintf(line, sizeof line, fmt, ap);
+    va_end(ap);
+    return arena_slice(&d->out->arena, slice_of(line));
+}
+
+void recheck_at(dispatch *d, int64_t until_ms)
+{
+    if (until_ms < d->recheck_ms)
+        d->recheck_ms = until_ms;
+}
+
+void dispatch_give(void *ctx, runner *r, queue_item *item)
+{
+    life_lease(ctx, r, item);
+}
+
+/* ---- life of the machine ---- */
+
+dispatch *dispatch_new(const dispatch_config *config)
+{
+    dispatch *d = NEW(dispatch);
+
+    assert(config->ep > 0 && strlen(config->hist) == 32);
+    d->config = *config;
+    if (!d->config.hb_ms)
+        d->config.hb_ms = 1000;
+    if (!d->config.suspect_ms)
+        d->config.suspect_ms = 4000;
+    if (!d->config.lease_ms)
+        d->config.lease_ms = 15000;
+    if (!d->config.tries_max)
+        d->config.tries_max = 3;
+    if (!d->config.log_max)
+        d->config.log_max = 64 << 20;
+    if (!d->config.log_window)
+        d->config.log_window = 256 << 10;
+    d->last_seq = config->last_seq;
+    d->last_build = config->last_build;
+    d->last_task = config->last_task;
+    d->recheck_ms = HEAP_NEVER;
+    list_init(&d->build_list);
+    list_init(&d->ended);
+    queue_init(&d->queue);
+    fleet_init(&d->fleet);
+    return d;
+}
+
+static void free_builds(list *builds)
+{
+    LIST_FOR_SAFE(l, builds)
+    {
+        list_remove(l);
+        build_free(LIST_OWNER(l, build, in_dispatch));
+    }
+}
+
+void dispatch_free(dispatch *d)
+{
+    const map_entry *e;
+    size_t at = 0;
+
+    if (!d)
+        return;
+    LIST_FOR(l, &d->build_list)
+    {
+        build *b = LIST_OWNER(l, build, in_dispatch);
+
+        LIST_FOR(k, &b->tasks)
+        {
+            task *t = LIST_OWNER(k, task, in_build);
+
+            queue_remove(&d->queue, &t->item);
+            lease_release(&d->leases, &t->lease);
+        }
+        for (size_t i = 0; i < b->jobs_n; i++)
+            queue_remove(&d->queue, &b->jobs[i]->item);
+    }
+    free_builds(&d->build_list);
+    free_builds(&d->ended);
+    while ((e = map_next(&d->repos, &at))) {
+        repo *p = e->value;
+
+        free((char *)(uintptr_t)p->name.p);
+        free((char *)(uintptr_t)p->url.p);
+        free((char *)(uintptr_t)p->default_branch.p);
+        free(p);
+    }
+    map_free(&d->repos);
+    map_free(&d->builds);
+    map_free(&d->tasks);
+    queue_free(&d->queue);
+    fleet_free(&d->fleet);
+    lease_table_free(&d->leases);
+    free(d);
+}
+
+bool dispatch_task_known(const dispatch *d, uint64_t task)
+{
+    return map_get(&d->tasks, task) != NULL;
+}
+
+uint64_t dispatch_last_seq(const dispatch *d)
+{
+    return d->last_seq;
+}
+
+/* ---- time ---- */
+
+static int64_t earlier(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+int64_t dispatch_next_deadline_ms(const dispatch *d)
+{
+    int64_t at = earlier(d->head_ms, d->recheck_ms);
+
+    at = earlier(at, lease_next_deadline_ms(&d->leases));
+    at = earlier(at, heap_top_key(&d->fleet.alarms));
+    return earlier(at, heap_top_key(&d->queue.delayed));
+}
+
+static void end_delays(dispatch *d)
+{
+    queue_item *item;
+
+    while ((item = queue_due(&d->queue, d->now_ms)))
+        life_queue_task(d, HEAP_OWNER(item, task, item), true);
+}
+
+/* A hindrance ended: every class is looked at again, and the next end is found anew. */
+static void recheck(dispatch *d)
+{
+    if (d->recheck_ms > d->now_ms)
+        return;
+    d->recheck_ms = HEAP_NEVER;
+    LIST_FOR(l, &d->queue.classes)
+    {
+        LIST_OWNER(l, queue_class, node)->fresh = true;
+    }
+    LIST_FOR(l, &d->fleet.all)
+    {
+        size_t at = 0;
+        const map_entry *e;
+
+        while ((e = map_next(&LIST_OWNER(l, runner, in_fleet)->bad_repos, &at)))
+            if (((bad_repo *)e->value)->until_ms > d->now_ms)
+                recheck_at(d, ((bad_repo *)e->value)->until_ms);
+    }
+    LIST_FOR(l, &d->build_list)
+    {
+        LIST_FOR(k, &LIST_OWNER(l, build, in_dispatch)->tasks)
+        {
+            const task *t = LIST_OWNER(k, task, in_build);
+
+            if (t->state == STATE_QUEUED && t->avoid && t->avoid_until_ms > d->now_ms)
+                recheck_at(d, t->avoid_until_ms);
+        }
+    }
+}
+
+static void say_head(dispatch *d)
+{
+    msg_head *m;
+
+    if (d->now_ms < d->head_ms)
+        return;
+    d->head_ms = d->now_ms + DISPATCH_HEAD_MS;
+    m = &effects_publish(d->out, "h.", MSG_head)->head;
+    *m = (msg_head){ .hist = slice_of(d->config.hist), .ep = d->config.ep, .last = d->last_seq };
+}
+
+static void time_passes(dispatch *d)
+{
+    lease *l;
+
+    while ((l = lease_due(&d->leases, d->now_ms)))
+        life_lost(d, LIST_OWNER(l, task, lease), "its lease lapsed: nothing was heard of it");
+    fleet_alarms(d);
+    end_delays(d);
+    recheck(d);
+    say_head(d);
+}
+
+/* ---- messages ---- */
+
+static void from_runner(dispatch *d, runner *r, const msg *m)
+{
+    switch (m->type) {
+    case MSG_hb:
+        on_hb(d, r, &m->hb);
+        break;
+    case MSG_start:
+        on_start(d, r, &m->start);
+        break;
+    case MSG_nack:
+        on_nack(d, r, &m->nack);
+        break;
+    case MSG_plan:
+        on_plan(d, r, &m->plan);
+        break;
+    case MSG_tests:
+        on_tests(d, r, &m->tests);
+        break;
+    case MSG_log:
+        on_log(d, r, &m->log);
+        break;
+    case MSG_result:
+        on_result(d, r, &m->result);
+        break;
+    case MSG_bye:
+        on_bye(d, r, &m->bye);
+        break;
+    default:
+        break;
+    }
+}
+
+static bool is_runners(msg_type type)
+{
+    return type == MSG_hb || type == MSG_start || type == MSG_nack || type == MSG_plan ||
+           type == MSG_tests || type == MSG_log || type == MSG_result || type == MSG_bye;
+}
+
+static void message(dispatch *d)
+{
+    const msg *m = d->ev->msg;
+    runner *r = d->ev->peer ? fleet_by_peer(&d->fleet, d->ev->peer) : NULL;
+
+    if (m->type == MSG_submit) {
+        on_submit(d, &m->submit);
+        return;
+    }
+    if (!d->ev->peer) { /* the intake takes submissions only */
+        d->bad_msgs++;
+        return;
+    }
+    if (is_runners(m->type)) {
+        if (!r) {
+            effects_send(d->out, d->ev->peer, MSG_who);
+            return;
+        }
+        fleet_heard(d, r);
+        from_runner(d, r, m);
+        return;
+    }
+    switch (m->type) {
+    case MSG_hello:
+        on_hello(d, &m->hello);
+        break;
+    case MSG_submission:
+        on_submission(d, &m->submission);
+        break;
+    case MSG_cancel_build:
+        on_cancel_build(d, &m->cancel_build);
+        break;
+    case MSG_rebuild:
+        on_rebuild(d, &m->rebuild);
+        break;
+    case MSG_set_mode:
+        on_set_mode(d, &m->set_mode);
+        break;
+    default: /* the dispatcher's own words, sent back to it */
+        d->bad_msgs++;
+        answer_err(d, CODE_BAD_MSG,
+                   arena_printf(&d->out->arena, "a dispatcher takes no '%s'",
+                                msg_type_text(m->type)));
+        break;
+    }
+}
+
+static void begin(dispatch *d, int64_t now_ms, int64_t wall_ms, effects *out)
+{
+    free_builds(&d->ended);
+    d->now_ms = now_ms;
+    d->wall_ms = wall_ms;
+    d->out = out;
+}
+
+static void match_work(dispatch *d)
+{
+    const match m = { &d->queue, &d->fleet, d->now_ms, dispatch_give, d };
+
+    if (!d->stale_db)
+        match_all(&m);
+}
+
+void dispatch_step(dispatch *d, const dispatch_event *ev, effects *out)
+{
+    begin(d, ev->now_ms, ev->wall_ms, out);
+    d->ev = ev;
+    switch (ev->kind) {
+    case DISPATCH_MSG:
+        message(d);
+        break;
+    case DISPATCH_TICK:
+        time_passes(d);
+        break;
+    case DISPATCH_GAP:
+        lease_shift(&d->leases, ev->gap_ms);
+        LIST_FOR(l, &d->fleet.all)
+        {
+            LIST_OWNER(l, runner, in_fleet)->seen_ms += ev->gap_ms;
+        }
+        break;
+    }
+    match_work(d);
+    d->ev = NULL;
+    d->out = NULL;
+}
+
+/* ---- loading ---- */
+
+static volt_code load_build(dispatch *d, const row_build *row, volt_err *err)
+{
+    repo *p = map_gets(&d->repos, row->repo);
+    build *b;
+
+    if (!p || map_get(&d->builds, row->build))
+        return volt_fail(err, VOLT_ECORRUPT, "build %llu: its repository is unknown, or it is there twice",
+                         (unsigned long long)row->build);
+    b = build_new(row->build, p);
+    b->ref = build_keep(b, row->ref);
+    b->oid = build_keep(b, row->oid);
+    b->subject = build_keep(b, row->subject);
+    b->author = build_keep(b, row->author);
+    b->why = build_keep(b, row->why);
+    b->gen = row->gen;
+    b->priority = row->priority;
+    b->state = row->state;
+    b->canceled = row->state == STATE_CANCELING;
+    b->created_wall_ms = row->created_ms;
+    b->units = row->units;
+    map_put(&d->builds, b->id, b);
+    list_push(&d->build_list, &b->in_dispatch);
+    d->builds_n++;
+    return VOLT_OK;
+}
+
+static volt_code load_job(dispatch *d, const row_job *row, volt_err *err)
+{
+    build *b = map_get(&d->builds, row->build);
+    job *j;
+
+    if (!b || b->jobs_n != row->idx)
+        return volt_fail(err, VOLT_ECORRUPT, "job %llu of build %llu has no build or is out of order",
+                         (unsigned long long)row->idx, (unsigned long long)row->build);
+    j = ARENA_NEW(&b->arena, job);
+    j->build = b;
+    j->idx = row->idx;
+    j->name = build_keep(b, row->name);
+    j->needs = build_keep_list(b, row->needs);
+    j->labels = build_keep_list(b, row->labels);
+    j->spec = build_keep(b, row->spec);
+    j->priority = row->priority;
+    j->timeout_ms = row->timeout_ms;
+    j->retry = row->retry;
+    j->batch = row->batch;
+    j->allow_failure = row->allow_failure;
+    j->tests = row->tests;
+    j->state = row->state;
+    j->verdict = row->verdict;
+    j->why = build_keep(b, row->why);
+    j->item.kind = ITEM_JOB;
+    if (j->tests && row->units) {
+        j->units = NEW_ARRAY(unit, (size_t)row->units);
+    } else if (!j->tests && j->state == STATE_FINAL) {
+        j->units_done = 1;
+        j->units_bad = verdict_is_bad(j->verdict);
+        b->units_done++;
+        b->units_bad += j->units_bad;
+    }
+    b->jobs = mem_grow(b->jobs, b->jobs_n + 1, sizeof *b->jobs);
+    b->jobs[b->jobs_n++] = j;
+    /* units_n counts up to the row's number as they come; it is checked when all are there. */
+    j->units_expected = j->tests ? (size_t)row->units : 0;
+    return VOLT_OK;
+}
+
+static volt_code load_unit(dispatch *d, const row_unit *row, volt_err *err)
+{
+    build *b = map_get(&d->builds, row->build);
+    job *j = b && row->job < b->jobs_n ? b->jobs[row->job] : NULL;
+    unit *u;
+
+    if (!j || row->i != j->units_n || j->units_n == j->units_expected)
+        return volt_fail(err, VOLT_ECORRUPT, "unit %llu of job %llu of build %llu is out of order",
+                         (unsigned long long)row->i, (unsigned long long)row->job,
+                         (unsigned long long)row->build);
+    u = &j->units[j->units_n++];
+    u->file = build_keep(b, row->file);
+    u->verdict = row->verdict;
+    if (u->verdict) {
+        j->units_out = j->units_n;
+        j->units_done++;
+        b->units_done++;
+        j->rolled = verdict_worse(j->rolled, u->verdict);
+        if (verdict_is_bad(u->verdict)) {
+            j->units_bad++;
+            b->units_bad++;
+        }
+    }
+    return VOLT_OK;
+}
+
+static volt_code load_batch(task *t, const row_task *row, volt_err *err)
+{
+    const unsigned char *p = (const unsigned char *)row->units.p;
+
+    t->units_n = row->units.n / 4;
+    t->units = NEW_ARRAY(uint32_t, t->units_n);
+    for (size_t i = 0; i < t->units_n; i++) {
+        t->units[i] = (uint32_t)p[4 * i] | (uint32_t)p[4 * i + 1] << 8 |
+                      (uint32_t)p[4 * i + 2] << 16 | (uint32_t)p[4 * i + 3] << 24;
+        if (!t->job || t->units[i] >= t->job->units_n)
+            return volt_fail(err, VOLT_ECORRUPT, "task %llu names a unit that is not there",
+                             (unsigned long long)row->task);
+        if (t->units[i] >= t->job->units_out)
+            t->job->units_out = t->units[i] + 1;
+    }
+    /* Told by the units themselves: the task's own count may be older. */
+    while (t->done < t->units_n && t->job->units[t->units[t->done]].verdict)
+        t->done++;
+    return VOLT_OK;
+}
+
+static volt_code load_task(dispatch *d, const row_task *row, volt_err *err)
+{
+    build *b = map_get(&d->builds, row->build);
+    job *j = b && row->job < b->jobs_n ? b->jobs[row->job] : NULL;
+    task *t;
+    runner *r;
+
+    if (!b || (!j && row->job != ROW_JOB_PLAN) || map_get(&d->tasks, row->task))
+        return volt_fail(err, VOLT_ECORRUPT, "task %llu has no build or job, or is there twice",
+                         (unsigned long long)row->task);
+    t = task_new(b, j, row->task, row->kind);
+    t->state = row->state;
+    t->verdict = row->verdict;
+    t->att = row->att;
+    t->tries = row->tries;
+    t->why = build_keep(b, row->why);
+    t->since_wall_ms = t->leased_wall_ms = row->since_ms;
+    t->log_bytes = row->state == STATE_FINAL ? row->log_bytes : 0;
+    if (row->runner.n == 32) {
+        memcpy(t->runner_id, row->runner.p, 32);
+        r = fleet_by_id(&d->fleet, row->runner);
+        if (r)
+            snprintf(t->runner_name, sizeof t->runner_name, SLICE_FMT, SLICE_ARG(r->name));
+    }
+    if (t->state == STATE_FINAL && j) {
+        j->tasks_open--;
+        if (t->kind == TASK_SCRIPT && verdict_is_bad(t->verdict))
+            j->retried++;
+    }
+    map_put(&d->tasks, t->id, t);
+    return load_batch(t, row, err);
+}
+
+static void load_runner(dispatch *d, const row_runner *row)
+{
+    runner *r = fleet_add(&d->fleet, row->id);
+
+    runner_describe(r, row->name, row->host, row->labels, row->reach, row->slots);
+    if (row->boot.n == 32)
+        memcpy(r->boot, row->boot.p, 32);
+    r->mode = row->mode ? row->mode : MODE_RUN;
+    r->losses = row->losses;
+    r->seen_wall_ms = row->seen_ms;
+    r->state = row->state == RUNNER_GONE ? RUNNER_GONE : RUNNER_SUSPECT;
+}
+
+volt_code dispatch_load(dispatch *d, const row *r, volt_err *err)
+{
+    switch (r->kind) {
+    case ROW_REPO:
+        dispatch_repo(d, r->repo.name, r->repo.url, r->repo.default_branch);
+        return VOLT_OK;
+    case ROW_RUNNER:
+        load_runner(d, &r->runner);
+        return VOLT_OK;
+    case ROW_BUILD:
+        return load_build(d, &r->build, err);
+    case ROW_JOB:
+        return load_job(d, &r->job, err);
+    case ROW_UNIT:
+        return load_unit(d, &r->unit, err);
+    case ROW_TASK:
+        return load_task(d, &r->task, err);
+    default:
+        return VOLT_OK;
+    }
+}
+
+/* Leases start anew at a lease and a grace of another one: the runners have to find back first. */
+static void resume_task(dispatch *d, task *t)
+{
+    runner *r;
+
+    if (t->state == STATE_FINAL)
+        return;
+    if (t->state == STATE_QUEUED) {
+        life_queue_task(d, t, false);
+        return;
+    }
+    r = fleet_by_id(&d->fleet, (slice){ t->runner_id, 32 });
+    if (!r) { /* its row is written with its first hello, so only a damaged store gets here */
+        r = fleet_add(&d->fleet, (slice){ t->runner_id, 32 });
+        r->state = RUNNER_SUSPECT;
+    }
+    lease_grant(&d->leases, &t->lease, r, &r->leases, d->now_ms + 2 * d->config.lease_ms);
+    if (t->kind == TASK_PLAN)
+        r->plans++;
+    else
+        r->busy++;
+}
+
+void dispatch_loaded(dispatch *d, int64_t now_ms, int64_t wall_ms, effects *out)
+{
+    begin(d, now_ms, wall_ms, out);
+    LIST_FOR(l, &d->build_list)
+    {
+        build *b = LIST_OWNER(l, build, in_dispatch);
+
+        LIST_FOR(k, &b->tasks)
+        {
+            resume_task(d, LIST_OWNER(k, task, in_build));
+        }
+        for (size_t i = 0; i < b->jobs_n; i++) {
+            job *j = b->jobs[i];
+
+            if ((j->state == STATE_QUEUED || j->state == STATE_RUNNING) && !b->canceled &&
+                j->units_out < j->units_n)
+                life_queue_job(d, j);
+        }
+    }
+    LIST_FOR(l, &d->fleet.all)
+    {
+        runner *r = LIST_OWNER(l, runner, in_fleet);
+
+        if (r->state != RUNNER_GONE) {
+            r->seen_ms = now_ms + d->config.lease_ms; /* the grace */
+            heap_set(&d->fleet.alarms, &r->alarm, r->seen_ms + d->config.lease_ms);
+        }
+    }
+    d->head_ms = now_ms;
+    emit(d, EVENT_EPOCH, NULL)->n = d->config.ep;
+    d->out = NULL;
+}

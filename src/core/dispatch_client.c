@@ -1,0 +1,222 @@
+#include <stdlib.h>
+
+#include "base/mem.h"
+#include "core/dispatch_internal.h"
+
+/* ---- submissions ---- */
+
+static void put_submission(dispatch *d, slice sid, uint64_t build, code refused)
+{
+    row_submission *row = &effects_put(d->out, ROW_SUBMISSION)->submission;
+
+    *row = (row_submission){ .sid = sid, .build = build, .refused = refused, .wall_ms = d->wall_ms };
+}
+
+/* The answer goes back to a client, or out on the observer's topic. */
+static msg *submission_answer(dispatch *d, slice obs, msg_type type)
+{
+    const char *topic;
+
+    if (d->ev->peer)
+        return answer(d, type);
+    topic = arena_printf(&d->out->arena, "a." SLICE_FMT ".", SLICE_ARG(obs));
+    return effects_publish(d->out, topic, type);
+}
+
+static void accept(dispatch *d, slice obs, slice sid, uint64_t build, bool dup, verdict v)
+{
+    msg_accepted *m = &submission_answer(d, obs, MSG_accepted)->accepted;
+
+    *m = (msg_accepted){ .sid = sid, .build = build, .dup = dup, .verdict = v };
+}
+
+static void reject(dispatch *d, slice obs, slice sid, code code, bool permanent, slice why)
+{
+    msg_rejected *m = &submission_answer(d, obs, MSG_rejected)->rejected;
+
+    *m = (msg_rejected){ .sid = sid, .code = code, .msg = why, .permanent = permanent };
+}
+
+/* The verdict of a build that may have ended. */
+static verdict known_verdict(const dispatch *d, const row_build *row)
+{
+    const build *b = map_get(&d->builds, row->build);
+
+    return b ? verdict_none : row->verdict;
+}
+
+/* Answers a submission that was seen before; false: it is new. */
+static bool seen_before(dispatch *d, slice obs, slice sid)
+{
+    const row_submission *row = d->ev->facts.submission;
+
+    if (!row)
+        return false;
+    if (row->build)
+        accept(d, obs, sid, row->build, true, verdict_none);
+    else
+        reject(d, obs, sid, row->refused, true, SLICE("refused before"));
+    return true;
+}
+
+/* Urls that name the same repository: slashes and ".git" at the end do not count. */
+static slice canonical(slice url)
+{
+    while (url.n > 1 && url.p[url.n - 1] == '/')
+        url.n--;
+    if (slice_ends(url, SLICE("/.git")))
+        url.n -= 5;
+    else if (slice_ends(url, SLICE(".git")))
+        url.n -= 4;
+    return url;
+}
+
+repo *dispatch_repo(dispatch *d, slice name, slice url, slice default_branch)
+{
+    repo *p = NEW(repo);
+    const char *colon;
+
+    p->name = (slice){ mem_strndup(name.p, name.n), name.n };
+    p->url = (slice){ mem_strndup(url.p, url.n), url.n };
+    p->default_branch = (slice){ mem_strndup(default_branch.p, default_branch.n), default_branch.n };
+    p->share.order = ++d->repo_orders;
+    if (slice_starts(p->url, SLICE("local:"))) {
+        p->local_host.p = p->url.p + 6;
+        colon = memchr(p->local_host.p, ':', p->url.n - 6);
+        p->local_host.n = colon ? (size_t)(colon - p->local_host.p) : p->url.n - 6;
+    }
+    map_puts(&d->repos, p->name, p);
+    return p;
+}
+
+static repo *bind_repo(dispatch *d, const msg_submit *m)
+{
+    repo *p = map_gets(&d->repos, m->repo);
+    row_repo *row;
+
+    if (p)
+        return slice_eq(canonical(p->url), canonical(m->url)) ? p : NULL;
+    p = dispatch_repo(d, m->repo, m->url, m->default_branch);
+    row = &effects_put(d->out, ROW_REPO)->repo;
+    *row = (row_repo){ .name = p->name, .url = p->url, .default_branch = p->default_branch };
+    return p;
+}
+
+void on_submit(dispatch *d, const msg_submit *m)
+{
+    const row_build *latest = d->ev->facts.latest;
+    repo *p;
+    build *b;
+
+    if (seen_before(d, m->obs, m->sid))
+        return;
+    if (latest) {
+        put_submission(d, m->sid, latest->build, code_none);
+        accept(d, m->obs, m->sid, latest->build, true, known_verdict(d, latest));
+        return;
+    }
+    if (d->ev->disk_low) {
+        reject(d, m->obs, m->sid, CODE_DISK, false, SLICE("the dispatcher's disk is nearly full"));
+        return;
+    }
+    if (d->builds_n >= DISPATCH_BUILDS_MAX) {
+        reject(d, m->obs, m->sid, CODE_BUSY, false, SLICE("100000 builds wait already"));
+        return;
+    }
+    p = bind_repo(d, m);
+    if (!p) {
+        p = map_gets(&d->repos, m->repo);
+        put_submission(d, m->sid, 0, CODE_NAME_TAKEN);
+        reject(d, m->obs, m->sid, CODE_NAME_TAKEN, true,
+               step_text(d, "the name '" SLICE_FMT "' belongs to " SLICE_FMT "; use NAME=" SLICE_FMT,
+                         SLICE_ARG(m->repo), SLICE_ARG(p->url), SLICE_ARG(m->url)));
+        return;
+    }
+    b = life_submit(d, p,
+                    &(row_build){ .ref = m->ref,
+                                  .oid = m->oid,
+                                  .subject = m->subject,
+                                  .author = m->author },
+                    m->priority);
+    put_submission(d, m->sid, b->id, code_none);
+    accept(d, m->obs, m->sid, b->id, false, verdict_none);
+}
+
+void on_submission(dispatch *d, const msg_submission *m)
+{
+    if (!seen_before(d, (slice){ 0 }, m->sid))
+        answer_err(d, CODE_NOT_FOUND, "this submission never arrived");
+}
+
+/* ---- commands ---- */
+
+void on_cancel_build(dispatch *d, const msg_cancel_build *m)
+{
+    build *b = map_get(&d->builds, m->build);
+
+    if (b) {
+        life_cancel_build(d, b, m->why.n ? m->why : SLICE("canceled by command"));
+        answer(d, MSG_ok);
+    } else if (d->ev->facts.build) {
+        const row_build *row = d->ev->facts.build;
+
+        if (row->verdict == VERDICT_CANCELED)
+            answer(d, MSG_ok)->ok.msg = SLICE("it was canceled before");
+        else
+            answer_err(d, CODE_STATE,
+                       arena_printf(&d->out->arena, "build %llu has ended already (%s)",
+                                    (unsigned long long)m->build, verdict_text(row->verdict)));
+    } else {
+        answer_err(d, CODE_NOT_FOUND,
+                   arena_printf(&d->out->arena, "there is no build %llu",
+                                (unsigned long long)m->build));
+    }
+}
+
+void on_rebuild(dispatch *d, const msg_rebuild *m)
+{
+    const row_build *old = d->ev->facts.build;
+    const row_build *latest = d->ev->facts.latest;
+    repo *p;
+    row_build like;
+    build *b;
+
+    if (seen_before(d, (slice){ 0 }, m->sid))
+        return;
+    p = old ? map_gets(&d->repos, old->repo) : NULL;
+    if (!p) {
+        answer_err(d, CODE_NOT_FOUND,
+                   arena_printf(&d->out->arena, "there is no build %llu",
+                                (unsigned long long)m->build));
+        return;
+    }
+    if (d->ev->disk_low) {
+        answer_err(d, CODE_DISK, "the dispatcher's disk is nearly full");
+        return;
+    }
+    like = *old;
+    like.gen = (latest ? latest->gen : old->gen) + 1;
+    b = life_submit(d, p, &like, old->priority);
+    put_submission(d, m->sid, b->id, code_none);
+    accept(d, (slice){ 0 }, m->sid, b->id, false, verdict_none);
+}
+
+void on_set_mode(dispatch *d, const msg_set_mode *m)
+{
+    bool several;
+    runner *r = fleet_find(&d->fleet, m->runner, &several);
+
+    if (!r) {
+        answer_err(d, CODE_NOT_FOUND,
+                   arena_printf(&d->out->arena, "there is no runner '" SLICE_FMT "'",
+                                SLICE_ARG(m->runner)));
+    } else if (several) {
+        answer_err(d, CODE_STATE,
+                   arena_printf(&d->out->arena,
+                                "several runners are named '" SLICE_FMT "'; give its id",
+                                SLICE_ARG(m->runner)));
+    } else {
+        fleet_set_mode(d, r, m->mode, m->why);
+        answer(d, MSG_ok);
+    }
+}

@@ -1,0 +1,319 @@
+#include "core/dispatch_internal.h"
+
+void put_runner(dispatch *d, const runner *r)
+{
+    row_runner *row = &effects_put(d->out, ROW_RUNNER)->runner;
+
+    *row = (row_runner){ .id = { r->id, 32 },
+                         .name = r->name,
+                         .host = r->host,
+                         .boot = slice_of(r->boot),
+                         .labels = r->labels,
+                         .reach = r->reach,
+                         .slots = r->slots,
+                         .mode = r->mode,
+                         .state = r->state,
+                         .losses = r->losses,
+                         .seen_ms = r->seen_wall_ms };
+}
+
+static msg_event *emit_runner(dispatch *d, event_kind kind, const runner *r)
+{
+    msg_event *e = emit(d, kind, NULL);
+
+    e->runner = r->name;
+    e->runner_id = (slice){ r->id, 32 };
+    return e;
+}
+
+static void arm(dispatch *d, runner *r)
+{
+    heap_set(&d->fleet.alarms, &r->alarm,
+             r->seen_ms +
+                 (r->state == RUNNER_UP ? d->config.suspect_ms : d->config.lease_ms));
+}
+
+void fleet_heard(dispatch *d, runner *r)
+{
+    r->seen_ms = d->now_ms; /* the alarm is moved when it rings, not at each message */
+    r->seen_wall_ms = d->wall_ms;
+    if (r->state == RUNNER_UP)
+        return;
+    r->state = RUNNER_UP;
+    arm(d, r);
+    fleet_update(&d->fleet, r, true);
+    emit_runner(d, EVENT_RUNNER_UP, r)->n = r->slots;
+}
+
+static void gone(dispatch *d, runner *r, const char *why)
+{
+    r->state = RUNNER_GONE;
+    heap_remove(&d->fleet.alarms, &r->alarm);
+    fleet_bind(&d->fleet, r, 0);
+    fleet_update(&d->fleet, r, false);
+    LIST_FOR_SAFE(l, &r->leases)
+    {
+        life_lost(d, LIST_OWNER(LIST_OWNER(l, lease, on_runner), task, lease), why);
+    }
+    put_runner(d, r);
+    emit_runner(d, EVENT_RUNNER_DOWN, r)->why = step_text(d, "%s", why);
+}
+
+void fleet_alarms(dispatch *d)
+{
+    heap_node *top;
+
+    while ((top = heap_top(&d->fleet.alarms)) && top->key <= d->now_ms) {
+        runner *r = HEAP_OWNER(top, runner, alarm);
+
+        if (r->state == RUNNER_UP && r->seen_ms + d->config.suspect_ms <= d->now_ms) {
+            r->state = RUNNER_SUSPECT;
+            fleet_update(&d->fleet, r, false);
+            emit_runner(d, EVENT_SUSPECT, r);
+        } else if (r->state == RUNNER_SUSPECT && r->seen_ms + d->config.lease_ms <= d->now_ms) {
+            gone(d, r, "its runner was silent for a whole lease");
+            continue;
+        }
+        arm(d, r);
+    }
+}
+
+void fleet_set_mode(dispatch *d, runner *r, runner_mode mode, slice why)
+{
+    if (r->mode == mode)
+        return;
+    r->mode = mode;
+    if (mode == MODE_RUN)
+        r->losses = 0;
+    fleet_update(&d->fleet, r, true);
+    put_runner(d, r);
+    {
+        msg_event *e = emit_runner(d, EVENT_RUNNER_MODE, r);
+
+        e->mode = mode;
+        e->why = why;
+    }
+    if (r->peer) {
+        msg_mode *m = &effects_send(d->out, r->peer, MSG_mode)->mode;
+
+        *m = (msg_mode){ .mode = mode, .why = why };
+    }
+}
+
+void fleet_count_loss(dispatch *d, runner *r)
+{
+    if (++r->losses >= FLEET_LOSSES_MAX && r->mode == MODE_RUN)
+        fleet_set_mode(d, r, MODE_CORDON,
+                       step_text(d, "%d attempts in a row were lost on it; look at it, then 'volt "
+                                    "resume' it",
+                                 FLEET_LOSSES_MAX));
+}
+
+/* ---- hello ---- */
+
+typedef struct reconcile {
+    rec_held *keep, *drop;
+    size_t keep_n, drop_n;
+} reconcile;
+
+static void drop(reconcile *rc, const rec_held *h, code code)
+{
+    rc->drop[rc->drop_n++] = (rec_held){ .task = h->task, .att = h->att, .code = code };
+}
+
+/* A held attempt from the future of this data directory: it is an old copy. */
+static bool from_the_future(const dispatch *d, const task *t, const rec_held *h)
+{
+    if (t)
+        return h->att > t->att;
+    for (size_t i = 0; i < d->ev->facts.tasks_n; i++)
+        if (d->ev->facts.tasks[i].task == h->task)
+            return h->att > d->ev->facts.tasks[i].att;
+    return h->task > d->last_task;
+}
+
+static void reconcile_held(dispatch *d, runner *r, const msg_hello *m, reconcile *rc)
+{
+    bool same_history = slice_is(m->hist, d->config.hist);
+
+    for (size_t i = 0; i < m->held.n; i++) {
+        const rec_held *h = &m->held.v[i];
+        task *t = map_get(&d->tasks, h->task);
+
+        if (!same_history) {
+            drop(rc, h, CODE_STALE);
+        } else if (t && t->lease.runner == r && t->att == h->att) {
+            t->hb_seen = r->hb_count;
+            t->missed = 0;
+            lease_renew(&d->leases, &t->lease, d->now_ms + d->config.lease_ms);
+            if (h->state != HELD_ACCEPTED)
+                life_running(d, t);
+            rc->keep[rc->keep_n++] =
+                (rec_held){ .task = h->task, .att = h->att, .log_bytes = t->log_bytes };
+        } else if (from_the_future(d, t, h)) {
+            d->stale_db = true;
+            d->trouble = "a runner holds work that this data directory never gave out: it is an old "
+                         "copy; nothing is assigned until the newest one is back in place";
+            drop(rc, h, CODE_STALE_DB);
+        } else {
+            drop(rc, h, CODE_STALE);
+        }
+    }
+}
+
+static bool holds(const msg_hello *m, const task *t)
+{
+    for (size_t i = 0; i < m->held.n; i++)
+        if (m->held.v[i].task == t->id && m->held.v[i].att == t->att)
+            return true;
+    return false;
+}
+
+/* Leases that the runner does not hold: sent again when it is the same process and had not started,
+ * else lost.  (After a new boot nothing tells whether it had started.) */
+static void reconcile_leases(dispatch *d, runner *r, const msg_hello *m, bool same_boot)
+{
+    LIST_FOR_SAFE(l, &r->leases)
+    {
+        task *t = LIST_OWNER(LIST_OWNER(l, lease, on_runner), task, lease);
+
+        if (slice_is(m->hist, d->config.hist) && holds(m, t))
+            continue;
+        if (same_boot && t->state == STATE_LEASED) {
+            lease_renew(&d->leases, &t->lease, d->now_ms + d->config.lease_ms);
+            life_assign(d, t);
+        } else {
+            life_lost(d, t, "its runner came back without it");
+        }
+    }
+}
+
+static bool refuse(dispatch *d, code code, const char *why, uint64_t retry_ms)
+{
+    msg_refuse *m = &effects_send(d->out, d->ev->peer, MSG_refuse)->refuse;
+
+    *m = (msg_refuse){ .code = code, .msg = slice_of(why), .retry_ms = retry_ms };
+    return false;
+}
+
+static bool may_register(dispatch *d, const msg_hello *m)
+{
+    if (m->vmin > MSG_VERSION || m->vmax < MSG_VERSION)
+        return refuse(d, CODE_VERSION, "this dispatcher speaks VOLT/1 only", 0);
+    if (!fleet_by_id(&d->fleet, m->id) && d->fleet.n >= FLEET_RUNNERS_MAX)
+        return refuse(d, CODE_TOO_BIG, "there are too many runners", 60000);
+    return true;
+}
+
+static void describe(dispatch *d, runner *r, const msg_hello *m)
+{
+    runner_describe(r, m->name, m->host, m->labels, m->reach, m->slots);
+    r->own_mode = m->mode ? m->mode : MODE_RUN;
+    memcpy(r->boot, m->boot.p, 32);
+    runner_forgive_repos(r); /* the new process may reach what the old one did not */
+    fleet_update(&d->fleet, r, true);
+}
+
+void on_hello(dispatch *d, const msg_hello *m)
+{
+    runner *r;
+    reconcile rc;
+    msg_welcome *w;
+    bool same_boot;
+
+    if (!may_register(d, m))
+        return;
+    r = fleet_by_id(&d->fleet, m->id);
+    if (!r)
+        r = fleet_add(&d->fleet, m->id);
+    same_boot = slice_is(m->boot, r->boot);
+    if (r->peer && r->peer != d->ev->peer && !same_boot) {
+        msg_refuse *old = &effects_send(d->out, r->peer, MSG_refuse)->refuse;
+
+        *old = (msg_refuse){ .code = CODE_REPLACED,
+                             .msg = SLICE("a newer process with the same id took over") };
+    }
+    fleet_bind(&d->fleet, r, d->ev->peer);
+    describe(d, r, m);
+    fleet_heard(d, r);
+    put_runner(d, r);
+
+    rc.keep = ARENA_ARRAY(&d->out->arena, rec_held, m->held.n);
+    rc.drop = ARENA_ARRAY(&d->out->arena, rec_held, m->held.n);
+    rc.keep_n = rc.drop_n = 0;
+    reconcile_held(d, r, m, &rc);
+    w = &effects_send(d->out, r->peer, MSG_welcome)->welcome;
+    *w = (msg_welcome){ .ver = MSG_VERSION,
+                        .ep = d->config.ep,
+                        .hist = slice_of(d->config.hist),
+                        .hb_ms = (uint64_t)d->config.hb_ms,
+                        .suspect_ms = (uint64_t)d->config.suspect_ms,
+                        .lease_ms = (uint64_t)d->config.lease_ms,
+                        .window = d->config.log_window,
+                        .mode = r->mode,
+                        .keep = { rc.keep, rc.keep_n },
+                        .drop = { rc.drop, rc.drop_n } };
+    reconcile_leases(d, r, m, same_boot); /* behind the welcome: assigns come after it */
+}
+
+/* ---- heartbeats ---- */
+
+/* Leases that the heartbeat did not list: the assign, or the cancel, is sent again. */
+static void repeat_unheard(dispatch *d, runner *r)
+{
+    LIST_FOR_SAFE(l, &r->leases)
+    {
+        task *t = LIST_OWNER(LIST_OWNER(l, lease, on_runner), task, lease);
+
+        if (t->state == STATE_CANCELING) {
+            msg_cancel *m = &effects_send(d->out, r->peer, MSG_cancel)->cancel;
+
+            *m = (msg_cancel){ .task = t->id, .att = t->att, .grace_ms = DISPATCH_GRACE_MS, .why = t->why };
+        }
+        if (t->hb_seen == r->hb_count) {
+            t->missed = 0;
+        } else if (++t->missed >= DISPATCH_TAKEN_BACK && t->state == STATE_LEASED) {
+            t->missed = 0;
+            life_assign(d, t);
+        }
+    }
+}
+
+void on_hb(dispatch *d, runner *r, const msg_hb *m)
+{
+    rec_held *drops = ARENA_ARRAY(&d->out->arena, rec_held, m->held.n);
+    size_t drops_n = 0;
+    msg_hb_ok *ok;
+
+    r->hb_count++;
+    for (size_t i = 0; i < m->held.n; i++) {
+        const rec_held *h = &m->held.v[i];
+        task *t = task_of(d, r, h->task, h->att);
+
+        if (!t) {
+            const task *known = map_get(&d->tasks, h->task);
+
+            /* Final and acknowledged, the answer is on its way or comes with the result's repeat. */
+            if (known && known->state == STATE_FINAL && known->att == h->att)
+                continue;
+            if (!known && h->state == HELD_DONE)
+                continue;
+            drops[drops_n++] = (rec_held){ .task = h->task, .att = h->att, .code = CODE_STALE };
+            continue;
+        }
+        t->hb_seen = r->hb_count;
+        lease_renew(&d->leases, &t->lease, d->now_ms + d->config.lease_ms);
+        if (h->state == HELD_RUNNING)
+            life_running(d, t);
+    }
+    repeat_unheard(d, r);
+    ok = &effects_send(d->out, r->peer, MSG_hb_ok)->hb_ok;
+    *ok = (msg_hb_ok){ .n = m->n, .ep = d->config.ep, .drop = { drops, drops_n } };
+}
+
+void on_bye(dispatch *d, runner *r, const msg_bye *m)
+{
+    const char *why = m->why.n ? arena_str(&d->out->arena, m->why) : "its runner left";
+
+    gone(d, r, why);
+}

@@ -1,0 +1,128 @@
+/*
+ * dispatch_internal.h - what the handlers behind dispatch.c share.
+ *
+ * dispatch.c        state, loading, time, routing of events
+ * dispatch_task.c   messages about attempts: start, nack, plan, tests, log, result
+ * dispatch_fleet.c  messages about runners: hello, heartbeat, bye; silence; modes
+ * dispatch_client.c submissions and commands
+ * dispatch_life.c   the life of builds, jobs and tasks: every change of state, its row and event
+ * dispatch_view.c   answers from memory: status, runners, why a task waits
+ */
+#ifndef VOLT_CORE_DISPATCH_INTERNAL_H
+#define VOLT_CORE_DISPATCH_INTERNAL_H
+
+#include "core/dispatch.h"
+#include "core/match.h"
+
+#define DISPATCH_BUILDS_MAX    100000 /* without a verdict; more are refused with BUSY */
+#define DISPATCH_GRACE_MS      10000  /* between TERM and KILL */
+#define DISPATCH_BACKOFF_MAX_MS 60000
+#define DISPATCH_HEAD_MS       1000
+#define DISPATCH_TAKEN_BACK    2 /* heartbeats without a leased attempt, then it is sent again */
+
+struct dispatch {
+    dispatch_config config;
+    map repos;  /* name -> repo */
+    map builds; /* id -> build without a verdict */
+    list build_list;
+    size_t builds_n;
+    map tasks; /* id -> task of those builds */
+    queue queue;
+    fleet fleet;
+    lease_table leases;
+    uint64_t last_seq, last_build, last_task;
+    uint64_t repo_orders;
+    int64_t head_ms;    /* when the next head beat is due */
+    int64_t recheck_ms; /* when a hindrance (avoided runner, unreachable repository) ends */
+    bool stale_db;      /* an old copy of the data directory: nothing is assigned */
+    uint64_t bad_msgs;
+    const char *trouble; /* NULL, or what an operator should know */
+    list ended;          /* builds with a verdict, freed at the next step: effects may point into them */
+
+    /* Of the step under way. */
+    int64_t now_ms, wall_ms;
+    const dispatch_event *ev;
+    effects *out;
+};
+
+/* ---- dispatch.c ---- */
+
+/* An event of the stream with the next number, put in the store (the shell publishes it after the
+ * commit); the caller fills the rest.  `b` may be NULL. */
+msg_event *emit(dispatch *d, event_kind kind, const build *b);
+/* The same with what is known of a task's newest attempt. */
+msg_event *emit_task(dispatch *d, event_kind kind, const task *t);
+/* An answer to the message of this step, with its request number. */
+msg *answer(dispatch *d, msg_type type);
+void answer_err(dispatch *d, code code, const char *why);
+/* Text that lives as long as the effects of this step. */
+slice step_text(dispatch *d, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* A match_give. */
+void dispatch_give(void *ctx, runner *r, queue_item *item);
+/* Asks for a match at until_ms because a hindrance ends then. */
+void recheck_at(dispatch *d, int64_t until_ms);
+
+/* ---- dispatch_life.c ---- */
+
+void put_build(dispatch *d, const build *b);
+void put_job(dispatch *d, const job *j);
+void put_task(dispatch *d, const task *t);
+void put_attempt(dispatch *d, const task *t, state state, code code);
+
+/* A new build with its plan task, queued. */
+build *life_submit(dispatch *d, repo *p, const row_build *like, uint64_t priority);
+/* Waiting work of a loaded or changed build is queued. */
+void life_queue_task(dispatch *d, task *t, bool front);
+void life_queue_job(dispatch *d, job *j);
+/* An attempt for `r`: commits and sends the assign. */
+void life_lease(dispatch *d, runner *r, queue_item *item);
+void life_assign(dispatch *d, const task *t); /* sends the newest attempt's assign (again) */
+void life_running(dispatch *d, task *t);
+/* Takes the attempt back without counting a try; another runner is preferred for delay_ms. */
+void life_return(dispatch *d, task *t, code code, slice why, int64_t delay_ms);
+/* The attempt is lost: another try, or the end. */
+void life_lost(dispatch *d, task *t, const char *why);
+/* A verdict; `why` may be empty.  Goes on to the job and the build. */
+void life_task_final(dispatch *d, task *t, verdict v, slice why);
+/* A unit has its verdict. */
+void life_unit_done(dispatch *d, task *t, const rec_item *item);
+/* The plan was accepted: jobs become rows, ready ones are queued. */
+void life_planned(dispatch *d, task *plan);
+void life_cancel_build(dispatch *d, build *b, slice why);
+
+/* ---- dispatch_task.c ---- */
+
+void on_start(dispatch *d, runner *r, const msg_start *m);
+void on_nack(dispatch *d, runner *r, const msg_nack *m);
+void on_plan(dispatch *d, runner *r, const msg_plan *m);
+void on_tests(dispatch *d, runner *r, const msg_tests *m);
+void on_log(dispatch *d, runner *r, const msg_log *m);
+void on_result(dispatch *d, runner *r, const msg_result *m);
+/* The task whose newest attempt `att` is leased to r; NULL: it is not. */
+task *task_of(dispatch *d, const runner *r, uint64_t task, uint64_t att);
+
+/* ---- dispatch_fleet.c ---- */
+
+void on_hello(dispatch *d, const msg_hello *m);
+void on_hb(dispatch *d, runner *r, const msg_hb *m);
+void on_bye(dispatch *d, runner *r, const msg_bye *m);
+/* It was heard of: it is up. */
+void fleet_heard(dispatch *d, runner *r);
+/* Looks at silences that are due. */
+void fleet_alarms(dispatch *d);
+void fleet_set_mode(dispatch *d, runner *r, runner_mode mode, slice why);
+/* One more loss in a row: enough of them cordon the runner. */
+void fleet_count_loss(dispatch *d, runner *r);
+void put_runner(dispatch *d, const runner *r);
+
+/* ---- dispatch_client.c ---- */
+
+/* A repository bound to its url. */
+repo *dispatch_repo(dispatch *d, slice name, slice url, slice default_branch);
+void on_submit(dispatch *d, const msg_submit *m);
+void on_submission(dispatch *d, const msg_submission *m);
+void on_cancel_build(dispatch *d, const msg_cancel_build *m);
+void on_rebuild(dispatch *d, const msg_rebuild *m);
+void on_set_mode(dispatch *d, const msg_set_mode *m);
+
+#endif

@@ -1,0 +1,580 @@
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/mem.h"
+#include "core/dispatch_internal.h"
+#include "core/split.h"
+
+#define BATCH_BYTES_MAX (128 * 1024) /* of file names, so that an assign fits its frame */
+
+/* ---- rows ---- */
+
+void put_build(dispatch *d, const build *b)
+{
+    build_to_row(b, &effects_put(d->out, ROW_BUILD)->build);
+}
+
+void put_job(dispatch *d, const job *j)
+{
+    job_to_row(j, &effects_put(d->out, ROW_JOB)->job);
+}
+
+void put_task(dispatch *d, const task *t)
+{
+    task_to_row(t, &d->out->arena, &effects_put(d->out, ROW_TASK)->task);
+}
+
+void put_attempt(dispatch *d, const task *t, state state, code code)
+{
+    row_attempt *r = &effects_put(d->out, ROW_ATTEMPT)->attempt;
+
+    *r = (row_attempt){ .task = t->id,
+                        .att = t->att,
+                        .runner = slice_of(t->runner_id),
+                        .runner_name = slice_of(t->runner_name),
+                        .state = state,
+                        .verdict = state == STATE_FINAL ? t->verdict : verdict_none,
+                        .code = code,
+                        .leased_ms = t->leased_wall_ms,
+                        .ended_ms = state == STATE_FINAL ? d->wall_ms : 0,
+                        .log_bytes = t->log_bytes };
+}
+
+static void put_unit(dispatch *d, const job *j, size_t i, const task *t, const rec_item *item)
+{
+    row_unit *r = &effects_put(d->out, ROW_UNIT)->unit;
+
+    *r = (row_unit){ .build = j->build->id, .job = j->idx, .i = i };
+    if (!item) {
+        r->file = j->units[i].file;
+        return;
+    }
+    r->verdict = item->verdict;
+    r->duration_ms = item->duration_ms;
+    r->task = t->id;
+    r->att = t->att;
+    r->log_off = item->log_off;
+    r->log_len = item->log_len;
+    r->exit = item->exit;
+    r->signal = item->signal;
+}
+
+/* ---- queueing ---- */
+
+static queue_class *class_of(dispatch *d, const build *b, const job *j)
+{
+    return queue_class_for(&d->queue, j ? j->labels : (slices){ 0 }, b->repo->local_host,
+                           b->repo->name, j == NULL);
+}
+
+static uint64_t priority_of(const build *b, const job *j)
+{
+    return b->priority + (j ? j->priority : 0);
+}
+
+void life_queue_task(dispatch *d, task *t, bool front)
+{
+    build *b = t->build;
+
+    queue_push(&d->queue, class_of(d, b, t->job), &t->item, b->repo, &b->repo->share,
+               priority_of(b, t->job), front);
+}
+
+void life_queue_job(dispatch *d, job *j)
+{
+    build *b = j->build;
+
+    queue_push(&d->queue, class_of(d, b, j), &j->item, b->repo, &b->repo->share, priority_of(b, j),
+               false);
+}
+
+static task *add_task(dispatch *d, build *b, job *j, task_kind kind)
+{
+    task *t = task_new(b, j, ++d->last_task, kind);
+
+    t->since_wall_ms = d->wall_ms;
+    map_put(&d->tasks, t->id, t);
+    return t;
+}
+
+build *life_submit(dispatch *d, repo *p, const row_build *like, uint64_t priority)
+{
+    build *b = build_new(++d->last_build, p);
+    task *plan;
+    msg_event *e;
+
+    b->ref = build_keep(b, like->ref);
+    b->oid = build_keep(b, like->oid);
+    b->subject = build_keep(b, like->subject);
+    b->author = build_keep(b, like->author);
+    b->gen = like->gen;
+    b->priority = priority;
+    b->created_wall_ms = d->wall_ms;
+    map_put(&d->builds, b->id, b);
+    list_push(&d->build_list, &b->in_dispatch);
+    d->builds_n++;
+    plan = add_task(d, b, NULL, TASK_PLAN);
+    put_build(d, b);
+    put_task(d, plan);
+    e = emit(d, EVENT_SUBMITTED, b);
+    e->subject = b->subject;
+    e->author = b->author;
+    life_queue_task(d, plan, false);
+    return b;
+}
+
+/* ---- attempts ---- */
+
+/* The next units of a job as a batch. */
+static task *cut_batch(dispatch *d, job *j)
+{
+    size_t n = split_batch(j->units_n - j->units_out, d->fleet.slots_up ? d->fleet.slots_up : 1,
+                           j->batch);
+    task *t = add_task(d, j->build, j, TASK_TESTS);
+    size_t bytes = 0;
+
+    t->units = NEW_ARRAY(uint32_t, n);
+    while (t->units_n < n) {
+        bytes += j->units[j->units_out].file.n + 8;
+        if (t->units_n && bytes > BATCH_BYTES_MAX)
+            break;
+        t->units[t->units_n++] = (uint32_t)j->units_out++;
+    }
+    if (j->units_out == j->units_n)
+        queue_remove(&d->queue, &j->item);
+    return t;
+}
+
+void life_assign(dispatch *d, const task *t)
+{
+    const build *b = t->build;
+    const job *j = t->job;
+    msg_assign *m = &effects_send(d->out, t->lease.runner->peer, MSG_assign)->assign;
+    size_t n = t->units_n - t->done;
+
+    *m = (msg_assign){ .task = t->id,
+                       .att = t->att,
+                       .ep = d->config.ep,
+                       .kind = t->kind,
+                       .build = b->id,
+                       .repo = b->repo->name,
+                       .url = b->repo->url,
+                       .oid = b->oid,
+                       .ref = b->ref,
+                       .default_branch = b->repo->default_branch,
+                       .from = t->done,
+                       .grace_ms = DISPATCH_GRACE_MS,
+                       .log_max = d->config.log_max };
+    if (!j)
+        return;
+    m->job = j->name;
+    m->spec = j->spec;
+    m->timeout_ms = j->timeout_ms;
+    m->files = (slices){ ARENA_ARRAY(&d->out->arena, slice, n), n };
+    for (size_t i = 0; i < n; i++)
+        m->files.v[i] = j->units[t->units[t->done + i]].file;
+}
+
+void life_lease(dispatch *d, runner *r, queue_item *item)
+{
+    task *t;
+
+    if (item->kind == ITEM_JOB) {
+        t = cut_batch(d, HEAP_OWNER(item, job, item));
+    } else {
+        t = HEAP_OWNER(item, task, item);
+        queue_remove(&d->queue, item);
+    }
+    if (t->job && t->job->state == STATE_QUEUED)
+        t->job->state = STATE_RUNNING;
+    t->att++;
+    t->state = STATE_LEASED;
+    t->missed = 0;
+    t->hb_seen = r->hb_count;
+    t->log_bytes = 0;
+    t->log_short = false;
+    draft_clear(&t->draft);
+    memcpy(t->runner_id, r->id, sizeof t->runner_id);
+    snprintf(t->runner_name, sizeof t->runner_name, SLICE_FMT, SLICE_ARG(r->name));
+    t->leased_wall_ms = t->since_wall_ms = d->wall_ms;
+    lease_grant(&d->leases, &t->lease, r, &r->leases, d->now_ms + d->config.lease_ms);
+    if (t->kind == TASK_PLAN)
+        r->plans++;
+    else
+        r->busy++;
+    fleet_update(&d->fleet, r, false);
+    put_task(d, t);
+    put_attempt(d, t, STATE_LEASED, code_none);
+    emit_task(d, EVENT_LEASED, t)->n = t->units_n - t->done;
+    life_assign(d, t);
+}
+
+void life_running(dispatch *d, task *t)
+{
+    if (t->state != STATE_LEASED)
+        return;
+    t->state = STATE_RUNNING;
+    t->since_wall_ms = d->wall_ms;
+    put_task(d, t);
+    emit_task(d, EVENT_RUNNING, t);
+}
+
+/* The lease ends; the runner has room again. */
+static void release(dispatch *d, task *t)
+{
+    runner *r = t->lease.runner;
+
+    if (!r)
+        return;
+    lease_release(&d->leases, &t->lease);
+    if (t->kind == TASK_PLAN)
+        r->plans--;
+    else
+        r->busy--;
+    fleet_update(&d->fleet, r, true);
+}
+
+static void requeue(dispatch *d, task *t, code code, slice why, int64_t delay_ms)
+{
+    build *b = t->build;
+    msg_event *e;
+
+    t->verdict = verdict_none;
+    put_attempt(d, t, STATE_FINAL, code);
+    release(d, t);
+    draft_clear(&t->draft);
+    t->state = STATE_QUEUED;
+    t->since_wall_ms = d->wall_ms;
+    t->why = build_keep(b, why);
+    put_task(d, t);
+    e = emit_task(d, EVENT_REQUEUED, t);
+    e->code = code;
+    e->why = t->why;
+    if (delay_ms > 0)
+        queue_delay(&d->queue, class_of(d, b, t->job), &t->item, b->repo, priority_of(b, t->job),
+                    d->now_ms + delay_ms);
+    else
+        life_queue_task(d, t, true);
+}
+
+static int64_t backoff_ms(uint64_t times)
+{
+    int64_t ms = times < 7 ? 1000 << times : DISPATCH_BACKOFF_MAX_MS;
+
+    return ms < DISPATCH_BACKOFF_MAX_MS ? ms : DISPATCH_BACKOFF_MAX_MS;
+}
+
+void life_return(dispatch *d, task *t, code code, slice why, int64_t delay_ms)
+{
+    if (t->state == STATE_CANCELING) {
+        life_task_final(d, t, VERDICT_CANCELED, t->why);
+        return;
+    }
+    t->avoid = t->lease.runner->serial;
+    t->avoid_until_ms = d->now_ms + (delay_ms ? delay_ms : backoff_ms(t->nacks));
+    t->nacks++;
+    recheck_at(d, t->avoid_until_ms);
+    requeue(d, t, code, why, delay_ms);
+}
+
+void life_lost(dispatch *d, task *t, const char *why)
+{
+    runner *r = t->lease.runner;
+
+    fleet_count_loss(d, r);
+    t->tries++;
+    if (t->state == STATE_CANCELING) {
+        life_task_final(d, t, VERDICT_CANCELED,
+                        SLICE("canceled; its runner vanished, so the end is not confirmed"));
+        return;
+    }
+    if (t->tries >= d->config.tries_max) {
+        life_task_final(d, t, VERDICT_LOST,
+                        step_text(d, "%s (attempt %llu of %llu)", why,
+                                  (unsigned long long)t->tries,
+                                  (unsigned long long)d->config.tries_max));
+        return;
+    }
+    /* Another runner is preferred, when there is one; the first new try is at once. */
+    if (d->fleet.slots_up > r->counted_slots) {
+        t->avoid = r->serial;
+        t->avoid_until_ms = d->now_ms + backoff_ms(t->tries);
+        recheck_at(d, t->avoid_until_ms);
+    }
+    requeue(d, t, CODE_LOST, slice_of(why), t->tries > 1 ? backoff_ms(t->tries) : 0);
+}
+
+/* ---- verdicts ---- */
+
+static void build_final(dispatch *d, build *b, verdict v, slice why)
+{
+    msg_event *e;
+
+    assert(b->state != STATE_FINAL);
+    b->state = STATE_FINAL;
+    b->verdict = v;
+    b->why = build_keep(b, why);
+    b->finished_wall_ms = d->wall_ms;
+    put_build(d, b);
+    e = emit(d, EVENT_BUILD_DONE, b);
+    e->verdict = v;
+    e->n = b->units;
+    e->why = b->why;
+    e->subject = b->subject;
+    e->author = b->author;
+    if (b->finished_wall_ms > b->created_wall_ms)
+        e->duration_ms = (uint64_t)(b->finished_wall_ms - b->created_wall_ms);
+    map_remove(&d->builds, b->id);
+    LIST_FOR(l, &b->tasks)
+    {
+        map_remove(&d->tasks, LIST_OWNER(l, task, in_build)->id);
+    }
+    list_remove(&b->in_dispatch);
+    list_push(&d->ended, &b->in_dispatch);
+    d->builds_n--;
+}
+
+static void job_final(dispatch *d, job *j, verdict v, slice why)
+{
+    msg_event *e;
+
+    assert(j->state != STATE_FINAL && j->tasks_open == 0);
+    queue_remove(&d->queue, &j->item);
+    j->state = STATE_FINAL;
+    j->verdict = v;
+    j->why = build_keep(j->build, why);
+    put_job(d, j);
+    e = emit(d, EVENT_JOB_DONE, j->build);
+    e->job = j->name;
+    e->verdict = v;
+    e->why = j->why;
+    e->n = j->tests ? j->units_n : 1;
+}
+
+static void job_ready(dispatch *d, job *j)
+{
+    j->state = STATE_QUEUED;
+    put_job(d, j);
+    emit(d, EVENT_QUEUED, j->build)->job = j->name;
+    if (j->tests) {
+        life_queue_job(d, j);
+    } else {
+        task *t = add_task(d, j->build, j, TASK_SCRIPT);
+
+        put_task(d, t);
+        life_queue_task(d, t, false);
+    }
+}
+
+/* Starts the jobs that can start, skips those that cannot any more, and ends the build when all
+ * jobs have ended. */
+static void build_advance(dispatch *d, build *b)
+{
+    verdict v = verdict_none;
+    bool moved = true, open = false;
+
+    while (moved) { /* a skipped job may decide others */
+        moved = false;
+        for (size_t i = 0; i < b->jobs_n; i++) {
+            job *j = b->jobs[i];
+            const job *which = NULL;
+            job_need need;
+
+            if (b->canceled && j->state != STATE_FINAL && j->tasks_open == 0) {
+                job_final(d, j, verdict_worse(j->rolled, VERDICT_CANCELED), b->why);
+                moved = true;
+            }
+            if (j->state != STATE_WAITING)
+                continue;
+            need = job_needs(j, &which);
+            if (need == NEED_FAILED) {
+                job_final(d, j, VERDICT_SKIPPED,
+                          step_text(d, "job '" SLICE_FMT "' did not pass", SLICE_ARG(which->name)));
+                moved = true;
+            } else if (need == NEED_MET) {
+                job_ready(d, j);
+            }
+        }
+    }
+    for (size_t i = 0; i < b->jobs_n; i++) {
+        const job *j = b->jobs[i];
+
+        open |= j->state != STATE_FINAL;
+        if (!j->allow_failure)
+            v = verdict_worse(v, j->verdict);
+    }
+    if (!open)
+        build_final(d, b,
+                    v == verdict_none || v == VERDICT_SKIPPED ? VERDICT_PASSED
+                    : v == VERDICT_FLAKY                      ? VERDICT_PASSED
+                                                              : v,
+                    b->why);
+}
+
+static void job_check(dispatch *d, job *j)
+{
+    bool ended = j->tasks_open == 0 && (j->build->canceled || j->units_done == j->units_n);
+
+    if (j->state == STATE_FINAL || !ended)
+        return;
+    job_final(d, j,
+              j->build->canceled ? verdict_worse(j->rolled, VERDICT_CANCELED) : j->rolled,
+              j->build->canceled ? j->build->why : (slice){ 0 });
+    build_advance(d, j->build);
+}
+
+void life_unit_done(dispatch *d, task *t, const rec_item *item)
+{
+    job *j = t->job;
+    size_t i = t->units[t->done];
+    msg_event *e;
+
+    assert(t->done < t->units_n && j->units[i].verdict == verdict_none);
+    t->done++;
+    j->units[i].verdict = item->verdict;
+    j->rolled = verdict_worse(j->rolled, item->verdict);
+    j->units_done++;
+    j->build->units_done++;
+    if (verdict_is_bad(item->verdict)) {
+        j->units_bad++;
+        j->build->units_bad++;
+    }
+    put_unit(d, j, i, t, item);
+    e = emit_task(d, EVENT_TEST_DONE, t);
+    e->i = i;
+    e->file = j->units[i].file;
+    e->verdict = item->verdict;
+    e->duration_ms = item->duration_ms;
+    e->log_off = item->log_off;
+    e->log_len = item->log_len;
+    e->exit = item->exit;
+    e->signal = item->signal;
+}
+
+static void script_final(dispatch *d, task *t)
+{
+    job *j = t->job;
+    verdict v = t->verdict;
+
+    if ((v == VERDICT_FAILED || v == VERDICT_TIMEOUT) && j->retried < j->retry &&
+        !j->build->canceled) {
+        task *again = add_task(d, j->build, j, TASK_SCRIPT);
+
+        j->retried++;
+        put_task(d, again);
+        life_queue_task(d, again, true);
+        return;
+    }
+    j->rolled = v == VERDICT_PASSED && j->retried ? VERDICT_FLAKY : v;
+    j->units_done = 1;
+    j->units_bad = verdict_is_bad(v);
+    j->build->units_done++;
+    j->build->units_bad += j->units_bad;
+    job_final(d, j, j->rolled, t->why);
+    build_advance(d, j->build);
+}
+
+static void plan_final(dispatch *d, task *t)
+{
+    if (t->verdict == VERDICT_PASSED)
+        life_planned(d, t);
+    else
+        build_final(d, t->build, t->verdict == VERDICT_CANCELED ? VERDICT_CANCELED : VERDICT_ERRORED,
+                    t->why);
+}
+
+void life_task_final(dispatch *d, task *t, verdict v, slice why)
+{
+    msg_event *e;
+
+    assert(t->state != STATE_FINAL);
+    while (t->done < t->units_n) /* what a batch leaves undone shares its end */
+        life_unit_done(d, t, &(rec_item){ .verdict = v });
+    t->verdict = v;
+    t->why = build_keep(t->build, why);
+    if (t->lease.runner)
+        put_attempt(d, t, STATE_FINAL, code_none);
+    else
+        queue_remove(&d->queue, &t->item);
+    release(d, t);
+    t->state = STATE_FINAL;
+    t->since_wall_ms = d->wall_ms;
+    put_task(d, t);
+    e = emit_task(d, EVENT_TASK_DONE, t);
+    e->verdict = v;
+    e->duration_ms = t->duration_ms;
+    e->exit = t->exit;
+    e->signal = t->signal;
+    e->log_bytes = t->log_bytes;
+    e->why = t->why;
+    if (t->job)
+        t->job->tasks_open--;
+    if (t->kind == TASK_PLAN)
+        plan_final(d, t);
+    else if (t->kind == TASK_SCRIPT)
+        script_final(d, t);
+    else
+        job_check(d, t->job);
+}
+
+void life_planned(dispatch *d, task *plan)
+{
+    build *b = plan->build;
+    plan_draft *draft = &plan->draft;
+
+    b->jobs = draft->jobs;
+    b->jobs_n = draft->n;
+    *draft = (plan_draft){ 0 };
+    for (size_t i = 0; i < b->jobs_n; i++)
+        b->units += b->jobs[i]->tests ? b->jobs[i]->units_n : 1;
+    b->state = STATE_RUNNING;
+    put_build(d, b);
+    for (size_t i = 0; i < b->jobs_n; i++) {
+        put_job(d, b->jobs[i]);
+        for (size_t k = 0; k < b->jobs[i]->units_n; k++)
+            put_unit(d, b->jobs[i], k, NULL, NULL);
+    }
+    emit(d, EVENT_PLANNED, b)->n = b->units;
+    if (b->jobs_n == 0)
+        build_final(d, b, VERDICT_NO_TESTS, SLICE("nothing to run was found at this commit"));
+    else
+        build_advance(d, b);
+}
+
+void life_cancel_build(dispatch *d, build *b, slice why)
+{
+    if (b->canceled)
+        return;
+    b->canceled = true;
+    b->why = build_keep(b, why);
+    LIST_FOR(l, &b->tasks)
+    {
+        task *t = LIST_OWNER(l, task, in_build);
+        msg_cancel *m;
+
+        if (t->state == STATE_QUEUED) {
+            life_task_final(d, t, VERDICT_CANCELED, why);
+            continue;
+        }
+        if (t->state != STATE_LEASED && t->state != STATE_RUNNING)
+            continue;
+        t->state = STATE_CANCELING;
+        t->since_wall_ms = d->wall_ms;
+        t->why = build_keep(b, why);
+        put_task(d, t);
+        emit_task(d, EVENT_CANCELING, t)->why = t->why;
+        m = &effects_send(d->out, t->lease.runner->peer, MSG_cancel)->cancel;
+        *m = (msg_cancel){ .task = t->id, .att = t->att, .grace_ms = DISPATCH_GRACE_MS, .why = t->why };
+    }
+    if (b->state == STATE_FINAL)
+        return;
+    for (size_t i = 0; i < b->jobs_n; i++) /* units not handed out never will be */
+        queue_remove(&d->queue, &b->jobs[i]->item);
+    if (b->jobs_n)
+        build_advance(d, b);
+    if (b->state != STATE_FINAL) {
+        b->state = STATE_CANCELING;
+        put_build(d, b);
+    }
+}

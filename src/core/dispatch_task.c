@@ -1,0 +1,348 @@
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/mem.h"
+#include "core/dispatch_internal.h"
+
+#define REPO_BACKOFF_MS 5000 /* first time a runner stays away from a repository it cannot reach */
+#define COMMIT_NACKS_MAX 3   /* runners that reach the repository but do not find the commit */
+
+task *task_of(dispatch *d, const runner *r, uint64_t id, uint64_t att)
+{
+    task *t = map_get(&d->tasks, id);
+
+    return t && t->lease.runner == r && t->att == att ? t : NULL;
+}
+
+static void fence(dispatch *d, const runner *r, uint64_t task, uint64_t att)
+{
+    msg_fenced *m = &effects_send(d->out, r->peer, MSG_fenced)->fenced;
+
+    *m = (msg_fenced){ .task = task, .att = att, .code = CODE_STALE };
+}
+
+void on_start(dispatch *d, runner *r, const msg_start *m)
+{
+    task *t = task_of(d, r, m->task, m->att);
+
+    if (t)
+        life_running(d, t);
+    else
+        fence(d, r, m->task, m->att);
+}
+
+static void set_bad_repo(dispatch *d, runner *r, const repo *p, slice why)
+{
+    bad_repo *bad = map_gets(&r->bad_repos, p->name);
+
+    if (!bad) {
+        bad = NEW(bad_repo);
+        bad->backoff_ms = REPO_BACKOFF_MS;
+        map_puts(&r->bad_repos, p->name, bad);
+    } else if (bad->backoff_ms < DISPATCH_BACKOFF_MAX_MS) {
+        bad->backoff_ms *= 2;
+    }
+    snprintf(bad->why, sizeof bad->why, SLICE_FMT, SLICE_ARG(why));
+    bad->until_ms = d->now_ms + bad->backoff_ms;
+    recheck_at(d, bad->until_ms);
+}
+
+void on_nack(dispatch *d, runner *r, const msg_nack *m)
+{
+    task *t = task_of(d, r, m->task, m->att);
+
+    if (!t) { /* already given up: nothing to fence, for it does not run */
+        return;
+    }
+    switch (m->code) {
+    case CODE_LOST:
+        life_lost(d, t, "its executor vanished");
+        break;
+    case CODE_SPEC:
+        life_task_final(d, t, VERDICT_ERRORED, m->msg);
+        break;
+    case CODE_NOT_FOUND: /* a mirror or a push may be behind: others may have it */
+        if (t->state != STATE_CANCELING && t->nacks + 1 >= COMMIT_NACKS_MAX)
+            life_task_final(d, t, VERDICT_ERRORED, m->msg);
+        else
+            life_return(d, t, m->code, m->msg, 1000);
+        break;
+    case CODE_REPO:
+        set_bad_repo(d, r, t->build->repo, m->msg);
+        life_return(d, t, m->code, m->msg, 0);
+        break;
+    default:
+        life_return(d, t, m->code, m->msg, 0);
+        break;
+    }
+}
+
+/* ---- plan ---- */
+
+static job *draft_job(build *b, plan_draft *draft, const rec_job *m)
+{
+    job *j;
+
+    if (draft->n && slice_eq(draft->jobs[draft->n - 1]->name, m->name) && m->tests)
+        return draft->jobs[draft->n - 1]; /* goes on in this part */
+    if (draft->n == BUILD_JOBS_MAX)
+        return NULL;
+    j = ARENA_NEW(&b->arena, job);
+    j->build = b;
+    j->idx = draft->n;
+    j->name = build_keep(b, m->name);
+    j->needs = build_keep_list(b, m->needs);
+    j->labels = build_keep_list(b, m->labels);
+    j->spec = build_keep(b, m->spec);
+    j->priority = m->priority;
+    j->timeout_ms = m->timeout_ms;
+    j->retry = m->retry;
+    j->batch = m->batch;
+    j->allow_failure = m->allow_failure;
+    j->tests = m->tests;
+    j->state = STATE_WAITING;
+    j->item.kind = ITEM_JOB;
+    if (draft->n == draft->cap) {
+        draft->cap = draft->cap ? draft->cap * 2 : 8;
+        draft->jobs = mem_grow(draft->jobs, draft->cap, sizeof *draft->jobs);
+    }
+    draft->jobs[draft->n++] = j;
+    return j;
+}
+
+static bool draft_add(build *b, plan_draft *draft, const rec_job *m)
+{
+    job *j = draft_job(b, draft, m);
+
+    if (!j || draft->units + m->files.n + 1 > BUILD_UNITS_MAX + BUILD_JOBS_MAX)
+        return false;
+    draft->units += m->files.n;
+    j->units = mem_grow(j->units, j->units_n + m->files.n, sizeof *j->units);
+    for (size_t i = 0; i < m->files.n; i++)
+        j->units[j->units_n++] = (unit){ .file = build_keep(b, m->files.v[i]) };
+    return true;
+}
+
+void on_plan(dispatch *d, runner *r, const msg_plan *m)
+{
+    task *t = task_of(d, r, m->task, m->att);
+    msg_plan_ok *ok;
+
+    if (!t || t->kind != TASK_PLAN) {
+        fence(d, r, m->task, m->att);
+        return;
+    }
+    if (m->part == t->draft.next_part && !t->draft.whole) {
+        for (size_t i = 0; i < m->jobs.n; i++)
+            if (!draft_add(t->build, &t->draft, &m->jobs.v[i])) {
+                life_task_final(d, t, VERDICT_ERRORED,
+                                SLICE("the plan is too large: at most 1000 jobs and 100000 files"));
+                fence(d, r, m->task, m->att);
+                return;
+            }
+        t->draft.next_part++;
+        t->draft.whole = m->last;
+    }
+    ok = &effects_send(d->out, r->peer, MSG_plan_ok)->plan_ok;
+    *ok = (msg_plan_ok){ .task = t->id, .att = t->att, .next = t->draft.next_part };
+}
+
+/* ---- units ---- */
+
+/* Takes what is new of items that begin at `from`; false: something before them is missing. */
+static bool take_items(dispatch *d, task *t, uint64_t from, const rec_item_list *items)
+{
+    if (from > t->done)
+        return false;
+    for (size_t i = t->done - (size_t)from; i < items->n && t->done < t->units_n; i++)
+        life_unit_done(d, t, &items->v[i]);
+    return true;
+}
+
+static void say_tests(dispatch *d, const runner *r, const task *t)
+{
+    msg_tests_ok *ok = &effects_send(d->out, r->peer, MSG_tests_ok)->tests_ok;
+
+    *ok = (msg_tests_ok){ .task = t->id, .att = t->att, .next = t->done };
+}
+
+void on_tests(dispatch *d, runner *r, const msg_tests *m)
+{
+    task *t = task_of(d, r, m->task, m->att);
+    size_t before;
+
+    if (!t || t->kind != TASK_TESTS) {
+        fence(d, r, m->task, m->att);
+        return;
+    }
+    life_running(d, t);
+    before = t->done;
+    take_items(d, t, m->from, &m->items);
+    if (t->done != before)
+        put_task(d, t);
+    say_tests(d, r, t);
+}
+
+/* ---- logs ---- */
+
+static void say_log(dispatch *d, const runner *r, const task *t)
+{
+    msg_log_ok *ok = &effects_send(d->out, r->peer, MSG_log_ok)->log_ok;
+
+    *ok = (msg_log_ok){ .task = t->id,
+                        .att = t->att,
+                        .off = t->log_bytes,
+                        .window = d->config.log_window };
+}
+
+void on_log(dispatch *d, runner *r, const msg_log *m)
+{
+    task *t = task_of(d, r, m->task, m->att);
+
+    if (!t) {
+        fence(d, r, m->task, m->att);
+        return;
+    }
+    if (m->off == t->log_bytes && m->d.n && t->log_bytes + m->d.n <= d->config.log_max) {
+        effect *e = effects_add(d->out, EFFECT_LOG_WRITE);
+        msg_log *live;
+
+        e->task = t->id;
+        e->att = t->att;
+        e->off = m->off;
+        e->bytes = m->d;
+        t->log_bytes += m->d.n;
+        live = &effects_publish(d->out,
+                                arena_printf(&d->out->arena, "l.%llu.",
+                                             (unsigned long long)t->build->id),
+                                MSG_log)
+                    ->log;
+        *live = *m;
+        live->build = t->build->id;
+        live->job = t->job ? t->job->name : (slice){ 0 };
+    }
+    say_log(d, r, t);
+}
+
+/* ---- result ---- */
+
+/* The log as the result tells of it is all here; asks for the rest when it is not. */
+static bool take_log(dispatch *d, const runner *r, task *t, const msg_result *m)
+{
+    if (m->log.n && t->log_bytes == 0 && m->log.n == m->log_bytes) {
+        row_log *row = &effects_put(d->out, ROW_LOG)->log;
+
+        *row = (row_log){ .task = t->id, .att = t->att, .bytes = m->log };
+        t->log_bytes = m->log_bytes;
+        t->log_short = true;
+        return true;
+    }
+    if (t->log_bytes != m->log_bytes) {
+        say_log(d, r, t);
+        return false;
+    }
+    if (t->log_bytes) {
+        effect *e = effects_add(d->out, EFFECT_LOG_SYNC);
+
+        e->task = t->id;
+        e->att = t->att;
+        e->off = t->log_bytes;
+        emit_task(d, EVENT_LOG_END, t)->log_bytes = t->log_bytes;
+    }
+    return true;
+}
+
+static void say_result(dispatch *d, const runner *r, uint64_t task, uint64_t att)
+{
+    msg_result_ok *ok = &effects_send(d->out, r->peer, MSG_result_ok)->result_ok;
+
+    *ok = (msg_result_ok){ .task = task, .att = att };
+}
+
+/* A result for a task that is not leased to r: final already, or fenced. */
+static void late_result(dispatch *d, const runner *r, const msg_result *m)
+{
+    const task *t = map_get(&d->tasks, m->task);
+    bool same;
+
+    if (t) {
+        same = t->state == STATE_FINAL && t->att == m->att && memcmp(t->runner_id, r->id, 32) == 0;
+    } else {
+        same = d->ev->facts.tasks_n == 1 && d->ev->facts.tasks[0].task == m->task &&
+               d->ev->facts.tasks[0].state == STATE_FINAL && d->ev->facts.tasks[0].att == m->att &&
+               slice_is(d->ev->facts.tasks[0].runner, r->id);
+    }
+    if (same) {
+        say_result(d, r, m->task, m->att);
+        return;
+    }
+    if (t) {
+        msg_event *e = emit_task(d, EVENT_STALE_RESULT, t);
+
+        e->att = m->att;
+        e->verdict = m->verdict;
+        e->runner = r->name;
+        e->runner_id = (slice){ r->id, 32 };
+    }
+    fence(d, r, m->task, m->att);
+}
+
+/* A plan's end: the draft must be whole and make sense. */
+static verdict plan_verdict(dispatch *d, task *t, const msg_result *m, slice *why)
+{
+    volt_err err;
+
+    if (m->verdict != VERDICT_PASSED)
+        return m->verdict;
+    if (draft_check(&t->draft, &err) == VOLT_OK)
+        return VERDICT_PASSED;
+    *why = step_text(d, "%s", err.msg);
+    return VERDICT_ERRORED;
+}
+
+void on_result(dispatch *d, runner *r, const msg_result *m)
+{
+    task *t = task_of(d, r, m->task, m->att);
+    verdict v = m->verdict;
+    slice why = m->msg;
+
+    if (!t) {
+        late_result(d, r, m);
+        return;
+    }
+    if (t->kind == TASK_TESTS && !take_items(d, t, m->from, &m->items)) {
+        say_tests(d, r, t); /* asks for those that are missing; the result comes again */
+        return;
+    }
+    if (t->kind == TASK_PLAN && v == VERDICT_PASSED && !t->draft.whole) {
+        msg_plan_ok *ok = &effects_send(d->out, r->peer, MSG_plan_ok)->plan_ok;
+
+        *ok = (msg_plan_ok){ .task = t->id, .att = t->att, .next = t->draft.next_part };
+        return;
+    }
+    if (!take_log(d, r, t, m)) {
+        if (t->done)
+            put_task(d, t);
+        return;
+    }
+    life_running(d, t); /* its start may have been lost: a story has no holes */
+    t->duration_ms = m->duration_ms;
+    t->exit = m->exit;
+    t->signal = m->signal;
+    t->cpu_ms = m->cpu_ms;
+    t->max_rss_bytes = m->max_rss_bytes;
+    r->losses = 0;
+    if (t->kind == TASK_PLAN)
+        v = plan_verdict(d, t, m, &why);
+    else if (t->done < t->units_n && (v == VERDICT_PASSED || v == VERDICT_FLAKY)) {
+        v = VERDICT_ERRORED;
+        why = SLICE("its runner reported fewer outcomes than there are files");
+    }
+    say_result(d, r, t->id, t->att);
+    life_task_final(d, t, v, why);
+    if (t->kind == TASK_PLAN) { /* who planned keeps the first task: it rides behind the answer */
+        const match one = { &d->queue, &d->fleet, d->now_ms, dispatch_give, d };
+
+        match_runner(&one, r);
+    }
+}

@@ -1,0 +1,220 @@
+#include "core/queue.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+#include "base/buf.h"
+#include "base/cleanup.h"
+#include "base/mem.h"
+
+void queue_init(queue *q)
+{
+    *q = (queue){ 0 };
+    list_init(&q->classes);
+}
+
+static void class_free(queue_class *c)
+{
+    for (size_t i = 0; i < c->labels.n; i++)
+        free((char *)(uintptr_t)c->labels.v[i].p);
+    free(c->labels.v);
+    free((char *)(uintptr_t)c->host.p);
+    free((char *)(uintptr_t)c->repo.p);
+    free(c);
+}
+
+void queue_free(queue *q)
+{
+    const map_entry *e;
+    size_t at = 0;
+
+    while ((e = map_next(&q->lines, &at)))
+        free(e->value);
+    at = 0;
+    while ((e = map_next(&q->by_key, &at)))
+        class_free(e->value);
+    map_free(&q->lines);
+    map_free(&q->by_key);
+    heap_free(&q->delayed);
+}
+
+static int compare_slices(const void *a, const void *b)
+{
+    return slice_cmp(*(const slice *)a, *(const slice *)b);
+}
+
+static slice keep(slice s)
+{
+    return (slice){ mem_strndup(s.p, s.n), s.n };
+}
+
+queue_class *queue_class_for(queue *q, slices labels, slice host, slice repo, bool plan)
+{
+    CLEANUP(buf) buf key = { 0 };
+    slice *sorted = NEW_ARRAY(slice, labels.n);
+    queue_class *c;
+
+    if (labels.n) {
+        memcpy(sorted, labels.v, labels.n * sizeof *sorted);
+        qsort(sorted, labels.n, sizeof *sorted, compare_slices);
+    }
+    buf_addc(&key, plan ? 'p' : 't');
+    buf_addf(&key, "%zu:", host.n);
+    buf_add_slice(&key, host);
+    if (host.n) {
+        buf_addf(&key, "%zu:", repo.n);
+        buf_add_slice(&key, repo);
+    }
+    for (size_t i = 0; i < labels.n; i++) {
+        buf_addf(&key, "%zu:", sorted[i].n);
+        buf_add_slice(&key, sorted[i]);
+    }
+    c = map_gets(&q->by_key, buf_slice(&key));
+    if (!c) {
+        c = NEW(queue_class);
+        c->labels.v = NEW_ARRAY(slice, labels.n);
+        c->labels.n = labels.n;
+        for (size_t i = 0; i < labels.n; i++)
+            c->labels.v[i] = keep(sorted[i]);
+        c->host = keep(host);
+        c->repo = keep(host.n ? repo : (slice){ 0 });
+        c->plan = plan;
+        list_init(&c->lines);
+        list_push(&q->classes, &c->node);
+        map_puts(&q->by_key, buf_slice(&key), c);
+    }
+    free(sorted);
+    return c;
+}
+
+static queue_line *line_for(queue *q, queue_class *c, struct repo *repo, fair_share *share,
+                            uint64_t priority)
+{
+    struct {
+        queue_class *c;
+        struct repo *repo;
+        uint64_t priority;
+    } key = { c, repo, priority }; /* three words without padding; used for equality only */
+    slice bytes = { (const char *)&key, sizeof key };
+    queue_line *line = map_gets(&q->lines, bytes);
+
+    if (!line) {
+        line = NEW(queue_line);
+        line->in = c;
+        line->repo = repo;
+        line->share = share;
+        line->priority = priority;
+        list_init(&line->items);
+        map_puts(&q->lines, bytes, line);
+    }
+    return line;
+}
+
+void queue_push(queue *q, queue_class *c, queue_item *item, struct repo *repo, fair_share *share,
+                uint64_t priority, bool front)
+{
+    queue_line *line = line_for(q, c, repo, share, priority);
+
+    assert(!queue_has(item));
+    if (line->n == 0) {
+        list_push(&c->lines, &line->node);
+        if (share->time < q->now) /* it was idle: no credit for that */
+            share->time = q->now;
+    }
+    if (front)
+        list_push_front(&line->items, &item->node);
+    else
+        list_push(&line->items, &item->node);
+    item->line = line;
+    line->n++;
+    c->n++;
+    c->fresh = true;
+    q->n++;
+}
+
+void queue_delay(queue *q, queue_class *c, queue_item *item, struct repo *repo, uint64_t priority,
+                 int64_t until_ms)
+{
+    assert(!queue_has(item));
+    item->after_delay = c;
+    item->delay_repo = repo;
+    item->delay_priority = priority;
+    heap_set(&q->delayed, &item->delay, until_ms);
+}
+
+queue_item *queue_due(queue *q, int64_t now_ms)
+{
+    heap_node *top = heap_top(&q->delayed);
+
+    if (!top || top->key > now_ms)
+        return NULL;
+    heap_remove(&q->delayed, top);
+    return HEAP_OWNER(top, queue_item, delay);
+}
+
+void queue_remove(queue *q, queue_item *item)
+{
+    queue_line *line = item->line;
+
+    heap_remove(&q->delayed, &item->delay);
+    if (!line)
+        return;
+    list_remove(&item->node);
+    item->line = NULL;
+    line->in->n--;
+    q->n--;
+    if (--line->n == 0)
+        list_remove(&line->node);
+}
+
+bool queue_has(const queue_item *item)
+{
+    return item->line || item->delay.at;
+}
+
+static bool line_before(const queue_line *a, const queue_line *b)
+{
+    if (a->priority != b->priority)
+        return a->priority > b->priority;
+    if (a->share->time != b->share->time)
+        return a->share->time < b->share->time;
+    return a->share->order < b->share->order;
+}
+
+bool queue_before(const queue_item *a, const queue_item *b)
+{
+    return line_before(a->line, b->line);
+}
+
+queue_item *queue_next(const queue_class *c, bool (*suits)(void *ctx, const queue_item *item),
+                       void *ctx)
+{
+    queue_item *best = NULL;
+
+    LIST_FOR(l, &c->lines)
+    {
+        const queue_line *line = LIST_OWNER(l, queue_line, node);
+
+        if (best && !line_before(line, best->line))
+            continue;
+        LIST_FOR(i, &line->items)
+        {
+            queue_item *item = LIST_OWNER(i, queue_item, node);
+
+            if (suits(ctx, item)) {
+                best = item;
+                break;
+            }
+        }
+    }
+    return best;
+}
+
+void queue_charge(queue *q, queue_item *item)
+{
+    fair_share *share = item->line->share;
+
+    if (share->time > q->now)
+        q->now = share->time;
+    share->time++;
+}

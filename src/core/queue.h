@@ -1,0 +1,104 @@
+/*
+ * queue.h - what is ready to run, and whose turn it is.
+ *
+ * Items with the same requirements (labels; for a local repository the host that has it; plan or
+ * not) form a class, so that a runner is compared with a few classes and not with each item.
+ * Inside a class: greater priority first, then fair between repositories, then first in, first out.
+ * Fair: each repository has a virtual time that one hand-out moves on by one; the smallest goes
+ * next, and one that was idle starts at the present (start-time fair queueing: Goyal, Vin & Cheng,
+ * SIGCOMM 1996, with equal weights).
+ *
+ * Delayed items wait in a heap until their time and are then queued as others are.
+ * Intrusive and pure; the caller owns the items.
+ */
+#ifndef VOLT_CORE_QUEUE_H
+#define VOLT_CORE_QUEUE_H
+
+#include "base/heap.h"
+#include "base/list.h"
+#include "base/map.h"
+#include "core/msg.h"
+
+struct repo;
+
+typedef struct fair_share {
+    uint64_t time; /* virtual */
+    uint64_t order; /* of the repository; breaks ties */
+} fair_share;
+
+typedef enum item_kind { ITEM_TASK, ITEM_JOB } item_kind; /* what the item is part of */
+
+typedef struct queue_class queue_class;
+typedef struct queue_line queue_line;
+
+typedef struct queue_item {
+    list node;
+    queue_line *line; /* NULL: not in a line */
+    item_kind kind;
+    heap_node delay; /* in the heap while it is delayed */
+    queue_class *after_delay;
+    struct repo *delay_repo;
+    uint64_t delay_priority;
+} queue_item;
+
+/* One repository's items of one priority in one class, in order. */
+struct queue_line {
+    queue_class *in;
+    struct repo *repo;
+    fair_share *share;
+    uint64_t priority;
+    list items;
+    size_t n;
+    list node; /* in class->lines, which is in no order */
+};
+
+struct queue_class {
+    slices labels;
+    slice host; /* of a local repository; else empty */
+    slice repo; /* its name, for runners that have it by --repo; else empty */
+    bool plan;
+    list lines; /* those that are not empty */
+    size_t n;   /* items in all */
+    bool fresh; /* got items (or a hindrance ended) since the last match over all free runners */
+    list node;  /* in queue->classes, in order of creation */
+};
+
+typedef struct queue {
+    list classes;
+    map by_key; /* label list, host, repo -> class */
+    map lines;  /* (class, repo, priority) -> line, kept for reuse */
+    heap delayed;
+    uint64_t now; /* virtual time of the last hand-out */
+    size_t n;     /* items in lines */
+} queue;
+
+void queue_init(queue *q);
+void queue_free(queue *q);
+
+/* The class with these requirements, made when new; stands as long as the queue.  Labels are
+ * compared as a set. */
+queue_class *queue_class_for(queue *q, slices labels, slice host, slice repo, bool plan);
+
+/* Puts an item at the end of its line, or at the front (what comes back goes before what never
+ * went).  It must not be queued. */
+void queue_push(queue *q, queue_class *c, queue_item *item, struct repo *repo, fair_share *share,
+                uint64_t priority, bool front);
+/* Queues it (in front) once until_ms is reached. */
+void queue_delay(queue *q, queue_class *c, queue_item *item, struct repo *repo, uint64_t priority,
+                 int64_t until_ms);
+/* The first delayed item that is due, taken out of the delay; NULL: none. */
+queue_item *queue_due(queue *q, int64_t now_ms);
+/* Takes it out wherever it is; harmless when it is nowhere. */
+void queue_remove(queue *q, queue_item *item);
+bool queue_has(const queue_item *item);
+
+/* The next item of a class for somebody whom `suits` accepts; NULL: none.  It stays queued.
+ * O(lines + items refused). */
+queue_item *queue_next(const queue_class *c, bool (*suits)(void *ctx, const queue_item *item),
+                       void *ctx);
+/* Whether a's line comes before b's: by priority, then by share. */
+bool queue_before(const queue_item *a, const queue_item *b);
+/* Counts a hand-out of the item's repository.  Call it while the item is still queued. */
+void queue_charge(queue *q, queue_item *item);
+
+#endif
