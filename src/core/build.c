@@ -77,9 +77,9 @@ slices build_keep_list(build *b, slices s)
 verdict verdict_worse(verdict a, verdict b)
 {
     static const unsigned char rank[verdict_count] = {
-        [VERDICT_SKIPPED] = 0, [VERDICT_PASSED] = 1,   [VERDICT_FLAKY] = 2,
+        [VERDICT_SKIPPED] = 0,  [VERDICT_PASSED] = 1,   [VERDICT_FLAKY] = 2,
         [VERDICT_NO_TESTS] = 3, [VERDICT_CANCELED] = 4, [VERDICT_FAILED] = 5,
-        [VERDICT_TIMEOUT] = 6, [VERDICT_LOST] = 7,     [VERDICT_ERRORED] = 8,
+        [VERDICT_TIMEOUT] = 6,  [VERDICT_LOST] = 7,     [VERDICT_ERRORED] = 8,
     };
 
     if (a == verdict_none)

@@ -29,7 +29,8 @@ typedef struct repo {
     slice name;
     slice url;
     slice default_branch;
-    slice local_host; /* of a `local:HOST:PATH` url: only that host or --repo reaches it; else empty */
+    slice local_host; /* of a `local:HOST:PATH` url: only that host or --repo reaches it; else empty
+                       */
     fair_share share;
 } repo;
 
@@ -55,7 +56,7 @@ typedef struct job {
     unit *units; /* of a script job: NULL */
     size_t units_n;
     size_t units_expected; /* while loading */
-    size_t units_out;  /* [0, units_out) are in a batch or done */
+    size_t units_out;      /* [0, units_out) are in a batch or done */
     size_t units_done, units_bad;
     verdict rolled;    /* roll-up of what is done so far */
     uint64_t retried;  /* script: failed tries so far */
@@ -82,13 +83,13 @@ typedef struct task {
     uint64_t att, tries, nacks;
     uint32_t *units; /* batch: indexes into job->units */
     size_t units_n;
-    size_t done;  /* of these, reported */
-    slice why;    /* in the build's arena */
-    lease lease;  /* LEASED, RUNNING, CANCELING */
-    queue_item item; /* QUEUED */
-    uint64_t missed;   /* heartbeats of its runner in a row that did not list it */
-    uint64_t hb_seen;  /* runner's heartbeat count when it was last listed */
-    uint64_t avoid;    /* serial of a runner that shall not get it before avoid_until_ms; 0: none */
+    size_t done;      /* of these, reported */
+    slice why;        /* in the build's arena */
+    lease lease;      /* LEASED, RUNNING, CANCELING */
+    queue_item item;  /* QUEUED */
+    uint64_t missed;  /* heartbeats of its runner in a row that did not list it */
+    uint64_t hb_seen; /* runner's heartbeat count when it was last listed */
+    uint64_t avoid;   /* serial of a runner that shall not get it before avoid_until_ms; 0: none */
     int64_t avoid_until_ms;
     uint64_t log_bytes; /* received of the newest attempt's log */
     bool log_short;     /* it came inside the result */
@@ -125,8 +126,8 @@ task *task_new(build *b, job *j, uint64_t id, task_kind kind);
 slice build_keep(build *b, slice s);
 slices build_keep_list(build *b, slices s);
 
-/* The worse of two: errored > lost > timeout > failed > canceled > no-tests > passed; flaky counts as
- * passed, skipped as nothing. */
+/* The worse of two: errored > lost > timeout > failed > canceled > no-tests > passed; flaky counts
+ * as passed, skipped as nothing. */
 verdict verdict_worse(verdict a, verdict b);
 /* Neither passed nor flaky nor skipped. */
 bool verdict_is_bad(verdict v);

@@ -331,9 +331,9 @@ static void message(dispatch *d)
         break;
     default: /* the dispatcher's own words, sent back to it */
         d->bad_msgs++;
-        answer_err(d, CODE_BAD_MSG,
-                   arena_printf(&d->out->arena, "a dispatcher takes no '%s'",
-                                msg_type_text(m->type)));
+        answer_err(
+            d, CODE_BAD_MSG,
+            arena_printf(&d->out->arena, "a dispatcher takes no '%s'", msg_type_text(m->type)));
         break;
     }
 }
@@ -386,7 +386,8 @@ static volt_code load_build(dispatch *d, const row_build *row, volt_err *err)
     build *b;
 
     if (!p || map_get(&d->builds, row->build))
-        return volt_fail(err, VOLT_ECORRUPT, "build %llu: its repository is unknown, or it is there twice",
+        return volt_fail(err, VOLT_ECORRUPT,
+                         "build %llu: its repository is unknown, or it is there twice",
                          (unsigned long long)row->build);
     b = build_new(row->build, p);
     b->ref = build_keep(b, row->ref);
@@ -412,7 +413,8 @@ static volt_code load_job(dispatch *d, const row_job *row, volt_err *err)
     job *j;
 
     if (!b || b->jobs_n != row->idx)
-        return volt_fail(err, VOLT_ECORRUPT, "job %llu of build %llu has no build or is out of order",
+        return volt_fail(err, VOLT_ECORRUPT,
+                         "job %llu of build %llu has no build or is out of order",
                          (unsigned long long)row->idx, (unsigned long long)row->build);
     j = ARENA_NEW(&b->arena, job);
     j->build = b;

@@ -82,6 +82,8 @@ void dispatch_runners(const dispatch *d, int64_t now_ms, const msg_runners *quer
                       msg_runners_are *ret, arena *a);
 /* Fills row's `why` and `runner` for a task that is not final; leaves others alone. */
 void dispatch_explain(const dispatch *d, int64_t now_ms, rec_task_row *task, arena *a);
+/* The name of a runner by its id, empty when it is not known; stands until the next step. */
+slice dispatch_runner_name(const dispatch *d, slice id);
 /* Bring a stored row of a build, or of a job of that build, up to now: the store has counts only at
  * the end.  Rows of builds that have ended are left alone. */
 void dispatch_progress(const dispatch *d, rec_build_row *row);

@@ -9,7 +9,8 @@ static void put_submission(dispatch *d, slice sid, uint64_t build, code refused)
 {
     row_submission *row = &effects_put(d->out, ROW_SUBMISSION)->submission;
 
-    *row = (row_submission){ .sid = sid, .build = build, .refused = refused, .wall_ms = d->wall_ms };
+    *row =
+        (row_submission){ .sid = sid, .build = build, .refused = refused, .wall_ms = d->wall_ms };
 }
 
 /* The answer goes back to a client, or out on the observer's topic. */
@@ -78,7 +79,8 @@ repo *dispatch_repo(dispatch *d, slice name, slice url, slice default_branch)
 
     p->name = (slice){ mem_strndup(name.p, name.n), name.n };
     p->url = (slice){ mem_strndup(url.p, url.n), url.n };
-    p->default_branch = (slice){ mem_strndup(default_branch.p, default_branch.n), default_branch.n };
+    p->default_branch =
+        (slice){ mem_strndup(default_branch.p, default_branch.n), default_branch.n };
     p->share.order = ++d->repo_orders;
     if (slice_starts(p->url, SLICE("local:"))) {
         p->local_host.p = p->url.p + 6;
@@ -128,16 +130,15 @@ void on_submit(dispatch *d, const msg_submit *m)
         p = map_gets(&d->repos, m->repo);
         put_submission(d, m->sid, 0, CODE_NAME_TAKEN);
         reject(d, m->obs, m->sid, CODE_NAME_TAKEN, true,
-               step_text(d, "the name '" SLICE_FMT "' belongs to " SLICE_FMT "; use NAME=" SLICE_FMT,
+               step_text(d,
+                         "the name '" SLICE_FMT "' belongs to " SLICE_FMT "; use NAME=" SLICE_FMT,
                          SLICE_ARG(m->repo), SLICE_ARG(p->url), SLICE_ARG(m->url)));
         return;
     }
-    b = life_submit(d, p,
-                    &(row_build){ .ref = m->ref,
-                                  .oid = m->oid,
-                                  .subject = m->subject,
-                                  .author = m->author },
-                    m->priority);
+    b = life_submit(
+        d, p,
+        &(row_build){ .ref = m->ref, .oid = m->oid, .subject = m->subject, .author = m->author },
+        m->priority);
     put_submission(d, m->sid, b->id, code_none);
     accept(d, m->obs, m->sid, b->id, false, verdict_none);
 }
@@ -167,9 +168,9 @@ void on_cancel_build(dispatch *d, const msg_cancel_build *m)
                        arena_printf(&d->out->arena, "build %llu has ended already (%s)",
                                     (unsigned long long)m->build, verdict_text(row->verdict)));
     } else {
-        answer_err(d, CODE_NOT_FOUND,
-                   arena_printf(&d->out->arena, "there is no build %llu",
-                                (unsigned long long)m->build));
+        answer_err(
+            d, CODE_NOT_FOUND,
+            arena_printf(&d->out->arena, "there is no build %llu", (unsigned long long)m->build));
     }
 }
 
@@ -185,9 +186,9 @@ void on_rebuild(dispatch *d, const msg_rebuild *m)
         return;
     p = old ? map_gets(&d->repos, old->repo) : NULL;
     if (!p) {
-        answer_err(d, CODE_NOT_FOUND,
-                   arena_printf(&d->out->arena, "there is no build %llu",
-                                (unsigned long long)m->build));
+        answer_err(
+            d, CODE_NOT_FOUND,
+            arena_printf(&d->out->arena, "there is no build %llu", (unsigned long long)m->build));
         return;
     }
     if (d->ev->disk_low) {

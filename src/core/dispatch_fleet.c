@@ -29,8 +29,7 @@ static msg_event *emit_runner(dispatch *d, event_kind kind, const runner *r)
 static void arm(dispatch *d, runner *r)
 {
     heap_set(&d->fleet.alarms, &r->alarm,
-             r->seen_ms +
-                 (r->state == RUNNER_UP ? d->config.suspect_ms : d->config.lease_ms));
+             r->seen_ms + (r->state == RUNNER_UP ? d->config.suspect_ms : d->config.lease_ms));
 }
 
 void fleet_heard(dispatch *d, runner *r)
@@ -104,8 +103,9 @@ void fleet_count_loss(dispatch *d, runner *r)
 {
     if (++r->losses >= FLEET_LOSSES_MAX && r->mode == MODE_RUN)
         fleet_set_mode(d, r, MODE_CORDON,
-                       step_text(d, "%d attempts in a row were lost on it; look at it, then 'volt "
-                                    "resume' it",
+                       step_text(d,
+                                 "%d attempts in a row were lost on it; look at it, then 'volt "
+                                 "resume' it",
                                  FLEET_LOSSES_MAX));
 }
 
@@ -152,8 +152,9 @@ static void reconcile_held(dispatch *d, runner *r, const msg_hello *m, reconcile
                 (rec_held){ .task = h->task, .att = h->att, .log_bytes = t->log_bytes };
         } else if (from_the_future(d, t, h)) {
             d->stale_db = true;
-            d->trouble = "a runner holds work that this data directory never gave out: it is an old "
-                         "copy; nothing is assigned until the newest one is back in place";
+            d->trouble =
+                "a runner holds work that this data directory never gave out: it is an old "
+                "copy; nothing is assigned until the newest one is back in place";
             drop(rc, h, CODE_STALE_DB);
         } else {
             drop(rc, h, CODE_STALE);
@@ -268,7 +269,9 @@ static void repeat_unheard(dispatch *d, runner *r)
         if (t->state == STATE_CANCELING) {
             msg_cancel *m = &effects_send(d->out, r->peer, MSG_cancel)->cancel;
 
-            *m = (msg_cancel){ .task = t->id, .att = t->att, .grace_ms = DISPATCH_GRACE_MS, .why = t->why };
+            *m = (msg_cancel){
+                .task = t->id, .att = t->att, .grace_ms = DISPATCH_GRACE_MS, .why = t->why
+            };
         }
         if (t->hb_seen == r->hb_count) {
             t->missed = 0;
@@ -293,7 +296,8 @@ void on_hb(dispatch *d, runner *r, const msg_hb *m)
         if (!t) {
             const task *known = map_get(&d->tasks, h->task);
 
-            /* Final and acknowledged, the answer is on its way or comes with the result's repeat. */
+            /* Final and acknowledged, the answer is on its way or comes with the result's repeat.
+             */
             if (known && known->state == STATE_FINAL && known->att == h->att)
                 continue;
             if (!known && h->state == HELD_DONE)

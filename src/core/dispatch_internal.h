@@ -14,11 +14,11 @@
 #include "core/dispatch.h"
 #include "core/match.h"
 
-#define DISPATCH_BUILDS_MAX    100000 /* without a verdict; more are refused with BUSY */
-#define DISPATCH_GRACE_MS      10000  /* between TERM and KILL */
+#define DISPATCH_BUILDS_MAX     100000 /* without a verdict; more are refused with BUSY */
+#define DISPATCH_GRACE_MS       10000  /* between TERM and KILL */
 #define DISPATCH_BACKOFF_MAX_MS 60000
-#define DISPATCH_HEAD_MS       1000
-#define DISPATCH_TAKEN_BACK    2 /* heartbeats without a leased attempt, then it is sent again */
+#define DISPATCH_HEAD_MS        1000
+#define DISPATCH_TAKEN_BACK     2 /* heartbeats without a leased attempt, then it is sent again */
 
 struct dispatch {
     dispatch_config config;
@@ -37,7 +37,7 @@ struct dispatch {
     bool stale_db;      /* an old copy of the data directory: nothing is assigned */
     uint64_t bad_msgs;
     const char *trouble; /* NULL, or what an operator should know */
-    list ended;          /* builds with a verdict, freed at the next step: effects may point into them */
+    list ended; /* builds with a verdict, freed at the next step: effects may point into them */
 
     /* Of the step under way. */
     int64_t now_ms, wall_ms;

@@ -129,8 +129,8 @@ build *life_submit(dispatch *d, repo *p, const row_build *like, uint64_t priorit
 /* The next units of a job as a batch. */
 static task *cut_batch(dispatch *d, job *j)
 {
-    size_t n = split_batch(j->units_n - j->units_out, d->fleet.slots_up ? d->fleet.slots_up : 1,
-                           j->batch);
+    size_t n =
+        split_batch(j->units_n - j->units_out, d->fleet.slots_up ? d->fleet.slots_up : 1, j->batch);
     task *t = add_task(d, j->build, j, TASK_TESTS);
     size_t bytes = 0;
 
@@ -291,8 +291,7 @@ void life_lost(dispatch *d, task *t, const char *why)
     }
     if (t->tries >= d->config.tries_max) {
         life_task_final(d, t, VERDICT_LOST,
-                        step_text(d, "%s (attempt %llu of %llu)", why,
-                                  (unsigned long long)t->tries,
+                        step_text(d, "%s (attempt %llu of %llu)", why, (unsigned long long)t->tries,
                                   (unsigned long long)d->config.tries_max));
         return;
     }
@@ -418,8 +417,7 @@ static void job_check(dispatch *d, job *j)
 
     if (j->state == STATE_FINAL || !ended)
         return;
-    job_final(d, j,
-              j->build->canceled ? verdict_worse(j->rolled, VERDICT_CANCELED) : j->rolled,
+    job_final(d, j, j->build->canceled ? verdict_worse(j->rolled, VERDICT_CANCELED) : j->rolled,
               j->build->canceled ? j->build->why : (slice){ 0 });
     build_advance(d, j->build);
 }
@@ -480,8 +478,8 @@ static void plan_final(dispatch *d, task *t)
     if (t->verdict == VERDICT_PASSED)
         life_planned(d, t);
     else
-        build_final(d, t->build, t->verdict == VERDICT_CANCELED ? VERDICT_CANCELED : VERDICT_ERRORED,
-                    t->why);
+        build_final(d, t->build,
+                    t->verdict == VERDICT_CANCELED ? VERDICT_CANCELED : VERDICT_ERRORED, t->why);
 }
 
 void life_task_final(dispatch *d, task *t, verdict v, slice why)
@@ -565,7 +563,9 @@ void life_cancel_build(dispatch *d, build *b, slice why)
         put_task(d, t);
         emit_task(d, EVENT_CANCELING, t)->why = t->why;
         m = &effects_send(d->out, t->lease.runner->peer, MSG_cancel)->cancel;
-        *m = (msg_cancel){ .task = t->id, .att = t->att, .grace_ms = DISPATCH_GRACE_MS, .why = t->why };
+        *m = (msg_cancel){
+            .task = t->id, .att = t->att, .grace_ms = DISPATCH_GRACE_MS, .why = t->why
+        };
     }
     if (b->state == STATE_FINAL)
         return;

@@ -4,8 +4,10 @@
 #include "base/mem.h"
 #include "core/dispatch_internal.h"
 
-#define REPO_BACKOFF_MS 5000 /* first time a runner stays away from a repository it cannot reach */
-#define COMMIT_NACKS_MAX 3   /* runners that reach the repository but do not find the commit */
+#define REPO_BACKOFF_MS                                                                        \
+    5000                   /* first time a runner stays away from a repository it cannot reach \
+                            */
+#define COMMIT_NACKS_MAX 3 /* runners that reach the repository but do not find the commit */
 
 task *task_of(dispatch *d, const runner *r, uint64_t id, uint64_t att)
 {
@@ -189,10 +191,9 @@ static void say_log(dispatch *d, const runner *r, const task *t)
 {
     msg_log_ok *ok = &effects_send(d->out, r->peer, MSG_log_ok)->log_ok;
 
-    *ok = (msg_log_ok){ .task = t->id,
-                        .att = t->att,
-                        .off = t->log_bytes,
-                        .window = d->config.log_window };
+    *ok = (msg_log_ok){
+        .task = t->id, .att = t->att, .off = t->log_bytes, .window = d->config.log_window
+    };
 }
 
 void on_log(dispatch *d, runner *r, const msg_log *m)
@@ -212,11 +213,11 @@ void on_log(dispatch *d, runner *r, const msg_log *m)
         e->off = m->off;
         e->bytes = m->d;
         t->log_bytes += m->d.n;
-        live = &effects_publish(d->out,
-                                arena_printf(&d->out->arena, "l.%llu.",
-                                             (unsigned long long)t->build->id),
-                                MSG_log)
-                    ->log;
+        live =
+            &effects_publish(
+                 d->out, arena_printf(&d->out->arena, "l.%llu.", (unsigned long long)t->build->id),
+                 MSG_log)
+                 ->log;
         *live = *m;
         live->build = t->build->id;
         live->job = t->job ? t->job->name : (slice){ 0 };

@@ -145,10 +145,9 @@ static void waiting(const dispatch *d, int64_t now_ms, msg_status_is *ret, arena
                     describe_item(d, now_ms, item, (size_t)ret->queued, &rows[n], a);
                     n++;
                 }
-                ret->queued += item->kind == ITEM_JOB
-                                   ? HEAP_OWNER(item, job, item)->units_n -
-                                         HEAP_OWNER(item, job, item)->units_out
-                                   : 1;
+                ret->queued += item->kind == ITEM_JOB ? HEAP_OWNER(item, job, item)->units_n -
+                                                            HEAP_OWNER(item, job, item)->units_out
+                                                      : 1;
             }
         }
     }
@@ -233,6 +232,13 @@ void dispatch_runners(const dispatch *d, int64_t now_ms, const msg_runners *quer
             .losses = r->losses,
         };
     }
+}
+
+slice dispatch_runner_name(const dispatch *d, slice id)
+{
+    const runner *r = id.n ? fleet_by_id(&d->fleet, id) : NULL;
+
+    return r ? r->name : (slice){ 0 };
 }
 
 void dispatch_explain(const dispatch *d, int64_t now_ms, rec_task_row *row, arena *a)

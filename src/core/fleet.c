@@ -122,8 +122,7 @@ static slices keep_list(arena *a, slices s)
     return kept;
 }
 
-void runner_describe(runner *r, slice name, slice host, slices labels, slices reach,
-                     uint64_t slots)
+void runner_describe(runner *r, slice name, slice host, slices labels, slices reach, uint64_t slots)
 {
     arena old = r->texts; /* an argument may live in it */
 

@@ -1,8 +1,8 @@
 /*
  * fleet.h - the runners: who is there, what they can take, what they may get.
  *
- * Capacity is state, never a counter of credits: slots minus leases.  A plan runs outside the slots,
- * one at a time.
+ * Capacity is state, never a counter of credits: slots minus leases.  A plan runs outside the
+ * slots, one at a time.
  */
 #ifndef VOLT_CORE_FLEET_H
 #define VOLT_CORE_FLEET_H
@@ -26,18 +26,18 @@ typedef struct runner {
     runner_mode own_mode; /* as its hello says */
     uint64_t losses;
     uint64_t hb_count;
-    int64_t seen_ms;  /* monotonic: last message */
+    int64_t seen_ms; /* monotonic: last message */
     int64_t seen_wall_ms;
-    heap_node alarm;  /* when its silence is looked at next */
-    list leases;      /* of lease.on_runner */
-    size_t busy;      /* leases but plans */
+    heap_node alarm; /* when its silence is looked at next */
+    list leases;     /* of lease.on_runner */
+    size_t busy;     /* leases but plans */
     size_t plans;
-    list in_free;     /* linked while it may get a task or a plan */
-    list in_fresh;    /* linked while its capacity or fitness changed since it was last matched */
+    list in_free;  /* linked while it may get a task or a plan */
+    list in_fresh; /* linked while its capacity or fitness changed since it was last matched */
     uint64_t counted_slots; /* its part of fleet.slots_up */
-    map bad_repos;    /* name -> bad_repo: cannot reach it for now */
-    arena texts;      /* name, host, labels, reach of the last hello */
-    list in_fleet;    /* in order of arrival */
+    map bad_repos;          /* name -> bad_repo: cannot reach it for now */
+    arena texts;            /* name, host, labels, reach of the last hello */
+    list in_fleet;          /* in order of arrival */
 } runner;
 
 typedef struct bad_repo {
@@ -50,7 +50,7 @@ typedef struct fleet {
     map by_id;
     map by_peer;
     list all;
-    list free;  /* may get something; who got something last stands last */
+    list free; /* may get something; who got something last stands last */
     list fresh;
     heap alarms;
     uint64_t serials;
@@ -87,7 +87,7 @@ const bad_repo *runner_bad_repo(const runner *r, const repo *p, int64_t now_ms);
 /* Forgets what it could not reach. */
 void runner_forgive_repos(runner *r);
 
-/* Call after anything that bears on capacity or fitness: keeps `free` and slots_up right.  `gained`:
+/* Call after anything that bears on capacity or fitness: keeps `free` and slots_up right. `gained`:
  * it may now suit something that it did not suit before, so it has to be matched. */
 void fleet_update(fleet *f, runner *r, bool gained);
 

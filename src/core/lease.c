@@ -2,7 +2,8 @@
 
 #include <assert.h>
 
-void lease_grant(lease_table *table, lease *l, struct runner *runner, list *leases, int64_t until_ms)
+void lease_grant(lease_table *table, lease *l, struct runner *runner, list *leases,
+                 int64_t until_ms)
 {
     assert(!l->runner && runner);
     l->runner = runner;

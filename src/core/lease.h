@@ -28,7 +28,8 @@ typedef struct lease_table {
 } lease_table; /* zero-initialise */
 
 /* Gives the lease to `runner` until until_ms, in its list `leases`.  It must be free. */
-void lease_grant(lease_table *table, lease *l, struct runner *runner, list *leases, int64_t until_ms);
+void lease_grant(lease_table *table, lease *l, struct runner *runner, list *leases,
+                 int64_t until_ms);
 /* Moves the deadline, never back. */
 void lease_renew(lease_table *table, lease *l, int64_t until_ms);
 /* Harmless when it is free. */

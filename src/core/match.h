@@ -11,7 +11,8 @@
 #include "core/fleet.h"
 #include "core/queue.h"
 
-/* Gives one item to a runner; the item has been charged and stays queued until this takes it out. */
+/* Gives one item to a runner; the item has been charged and stays queued until this takes it out.
+ */
 typedef void (*match_give)(void *ctx, runner *r, queue_item *item);
 
 typedef struct match {
@@ -22,7 +23,8 @@ typedef struct match {
     void *ctx;
 } match;
 
-/* Gives this runner the best item of those that it suits; false: there is none, or it has no room. */
+/* Gives this runner the best item of those that it suits; false: there is none, or it has no room.
+ */
 bool match_runner(const match *m, runner *r);
 /* Until nothing more fits. */
 void match_all(const match *m);

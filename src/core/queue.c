@@ -50,7 +50,8 @@ static slice keep(slice s)
 
 queue_class *queue_class_for(queue *q, slices labels, slice host, slice repo, bool plan)
 {
-    CLEANUP(buf) buf key = { 0 };
+    CLEANUP(buf)
+    buf key = { 0 };
     slice *sorted = NEW_ARRAY(slice, labels.n);
     queue_class *c;
 

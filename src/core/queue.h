@@ -22,7 +22,7 @@
 struct repo;
 
 typedef struct fair_share {
-    uint64_t time; /* virtual */
+    uint64_t time;  /* virtual */
     uint64_t order; /* of the repository; breaks ties */
 } fair_share;
 

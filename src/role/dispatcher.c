@@ -1,0 +1,332 @@
+#include "role/dispatcher.h"
+
+#include <stdlib.h>
+
+#include "base/mem.h"
+#include "role/dispatcher_internal.h"
+#include "wire/codec.h"
+
+#define BAD_PEERS_MAX   1024
+#define BAD_TELL_MS     1000
+#define OUTBOX_KEEP_MAX (1 << 20) /* a larger one is given back once it is empty */
+
+/* One entry of the outbox: this header, the topic, the frame. */
+typedef struct letter {
+    uint64_t peer; /* 0: published on the topic */
+    size_t topic_n, frame_n;
+} letter;
+
+/* ---- outbox ---- */
+
+static void outbox_add(dispatcher *d, uint64_t peer, slice topic, slice frame)
+{
+    letter l = { peer, topic.n, frame.n };
+
+    buf_add(&d->outbox, &l, sizeof l);
+    buf_add_slice(&d->outbox, topic);
+    buf_add_slice(&d->outbox, frame);
+}
+
+/* Encodes in place, behind its header. */
+static void outbox_encode(dispatcher *d, uint64_t peer, slice topic, const msg *m)
+{
+    size_t at = d->outbox.n;
+    letter l = { peer, topic.n, 0 };
+
+    buf_add(&d->outbox, &l, sizeof l);
+    buf_add_slice(&d->outbox, topic);
+    wire_encode(m, &d->outbox);
+    l.frame_n = d->outbox.n - at - sizeof l - topic.n;
+    memcpy(d->outbox.p + at, &l, sizeof l);
+}
+
+void outbox_send(dispatcher *d, uint64_t peer, const msg *m)
+{
+    if (peer)
+        outbox_encode(d, peer, (slice){ 0 }, m);
+}
+
+static void outbox_deliver(dispatcher *d)
+{
+    size_t at = 0;
+
+    while (at < d->outbox.n) {
+        letter l;
+        slice topic, frame;
+
+        memcpy(&l, d->outbox.p + at, sizeof l);
+        at += sizeof l;
+        topic = (slice){ d->outbox.p + at, l.topic_n };
+        frame = (slice){ d->outbox.p + at + l.topic_n, l.frame_n };
+        at += l.topic_n + l.frame_n;
+        if (l.peer)
+            d->out.send(d->out.ctx, l.peer, frame);
+        else
+            d->out.publish(d->out.ctx, topic, frame);
+    }
+    if (d->outbox.cap > OUTBOX_KEEP_MAX)
+        buf_free(&d->outbox);
+    else
+        buf_clear(&d->outbox);
+}
+
+/* ---- effects ---- */
+
+/* An event is encoded once: stored, and published after the commit. */
+static volt_code put_event(dispatcher *d, const row *r, volt_err *err)
+{
+    const msg m = { .type = MSG_event, .event = r->event };
+    const char *topic = arena_printf(&d->effects.arena, "e.%s.", event_kind_text(r->event.kind));
+
+    buf_clear(&d->event_frame);
+    wire_encode(&m, &d->event_frame);
+    outbox_add(d, 0, slice_of(topic), buf_slice(&d->event_frame));
+    return d->store->ops->put(d->store, r, buf_slice(&d->event_frame), err);
+}
+
+static volt_code apply_one(dispatcher *d, const effect *e, volt_err *err)
+{
+    switch (e->kind) {
+    case EFFECT_PUT:
+        d->dirty = true;
+        if (e->row->kind == ROW_EVENT)
+            return put_event(d, e->row, err);
+        return d->store->ops->put(d->store, e->row, (slice){ 0 }, err);
+    case EFFECT_LOG_WRITE:
+        return d->logs.write(d->logs.ctx, e->task, e->att, e->off, e->bytes, err);
+    case EFFECT_LOG_SYNC:
+        return d->logs.sync(d->logs.ctx, e->task, e->att, e->off, err);
+    case EFFECT_SEND:
+        outbox_send(d, e->peer, e->msg);
+        return VOLT_OK;
+    case EFFECT_PUBLISH:
+        outbox_encode(d, 0, slice_of(e->topic), e->msg);
+        return VOLT_OK;
+    }
+    return VOLT_OK;
+}
+
+static volt_code apply(dispatcher *d, volt_err *err)
+{
+    volt_code code = VOLT_OK;
+
+    for (size_t i = 0; i < d->effects.n && code == VOLT_OK; i++)
+        code = apply_one(d, &d->effects.v[i], err);
+    effects_clear(&d->effects);
+    return code;
+}
+
+static volt_code step(dispatcher *d, const dispatch_event *ev, volt_err *err)
+{
+    dispatch_step(d->core, ev, &d->effects);
+    return apply(d, err);
+}
+
+/* ---- start and end ---- */
+
+static volt_code load_row(void *ctx, const row *r, volt_err *err)
+{
+    return dispatch_load(ctx, r, err);
+}
+
+static volt_code start(dispatcher *d, const dispatcher_config *config, int64_t now_ms,
+                       int64_t wall_ms, volt_err *err)
+{
+    dispatch_config core = { .hb_ms = config->hb_ms,
+                             .suspect_ms = config->suspect_ms,
+                             .lease_ms = config->lease_ms,
+                             .tries_max = config->tries_max,
+                             .log_max = config->log_max,
+                             .log_window = config->log_window };
+    store_head head;
+    volt_code code = d->store->ops->begin_epoch(d->store, config->hist_if_new, &d->ep, err);
+
+    if (code == VOLT_OK)
+        code = d->store->ops->head(d->store, &head, err);
+    if (code != VOLT_OK)
+        return code;
+    memcpy(d->hist, head.hist, sizeof d->hist);
+    memcpy(core.hist, head.hist, sizeof core.hist);
+    d->floor = head.floor;
+    core.ep = d->ep;
+    core.last_seq = head.last_seq;
+    core.last_build = head.last_build;
+    core.last_task = head.last_task;
+    d->core = dispatch_new(&core);
+    code = d->store->ops->load(d->store, load_row, d->core, err);
+    if (code != VOLT_OK)
+        return code;
+    d->now_ms = now_ms;
+    dispatch_loaded(d->core, now_ms, wall_ms, &d->effects);
+    code = apply(d, err);
+    return code == VOLT_OK ? dispatcher_commit(d, err) : code;
+}
+
+volt_code dispatcher_new(store *s, const log_files *logs, const dispatcher_out *out,
+                         const dispatcher_config *config, int64_t now_ms, int64_t wall_ms,
+                         dispatcher **ret, volt_err *err)
+{
+    dispatcher *d = NEW(dispatcher);
+    volt_code code;
+
+    d->store = s;
+    d->logs = *logs;
+    d->out = *out;
+    code = start(d, config, now_ms, wall_ms, err);
+    if (code == VOLT_OK)
+        *ret = d;
+    else
+        dispatcher_free(d);
+    return code;
+}
+
+void dispatcher_free(dispatcher *d)
+{
+    if (!d)
+        return;
+    dispatch_free(d->core);
+    effects_free(&d->effects);
+    arena_free(&d->arena);
+    buf_free(&d->outbox);
+    buf_free(&d->event_frame);
+    buf_free(&d->gone_logs);
+    map_free(&d->bad_peers);
+    free(d);
+}
+
+/* ---- frames and time ---- */
+
+/* Tells a peer of its malformed frame, at most once a second. */
+static void tell_bad(dispatcher *d, uint64_t peer, const char *why)
+{
+    msg m = { .type = MSG_err, .err = { .code = CODE_BAD_MSG, .msg = slice_of(why) } };
+    int64_t next = (int64_t)(intptr_t)map_get(&d->bad_peers, peer);
+
+    if (!peer || d->now_ms < next)
+        return;
+    if (d->bad_peers.n >= BAD_PEERS_MAX) /* forgetting them costs an answer too many, no more */
+        map_free(&d->bad_peers);
+    map_put(&d->bad_peers, peer, (void *)(intptr_t)(d->now_ms + BAD_TELL_MS));
+    outbox_send(d, peer, &m);
+}
+
+volt_code dispatcher_frame(dispatcher *d, int64_t now_ms, int64_t wall_ms, uint64_t peer,
+                           slice frame, volt_err *err)
+{
+    dispatch_event ev = { .kind = DISPATCH_MSG,
+                          .now_ms = now_ms,
+                          .wall_ms = wall_ms,
+                          .peer = peer,
+                          .disk_low = d->disk_low };
+    msg m;
+    volt_code code;
+    volt_err bad;
+
+    d->now_ms = now_ms;
+    arena_reset(&d->arena);
+    code = wire_decode(frame, &d->arena, &m, &bad);
+    if (code != VOLT_OK) {
+        d->bad_frames++;
+        tell_bad(d, peer, bad.msg);
+        return volt_fail(err, VOLT_EMSG, "%s", bad.msg);
+    }
+    if (peer && query_is(m.type))
+        return query_answer(d, peer, &m, err);
+    code = facts_find(d, &m, &ev.facts, err);
+    if (code != VOLT_OK)
+        return code;
+    ev.msg = &m;
+    return step(d, &ev, err);
+}
+
+volt_code dispatcher_tick(dispatcher *d, int64_t now_ms, int64_t wall_ms, int64_t gap_ms,
+                          volt_err *err)
+{
+    dispatch_event ev = { .now_ms = now_ms, .wall_ms = wall_ms, .gap_ms = gap_ms };
+    volt_code code = VOLT_OK;
+
+    d->now_ms = now_ms;
+    if (gap_ms > 0) {
+        ev.kind = DISPATCH_GAP;
+        code = step(d, &ev, err);
+    }
+    ev.kind = DISPATCH_TICK;
+    return code == VOLT_OK ? step(d, &ev, err) : code;
+}
+
+static void remove_logs(dispatcher *d)
+{
+    for (size_t at = 0; at < d->gone_logs.n; at += 2 * sizeof(uint64_t)) {
+        uint64_t pair[2];
+
+        memcpy(pair, d->gone_logs.p + at, sizeof pair);
+        d->logs.remove(d->logs.ctx, pair[0], pair[1]);
+    }
+    buf_clear(&d->gone_logs);
+}
+
+volt_code dispatcher_commit(dispatcher *d, volt_err *err)
+{
+    if (d->dirty) {
+        volt_code code = d->store->ops->commit(d->store, err);
+
+        if (code != VOLT_OK)
+            return code;
+        d->dirty = false;
+        remove_logs(d);
+    }
+    outbox_deliver(d);
+    return VOLT_OK;
+}
+
+int64_t dispatcher_next_deadline_ms(const dispatcher *d)
+{
+    return dispatch_next_deadline_ms(d->core);
+}
+
+void dispatcher_set_disk_low(dispatcher *d, bool low)
+{
+    d->disk_low = low;
+}
+
+static void log_gone(void *ctx, uint64_t task, uint64_t att)
+{
+    dispatcher *d = ctx;
+    uint64_t pair[2] = { task, att };
+
+    buf_add(&d->gone_logs, pair, sizeof pair);
+}
+
+volt_code dispatcher_prune(dispatcher *d, int64_t before_wall_ms, size_t max, bool *more,
+                           volt_err *err)
+{
+    store_head head;
+    volt_code code = d->store->ops->prune(d->store, before_wall_ms, max, log_gone, d, more, err);
+
+    d->dirty = true;
+    if (code == VOLT_OK)
+        code = d->store->ops->head(d->store, &head, err);
+    if (code == VOLT_OK)
+        d->floor = head.floor;
+    return code;
+}
+
+uint64_t dispatcher_bad_frames(const dispatcher *d)
+{
+    return d->bad_frames;
+}
+
+const dispatch *dispatcher_core(const dispatcher *d)
+{
+    return d->core;
+}
+
+const char *dispatcher_hist(const dispatcher *d)
+{
+    return d->hist;
+}
+
+uint64_t dispatcher_epoch(const dispatcher *d)
+{
+    return d->ep;
+}

@@ -1,0 +1,75 @@
+/*
+ * dispatcher.h - the dispatcher without its sockets: frames in, frames out, a store between.
+ *
+ * Frames and ticks are given one by one; their rows go into the store's open transaction at once.
+ * dispatcher_commit() makes the transaction durable and only then hands out what was to be sent and
+ * published, in order.  The same code runs behind `volt dispatcher` and in the simulator.
+ *
+ * After any error other than VOLT_EMSG the process has to end: memory is ahead of the store.
+ */
+#ifndef VOLT_ROLE_DISPATCHER_H
+#define VOLT_ROLE_DISPATCHER_H
+
+#include "base/buf.h"
+#include "core/dispatch.h"
+#include "store/store.h"
+
+typedef struct dispatcher dispatcher;
+
+/* Where logs of attempts are kept that are too long for the store. */
+typedef struct log_files {
+    void *ctx;
+    volt_code (*write)(void *ctx, uint64_t task, uint64_t att, uint64_t off, slice bytes,
+                       volt_err *err);
+    /* The first `bytes` bytes are durable after this; what lies behind them is cut off. */
+    volt_code (*sync)(void *ctx, uint64_t task, uint64_t att, uint64_t bytes, volt_err *err);
+    /* Appends at most max bytes from `off`; nothing when there are none. */
+    volt_code (*read)(void *ctx, uint64_t task, uint64_t att, uint64_t off, size_t max, buf *ret,
+                      volt_err *err);
+    void (*remove)(void *ctx, uint64_t task, uint64_t att);
+} log_files;
+
+/* Where frames go, called by dispatcher_commit() only. */
+typedef struct dispatcher_out {
+    void *ctx;
+    void (*send)(void *ctx, uint64_t peer, slice frame);
+    void (*publish)(void *ctx, slice topic, slice frame);
+} dispatcher_out;
+
+typedef struct dispatcher_config {
+    const char *hist_if_new;             /* 32 hex digits, for a new store */
+    int64_t hb_ms, suspect_ms, lease_ms; /* 0: the core's defaults */
+    uint64_t tries_max, log_max, log_window;
+} dispatcher_config;
+
+/* Raises the epoch, rebuilds the core from `s` and commits.  `s` and what `logs` and `out` point to
+ * are borrowed until dispatcher_free(). */
+volt_code dispatcher_new(store *s, const log_files *logs, const dispatcher_out *out,
+                         const dispatcher_config *config, int64_t now_ms, int64_t wall_ms,
+                         dispatcher **ret, volt_err *err);
+void dispatcher_free(dispatcher *d);
+
+/* A frame from a peer of the ROUTER, or from the intake (peer 0).  VOLT_EMSG: it is malformed; it
+ * was counted and, at most once a second a peer, answered.  Any other error: end the process. */
+volt_code dispatcher_frame(dispatcher *d, int64_t now_ms, int64_t wall_ms, uint64_t peer,
+                           slice frame, volt_err *err);
+/* Time has passed.  gap_ms > 0: the process did not run for so long. */
+volt_code dispatcher_tick(dispatcher *d, int64_t now_ms, int64_t wall_ms, int64_t gap_ms,
+                          volt_err *err);
+/* Commits, then speaks.  Does nothing when nothing happened. */
+volt_code dispatcher_commit(dispatcher *d, volt_err *err);
+
+int64_t dispatcher_next_deadline_ms(const dispatcher *d);
+/* Refuse new submissions while the disk is nearly full. */
+void dispatcher_set_disk_low(dispatcher *d, bool low);
+/* Forgets a slice of what ended before `before_wall_ms`, in the open transaction. */
+volt_code dispatcher_prune(dispatcher *d, int64_t before_wall_ms, size_t max, bool *more,
+                           volt_err *err);
+
+/* Malformed frames since the start. */
+uint64_t dispatcher_bad_frames(const dispatcher *d);
+const dispatch *dispatcher_core(const dispatcher *d);
+const char *dispatcher_hist(const dispatcher *d);
+uint64_t dispatcher_epoch(const dispatcher *d);
+
+#endif

@@ -1,0 +1,40 @@
+/*
+ * dispatcher_internal.h - shared by dispatcher.c (frames, transactions), facts.c (what the store
+ * knows about a message) and query.c (answers to readers).
+ */
+#ifndef VOLT_ROLE_DISPATCHER_INTERNAL_H
+#define VOLT_ROLE_DISPATCHER_INTERNAL_H
+
+#include "base/map.h"
+#include "role/dispatcher.h"
+
+struct dispatcher {
+    store *store;
+    log_files logs;
+    dispatcher_out out;
+    dispatch *core;
+    effects effects; /* of the step under way */
+    arena arena;     /* of the frame under way */
+    buf outbox;      /* entries that wait for the commit */
+    buf event_frame; /* the event being put */
+    bool dirty;      /* something was put since the last commit */
+    bool disk_low;
+    uint64_t bad_frames;
+    map bad_peers;  /* peer -> when it may be told again */
+    buf gone_logs;  /* (task, att) pairs whose files go after the commit */
+    uint64_t floor; /* oldest event kept */
+    uint64_t ep;
+    char hist[33];
+    int64_t now_ms;
+};
+
+/* Puts a message into the outbox. */
+void outbox_send(dispatcher *d, uint64_t peer, const msg *m);
+
+/* Looks up what `m` needs; rows live in d->arena. */
+volt_code facts_find(dispatcher *d, const msg *m, dispatch_facts *ret, volt_err *err);
+
+bool query_is(msg_type type);
+volt_code query_answer(dispatcher *d, uint64_t peer, const msg *m, volt_err *err);
+
+#endif

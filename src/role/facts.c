@@ -1,0 +1,105 @@
+#include "role/dispatcher_internal.h"
+
+/* VOLT_ENOTFOUND is an answer, not an error. */
+static volt_code found(volt_code code, bool *ret)
+{
+    *ret = code == VOLT_OK;
+    return code == VOLT_ENOTFOUND ? VOLT_OK : code;
+}
+
+static volt_code find_submission(dispatcher *d, slice sid, dispatch_facts *ret, volt_err *err)
+{
+    row_submission *row = ARENA_NEW(&d->arena, row_submission);
+    bool there;
+    volt_code code = found(d->store->ops->submission(d->store, sid, &d->arena, row, err), &there);
+
+    if (there)
+        ret->submission = row;
+    return code;
+}
+
+static volt_code find_latest(dispatcher *d, slice repo, slice ref, slice oid, dispatch_facts *ret,
+                             volt_err *err)
+{
+    row_build *row = ARENA_NEW(&d->arena, row_build);
+    bool there;
+    volt_code code =
+        found(d->store->ops->latest_build(d->store, repo, ref, oid, &d->arena, row, err), &there);
+
+    if (there)
+        ret->latest = row;
+    return code;
+}
+
+static volt_code find_build(dispatcher *d, uint64_t build, dispatch_facts *ret, volt_err *err)
+{
+    row_build *row = ARENA_NEW(&d->arena, row_build);
+    bool there;
+    volt_code code = found(d->store->ops->build(d->store, build, &d->arena, row, err), &there);
+
+    if (there)
+        ret->build = row;
+    return code;
+}
+
+/* Rows of tasks that the core has forgotten because their builds have ended. */
+static volt_code find_tasks(dispatcher *d, const uint64_t *ids, size_t n, dispatch_facts *ret,
+                            volt_err *err)
+{
+    row_task *rows = ARENA_ARRAY(&d->arena, row_task, n);
+
+    for (size_t i = 0; i < n; i++) {
+        bool there;
+        volt_code code;
+
+        if (dispatch_task_known(d->core, ids[i]))
+            continue;
+        code = found(d->store->ops->task(d->store, ids[i], &d->arena, &rows[ret->tasks_n], err),
+                     &there);
+        if (code != VOLT_OK)
+            return code;
+        ret->tasks_n += there;
+    }
+    ret->tasks = rows;
+    return VOLT_OK;
+}
+
+static volt_code find_held(dispatcher *d, const msg_hello *m, dispatch_facts *ret, volt_err *err)
+{
+    uint64_t *ids = ARENA_ARRAY(&d->arena, uint64_t, m->held.n);
+
+    for (size_t i = 0; i < m->held.n; i++)
+        ids[i] = m->held.v[i].task;
+    return find_tasks(d, ids, m->held.n, ret, err);
+}
+
+volt_code facts_find(dispatcher *d, const msg *m, dispatch_facts *ret, volt_err *err)
+{
+    volt_code code;
+
+    *ret = (dispatch_facts){ 0 };
+    switch (m->type) {
+    case MSG_submit:
+        code = find_submission(d, m->submit.sid, ret, err);
+        if (code == VOLT_OK && !ret->submission)
+            code = find_latest(d, m->submit.repo, m->submit.ref, m->submit.oid, ret, err);
+        return code;
+    case MSG_submission:
+        return find_submission(d, m->submission.sid, ret, err);
+    case MSG_rebuild:
+        code = find_submission(d, m->rebuild.sid, ret, err);
+        if (code == VOLT_OK && !ret->submission)
+            code = find_build(d, m->rebuild.build, ret, err);
+        if (code == VOLT_OK && ret->build)
+            code = find_latest(d, ret->build->repo, ret->build->ref, ret->build->oid, ret, err);
+        return code;
+    case MSG_cancel_build:
+        return find_build(d, m->cancel_build.build, ret, err);
+    case MSG_result: /* the only one whose answer differs for a task that is final and forgotten */
+        return find_tasks(d, &m->result.task, 1, ret, err);
+    case MSG_hello:
+        return find_held(d, &m->hello, ret, err);
+    default:
+        return VOLT_OK;
+    }
+}

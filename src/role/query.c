@@ -1,0 +1,439 @@
+#include <stdio.h>
+
+#include "base/cleanup.h"
+#include "role/dispatcher_internal.h"
+
+#define PAGE_BYTES_MAX (192 * 1024) /* an answer stays below what its reader takes in one frame */
+#define ROW_BYTES      128          /* a row's own cost on the wire, about */
+#define GET_BYTES      (64 * 1024)
+#define ROWS_MAX       1000
+#define ATTEMPTS_MAX   100
+#define BUILDS_DEFAULT 50
+
+bool query_is(msg_type type)
+{
+    switch (type) {
+    case MSG_status:
+    case MSG_builds:
+    case MSG_build:
+    case MSG_units:
+    case MSG_task:
+    case MSG_runners:
+    case MSG_get:
+    case MSG_replay:
+        return true;
+    default:
+        return false;
+    }
+}
+
+/* Collects the rows of one walk as records. */
+typedef struct page page;
+struct page {
+    dispatcher *d;
+    size_t n, max, bytes;
+    bool more;
+    uint64_t build;
+    const page *names; /* of the build's jobs, by index */
+    rec_build_row *builds;
+    rec_job_row *jobs;
+    rec_task_row *tasks;
+    rec_test_row *tests;
+    rec_attempt_row *attempts;
+    slice *items;
+    uint64_t next; /* number behind the last event */
+    /* The runner of the unit before: the units of a batch stand together. */
+    uint64_t task;
+    slice task_runner;
+};
+
+static slice keep(page *p, slice s)
+{
+    p->bytes += s.n;
+    return arena_slice(&p->d->arena, s);
+}
+
+static slice name_of(const page *names, uint64_t idx)
+{
+    return idx < names->n ? names->jobs[idx].name : (slice){ 0 };
+}
+
+static void describe_build(dispatcher *d, const row_build *r, rec_build_row *ret)
+{
+    arena *a = &d->arena;
+
+    *ret = (rec_build_row){ .build = r->build,
+                            .repo = arena_slice(a, r->repo),
+                            .ref = arena_slice(a, r->ref),
+                            .oid = arena_slice(a, r->oid),
+                            .gen = r->gen,
+                            .state = r->state,
+                            .verdict = r->verdict,
+                            .subject = arena_slice(a, r->subject),
+                            .author = arena_slice(a, r->author),
+                            .why = arena_slice(a, r->why),
+                            .created_ms = (uint64_t)r->created_ms,
+                            .finished_ms = (uint64_t)r->finished_ms,
+                            .units = r->units,
+                            .units_done = r->units_done,
+                            .units_bad = r->units_bad };
+    dispatch_progress(d->core, ret);
+}
+
+static void describe_task(dispatcher *d, const row_task *r, slice job, rec_task_row *ret)
+{
+    arena *a = &d->arena;
+
+    *ret = (rec_task_row){ .task = r->task,
+                           .build = r->build,
+                           .job = job,
+                           .kind = r->kind,
+                           .state = r->state,
+                           .verdict = r->verdict,
+                           .att = r->att,
+                           .tries = r->tries,
+                           .runner = arena_slice(a, dispatch_runner_name(d->core, r->runner)),
+                           .why = arena_slice(a, r->why),
+                           .since_ms = (uint64_t)r->since_ms,
+                           .duration_ms = r->duration_ms,
+                           .exit = r->exit,
+                           .signal = r->signal,
+                           .log_bytes = r->log_bytes,
+                           .units = r->units.n / 4 };
+    dispatch_explain(d->core, d->now_ms, ret, a);
+}
+
+/* ---- rows of a walk ---- */
+
+static volt_code add_build(void *ctx, const row *r, volt_err *err)
+{
+    page *p = ctx;
+
+    (void)err;
+    if (p->n == p->max)
+        p->more = true;
+    else
+        describe_build(p->d, &r->build, &p->builds[p->n++]);
+    return VOLT_OK;
+}
+
+static volt_code add_job(void *ctx, const row *r, volt_err *err)
+{
+    page *p = ctx;
+    rec_job_row *j;
+
+    (void)err;
+    if (p->n == p->max)
+        return VOLT_OK;
+    j = &p->jobs[p->n++];
+    *j = (rec_job_row){ .name = keep(p, r->job.name),
+                        .state = r->job.state,
+                        .verdict = r->job.verdict,
+                        .why = keep(p, r->job.why),
+                        .units = r->job.units,
+                        .units_done = r->job.units_done,
+                        .units_bad = r->job.units_bad,
+                        .tests = r->job.tests };
+    dispatch_job_progress(p->d->core, p->build, j, &p->d->arena);
+    return VOLT_OK;
+}
+
+static volt_code add_task(void *ctx, const row *r, volt_err *err)
+{
+    page *p = ctx;
+
+    (void)err;
+    if (p->n < p->max)
+        describe_task(p->d, &r->task, name_of(p->names, r->task.job), &p->tasks[p->n++]);
+    return VOLT_OK;
+}
+
+static volt_code add_attempt(void *ctx, const row *r, volt_err *err)
+{
+    page *p = ctx;
+    const row_attempt *a = &r->attempt;
+
+    (void)err;
+    if (p->n < p->max)
+        p->attempts[p->n++] = (rec_attempt_row){ .att = a->att,
+                                                 .runner = keep(p, a->runner_name),
+                                                 .state = a->state,
+                                                 .verdict = a->verdict,
+                                                 .code = a->code,
+                                                 .leased_ms = (uint64_t)a->leased_ms,
+                                                 .ended_ms = (uint64_t)a->ended_ms,
+                                                 .log_bytes = a->log_bytes };
+    return VOLT_OK;
+}
+
+static slice unit_runner(page *p, const row_unit *u)
+{
+    store *s = p->d->store;
+    row_task t;
+
+    if (u->task && u->task != p->task) {
+        p->task = u->task;
+        p->task_runner = (slice){ 0 };
+        if (s->ops->task(s, u->task, &p->d->arena, &t, NULL) == VOLT_OK)
+            p->task_runner = dispatch_runner_name(p->d->core, t.runner);
+    }
+    return u->task ? p->task_runner : (slice){ 0 };
+}
+
+static volt_code add_unit(void *ctx, const row *r, volt_err *err)
+{
+    page *p = ctx;
+    const row_unit *u = &r->unit;
+
+    (void)err;
+    if (p->more || p->n == p->max || p->bytes > PAGE_BYTES_MAX) {
+        p->more = true;
+        return VOLT_OK;
+    }
+    p->bytes += ROW_BYTES;
+    p->tests[p->n++] = (rec_test_row){ .job = name_of(p->names, u->job),
+                                       .i = u->i,
+                                       .file = keep(p, u->file),
+                                       .verdict = u->verdict,
+                                       .duration_ms = u->duration_ms,
+                                       .task = u->task,
+                                       .att = u->att,
+                                       .log_off = u->log_off,
+                                       .log_len = u->log_len,
+                                       .exit = u->exit,
+                                       .signal = u->signal,
+                                       .runner = unit_runner(p, u) };
+    return VOLT_OK;
+}
+
+static volt_code add_event(void *ctx, uint64_t seq, slice bytes, volt_err *err)
+{
+    page *p = ctx;
+
+    (void)err;
+    if (p->more || p->n == p->max || p->bytes > PAGE_BYTES_MAX) {
+        p->more = true;
+        return VOLT_OK;
+    }
+    p->items[p->n++] = keep(p, bytes);
+    p->next = seq + 1;
+    return VOLT_OK;
+}
+
+static volt_code find_jobs(dispatcher *d, uint64_t build, page *ret, volt_err *err)
+{
+    *ret = (page){ .d = d, .max = ROWS_MAX, .build = build };
+    ret->jobs = ARENA_ARRAY(&d->arena, rec_job_row, ret->max);
+    return d->store->ops->jobs(d->store, build, add_job, ret, err);
+}
+
+/* ---- answers ---- */
+
+static volt_code not_found(dispatcher *d, uint64_t peer, const msg *m, const char *what,
+                           uint64_t id)
+{
+    msg a = { .type = MSG_err, .r = m->r, .err.code = CODE_NOT_FOUND };
+
+    a.err.msg =
+        slice_of(arena_printf(&d->arena, "there is no %s %llu", what, (unsigned long long)id));
+    outbox_send(d, peer, &a);
+    return VOLT_OK;
+}
+
+static volt_code answer_status(dispatcher *d, uint64_t peer, const msg *m)
+{
+    msg a = { .type = MSG_status_is, .r = m->r };
+
+    dispatch_status(d->core, d->now_ms, &a.status_is, &d->arena);
+    a.status_is.floor = d->floor;
+    a.status_is.bad_msgs += d->bad_frames;
+    if (!a.status_is.trouble.n && d->disk_low)
+        a.status_is.trouble =
+            SLICE("the disk of the data directory is nearly full: new commits are refused");
+    outbox_send(d, peer, &a);
+    return VOLT_OK;
+}
+
+static volt_code answer_builds(dispatcher *d, uint64_t peer, const msg *m, volt_err *err)
+{
+    msg a = { .type = MSG_builds_are, .r = m->r };
+    page p = { .d = d, .max = m->builds.max ? (size_t)m->builds.max : BUILDS_DEFAULT };
+    volt_code code;
+
+    p.builds = ARENA_ARRAY(&d->arena, rec_build_row, p.max);
+    code = d->store->ops->builds(d->store, m->builds.repo, m->builds.before, p.max + 1, add_build,
+                                 &p, err);
+    a.builds_are.rows = (rec_build_row_list){ p.builds, p.n };
+    a.builds_are.more = p.more;
+    if (code == VOLT_OK)
+        outbox_send(d, peer, &a);
+    return code;
+}
+
+static volt_code answer_build(dispatcher *d, uint64_t peer, const msg *m, volt_err *err)
+{
+    msg a = { .type = MSG_build_is, .r = m->r };
+    page jobs, tasks = { .d = d, .max = ROWS_MAX, .names = &jobs };
+    row_build row;
+    volt_code code = d->store->ops->build(d->store, m->build.build, &d->arena, &row, err);
+
+    if (code == VOLT_ENOTFOUND)
+        return not_found(d, peer, m, "build", m->build.build);
+    if (code == VOLT_OK)
+        code = find_jobs(d, row.build, &jobs, err);
+    tasks.tasks = ARENA_ARRAY(&d->arena, rec_task_row, tasks.max);
+    if (code == VOLT_OK)
+        code = d->store->ops->tasks(d->store, row.build, tasks.max, add_task, &tasks, err);
+    if (code != VOLT_OK)
+        return code;
+    a.build_is.rows = (rec_build_row_list){ ARENA_NEW(&d->arena, rec_build_row), 1 };
+    describe_build(d, &row, a.build_is.rows.v);
+    a.build_is.jobs = (rec_job_row_list){ jobs.jobs, jobs.n };
+    a.build_is.tasks = (rec_task_row_list){ tasks.tasks, tasks.n };
+    outbox_send(d, peer, &a);
+    return VOLT_OK;
+}
+
+static volt_code answer_units(dispatcher *d, uint64_t peer, const msg *m, volt_err *err)
+{
+    msg a = { .type = MSG_units_are, .r = m->r };
+    page jobs, p = { .d = d, .max = m->units.max ? (size_t)m->units.max : ROWS_MAX };
+    row_build row;
+    volt_code code = d->store->ops->build(d->store, m->units.build, &d->arena, &row, err);
+
+    if (code == VOLT_ENOTFOUND)
+        return not_found(d, peer, m, "build", m->units.build);
+    if (code == VOLT_OK)
+        code = find_jobs(d, row.build, &jobs, err);
+    if (code != VOLT_OK)
+        return code;
+    p.names = &jobs;
+    p.tests = ARENA_ARRAY(&d->arena, rec_test_row, p.max);
+    code = d->store->ops->units(d->store, row.build, m->units.from, p.max + 1, add_unit, &p, err);
+    a.units_are.rows = (rec_test_row_list){ p.tests, p.n };
+    a.units_are.more = p.more;
+    if (code == VOLT_OK)
+        outbox_send(d, peer, &a);
+    return code;
+}
+
+static volt_code answer_task(dispatcher *d, uint64_t peer, const msg *m, volt_err *err)
+{
+    msg a = { .type = MSG_task_is, .r = m->r };
+    page jobs, attempts = { .d = d, .max = ATTEMPTS_MAX };
+    row_task row;
+    volt_code code = d->store->ops->task(d->store, m->task.task, &d->arena, &row, err);
+
+    if (code == VOLT_ENOTFOUND)
+        return not_found(d, peer, m, "task", m->task.task);
+    if (code == VOLT_OK)
+        code = find_jobs(d, row.build, &jobs, err);
+    attempts.attempts = ARENA_ARRAY(&d->arena, rec_attempt_row, attempts.max);
+    if (code == VOLT_OK)
+        code = d->store->ops->attempts(d->store, row.task, add_attempt, &attempts, err);
+    if (code != VOLT_OK)
+        return code;
+    a.task_is.rows = (rec_task_row_list){ ARENA_NEW(&d->arena, rec_task_row), 1 };
+    describe_task(d, &row, name_of(&jobs, row.job), a.task_is.rows.v);
+    a.task_is.attempts = (rec_attempt_row_list){ attempts.attempts, attempts.n };
+    outbox_send(d, peer, &a);
+    return VOLT_OK;
+}
+
+static volt_code answer_runners(dispatcher *d, uint64_t peer, const msg *m)
+{
+    msg a = { .type = MSG_runners_are, .r = m->r };
+
+    dispatch_runners(d->core, d->now_ms, &m->runners, &a.runners_are, &d->arena);
+    outbox_send(d, peer, &a);
+    return VOLT_OK;
+}
+
+/* A piece of a log file.  One byte more than asked tells whether the end was reached. */
+static volt_code read_file(dispatcher *d, const row_task *row, const msg_get *get, buf *bytes,
+                           msg_chunk *ret, volt_err *err)
+{
+    size_t max = get->max ? (size_t)get->max : GET_BYTES;
+    volt_code code = d->logs.read(d->logs.ctx, row->task, ret->att, get->off, max + 1, bytes, err);
+
+    ret->d = (slice){ bytes->p, bytes->n < max ? bytes->n : max };
+    ret->eof = bytes->n <= max && (row->state == STATE_FINAL || ret->att < row->att);
+    return code;
+}
+
+/* A log is in the store when it is short, else a file; of an attempt under way, what has come. */
+static volt_code answer_get(dispatcher *d, uint64_t peer, const msg *m, volt_err *err)
+{
+    const msg_get *get = &m->get;
+    size_t max = get->max ? (size_t)get->max : GET_BYTES;
+    msg a = { .type = MSG_chunk, .r = m->r };
+    CLEANUP(buf)
+    buf bytes = { 0 };
+    slice whole;
+    row_task row;
+    volt_code code = d->store->ops->task(d->store, get->task, &d->arena, &row, err);
+
+    if (code == VOLT_ENOTFOUND)
+        return not_found(d, peer, m, "task", get->task);
+    if (code != VOLT_OK)
+        return code;
+    a.chunk =
+        (msg_chunk){ .task = row.task, .att = get->att ? get->att : row.att, .off = get->off };
+    code = d->store->ops->short_log(d->store, row.task, a.chunk.att, &d->arena, &whole, err);
+    if (code == VOLT_OK) {
+        size_t off = get->off < whole.n ? (size_t)get->off : whole.n;
+        size_t n = whole.n - off < max ? whole.n - off : max;
+
+        a.chunk.d = (slice){ whole.p + off, n };
+        a.chunk.eof = off + n == whole.n;
+    } else if (code == VOLT_ENOTFOUND) {
+        code = read_file(d, &row, get, &bytes, &a.chunk, err);
+    }
+    if (code == VOLT_OK)
+        outbox_send(d, peer, &a);
+    return code;
+}
+
+static volt_code answer_replay(dispatcher *d, uint64_t peer, const msg *m, volt_err *err)
+{
+    msg a = { .type = MSG_events, .r = m->r };
+    page p = { .d = d, .max = m->replay.max ? (size_t)m->replay.max : ROWS_MAX };
+    volt_code code;
+
+    p.next = m->replay.from < d->floor ? d->floor : m->replay.from;
+    p.items = ARENA_ARRAY(&d->arena, slice, p.max);
+    code = d->store->ops->events(d->store, p.next, p.max, add_event, &p, err);
+    if (code != VOLT_OK)
+        return code;
+    a.events = (msg_events){ .hist = slice_of(d->hist),
+                             .floor = d->floor,
+                             .last = dispatch_last_seq(d->core),
+                             .next = p.next,
+                             .items = { p.items, p.n } };
+    outbox_send(d, peer, &a);
+    return VOLT_OK;
+}
+
+volt_code query_answer(dispatcher *d, uint64_t peer, const msg *m, volt_err *err)
+{
+    switch (m->type) {
+    case MSG_status:
+        return answer_status(d, peer, m);
+    case MSG_builds:
+        return answer_builds(d, peer, m, err);
+    case MSG_build:
+        return answer_build(d, peer, m, err);
+    case MSG_units:
+        return answer_units(d, peer, m, err);
+    case MSG_task:
+        return answer_task(d, peer, m, err);
+    case MSG_runners:
+        return answer_runners(d, peer, m);
+    case MSG_get:
+        return answer_get(d, peer, m, err);
+    case MSG_replay:
+        return answer_replay(d, peer, m, err);
+    default:
+        return volt_fail(err, VOLT_EINVALID, "'%s' is no query", msg_type_text(m->type));
+    }
+}
