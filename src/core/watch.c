@@ -59,7 +59,7 @@ void watch_ask(watch *w, watch_ref *ref, watch_effects *out)
     ref->listing = true;
     ref->asked = ref->tip;
     w->listings++;
-    if (repo->policy == WATCH_EVERY && !ref->tip_only && !*ref->mark.hex) {
+    if (repo->policy == WATCH_EVERY && !ref->tip_only) {
         known.v = ARENA_ARRAY(&out->arena, slice, repo->refs.n);
         if (repo->head && repo->head != ref && *repo->head->mark.hex)
             known.v[known.n++] = watch_effect_text(out, repo->head->mark.hex);
@@ -387,6 +387,11 @@ void watch_free(watch *w)
 size_t watch_pending(const watch *w)
 {
     return w->submissions + w->listings + w->relist.n;
+}
+
+uint64_t watch_refused(const watch *w)
+{
+    return w->refused;
 }
 
 bool watch_known(const watch *w, size_t repo)

@@ -92,8 +92,9 @@ typedef struct watch_effect {
     size_t repo;
     uint64_t id, n;
     slice ref, oid;
-    slice old;    /* LIST: commits not reachable from here are wanted; empty: a new branch, then */
-    slices known; /* those not reachable from any of these; the first is HEAD's when there is one */
+    slice old;    /* LIST: commits not reachable from here are wanted; when it is empty (a new */
+    slices known; /* branch) or no longer there, those not reachable from any of these (HEAD's is
+                     the first when it is there); when there are none, `oid` alone */
     const msg *msg;
     slice text;
 } watch_effect;
@@ -138,6 +139,8 @@ int64_t watch_next_deadline_ms(const watch *w);
 
 /* Submissions not yet answered for good, and LISTs not yet answered well. */
 size_t watch_pending(const watch *w);
+/* Submissions refused for good so far. */
+uint64_t watch_refused(const watch *w);
 /* True when the first sight of the repository is over. */
 bool watch_known(const watch *w, size_t repo);
 /* True once a head beat came, until WATCH_SILENT_MS without one. */

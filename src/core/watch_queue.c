@@ -286,6 +286,7 @@ static void on_rejected(watch *w, const msg_rejected *m, watch_effects *out)
                        m->msg.n ? ", " : "", SLICE_ARG(m->msg));
     if (m->permanent) {
         tell(s, true, why, out);
+        w->refused++;
         finish(w, s, out);
         return;
     }

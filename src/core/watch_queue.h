@@ -106,6 +106,7 @@ struct watch {
     uint64_t ep;
     int64_t silent_at_ms; /* HEAP_NEVER: already silent */
     bool started;
+    uint64_t refused; /* for good, so far */
 };
 
 /* A fresh entry, zeroed but for its kind; stands until the next one is added. */

@@ -242,7 +242,7 @@ static void list_commits(world *x, const watch_effect *e)
     for (unsigned c = commit_of(e->oid); c; c = x->parent[c]) {
         bool old = e->old.n && reaches(x, commit_of(e->old), c);
 
-        for (size_t i = 0; i < e->known.n && !old; i++)
+        for (size_t i = 0; i < e->known.n && !old && !e->old.n; i++)
             old = reaches(x, commit_of(e->known.v[i]), c);
         if (old || (e->tip_only && n == 1) || (!e->old.n && !e->known.n && n == 1))
             break;
