@@ -24,6 +24,8 @@ typedef struct child_options {
     const char *git_dir; /* --git-dir; NULL: none, and no repository around is looked for */
     int64_t limit_ms;    /* >= 1; then it is killed and VOLT_ETIMEOUT */
     size_t output_max;   /* bytes of standard output; more is VOLT_EFULL */
+    int lock_fd;         /* handed down, so that a lock on it lasts as long as the child and what
+                            it starts; 0: none */
 } child_options;
 
 /* Starts `git ARGS...` (NULL-terminated, at most CHILD_ARGS_MAX, without "git").

@@ -7,6 +7,7 @@
 #ifndef VOLT_GIT_REMOTE_H
 #define VOLT_GIT_REMOTE_H
 
+#include "base/buf.h"
 #include "git/refs.h"
 
 #define REMOTE_URL_MAX    2048
@@ -31,9 +32,17 @@ char *remote_name(const char *url_or_path);
 /* The URL without user and password ("https://host/x.git"); `ssh://git@…` stays.  Owned. */
 char *remote_show(const char *url);
 
+/* Takes users and passwords out of every URL in a text. */
+void remote_scrub(buf *text);
+/* Whether git may be given this URL.  VOLT_EINVALID: too long, a path, or a remote helper. */
+volt_code remote_check(const char *url, volt_err *err);
+/* What the words of a git command that failed to reach a remote mean: VOLT_EUNREACHABLE,
+ * VOLT_EINVALID (no repository there) or VOLT_EIO (this machine's disk). */
+volt_code remote_code(const char *errors);
+
 /* Starts asking; `globs` as for refs_list().  With `head` also for the default branch, at the price
  * of hearing of every ref there (pull requests …).
- * VOLT_EINVALID: not a URL git may be given (too long, a remote helper).  Else as child_start(). */
+ * Errors as remote_check() and child_start(). */
 volt_code remote_start(const char *url, const char *const *globs, size_t n, bool head,
                        int64_t limit_ms, remote_query **ret, volt_err *err);
 int remote_fd(const remote_query *q);
