@@ -1,0 +1,32 @@
+/*
+ * logs.h - long logs as files: DIR/logs/<task>-<att>.
+ *
+ * Short logs travel inside results and are kept in the store itself.  A file is written at offsets
+ * that the core has checked, so a piece that comes again after a restart overwrites itself.
+ */
+#ifndef VOLT_STORE_LOGS_H
+#define VOLT_STORE_LOGS_H
+
+#include <stdint.h>
+
+#include "base/buf.h"
+#include "base/err.h"
+
+typedef struct logs logs;
+
+/* Makes DIR/logs when it is not there.  VOLT_EIO. */
+volt_code logs_open(const char *dir, logs **ret, volt_err *err);
+void logs_close(logs *l);
+
+/* VOLT_EFULL: no space.  VOLT_EIO. */
+volt_code logs_write(logs *l, uint64_t task, uint64_t att, uint64_t off, slice bytes,
+                     volt_err *err);
+/* Cuts the file to `bytes` bytes and makes it durable.  What was written was already on its way to
+ * the disk, so this waits for the rest only.  VOLT_EFULL, VOLT_EIO. */
+volt_code logs_sync(logs *l, uint64_t task, uint64_t att, uint64_t bytes, volt_err *err);
+/* Appends at most max bytes from `off` to ret; none when there is no such file.  VOLT_EIO. */
+volt_code logs_read(logs *l, uint64_t task, uint64_t att, uint64_t off, size_t max, buf *ret,
+                    volt_err *err);
+void logs_remove(logs *l, uint64_t task, uint64_t att);
+
+#endif
