@@ -18,6 +18,14 @@
 #define PROBE_SOON_MS 100        /* of the one after the first second */
 #define FRAME_MAX     (64 << 20) /* 1,000 rows with long names are a few MiB; pages of events more */
 
+/* An answer and what it borrows from. */
+typedef struct reply {
+    struct reply *next;
+    buf frame;
+    arena arena;
+    msg m;
+} reply;
+
 struct client {
     char *server;
     int64_t timeout_ms;
@@ -28,9 +36,8 @@ struct client {
     uint64_t r;  /* number of the last question */
     bool hinted; /* said once that we wait */
     buf frame;
-    buf taken; /* the answer's frame, which `answer` borrows from */
-    arena arena;
-    msg answer;
+    reply *last; /* made when needed */
+    reply *kept;
 };
 
 /* The loop calls it when something is there; client_ask() looks for itself. */
@@ -87,6 +94,15 @@ volt_code client_new(const command_line *line, client **ret, volt_err *err)
                        err);
 }
 
+static void free_reply(reply *a)
+{
+    if (!a)
+        return;
+    buf_free(&a->frame);
+    arena_free(&a->arena);
+    free(a);
+}
+
 void client_free(client *c)
 {
     if (!c)
@@ -94,10 +110,23 @@ void client_free(client *c)
     loop_free(c->l);
     sock_free(c->s);
     buf_free(&c->frame);
-    buf_free(&c->taken);
-    arena_free(&c->arena);
+    free_reply(c->last);
+    while (c->kept) {
+        reply *next = c->kept->next;
+
+        free_reply(c->kept);
+        c->kept = next;
+    }
     free(c->server);
     free(c);
+}
+
+void client_keep(client *c)
+{
+    assert(c->last);
+    c->last->next = c->kept;
+    c->kept = c->last;
+    c->last = NULL;
 }
 
 const char *client_server(const client *c)
@@ -129,21 +158,25 @@ static volt_code send_question(client *c, bool first, volt_err *err)
     return code == VOLT_EAGAIN ? VOLT_OK : code; /* earlier copies wait to be sent already */
 }
 
-/* True when an answer to the present question was taken into c->answer. */
+/* True when an answer to the present question was taken into c->last. */
 static bool take_answer(client *c, volt_code *code, volt_err *err)
 {
     slice payload;
 
+    if (!c->last)
+        c->last = NEW(reply);
     while (sock_recv(c->s, NULL, NULL, &payload, NULL) == VOLT_OK) {
-        buf_clear(&c->taken);
-        buf_add_slice(&c->taken, payload);
-        arena_reset(&c->arena);
-        *code = wire_decode(buf_slice(&c->taken), &c->arena, &c->answer, err);
+        reply *a = c->last;
+
+        buf_clear(&a->frame);
+        buf_add_slice(&a->frame, payload);
+        arena_reset(&a->arena);
+        *code = wire_decode(buf_slice(&a->frame), &a->arena, &a->m, err);
         if (*code) {
             volt_wrap(err, *code, "answer of the dispatcher at %s", c->server);
             return true;
         }
-        if (c->answer.r == c->r) /* else: to a question that was asked twice, or given up */
+        if (a->m.r == c->r) /* else: to a question that was asked twice, or given up */
             return true;
     }
     return false;
@@ -199,7 +232,7 @@ static volt_code fail_refused(code why, slice words, volt_err *err)
 
 static volt_code check_answer(client *c, msg_type asked, msg_type expected, volt_err *err)
 {
-    const msg *m = &c->answer;
+    const msg *m = &c->last->m;
 
     if (m->type == expected)
         return VOLT_OK;
@@ -243,6 +276,6 @@ volt_code client_ask(client *c, const msg *question, msg_type expected, const ms
     if (!code)
         code = check_answer(c, question->type, expected, err);
     if (!code)
-        *ret = &c->answer;
+        *ret = &c->last->m;
     return code;
 }

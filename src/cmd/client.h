@@ -34,6 +34,9 @@ void client_free(client *c);
 volt_code client_ask(client *c, const msg *question, msg_type expected, const msg **ret,
                      volt_err *err);
 
+/* The answer last returned stands until client_free(). */
+void client_keep(client *c);
+
 /* "localhost:8888", as it was given. */
 const char *client_server(const client *c);
 

@@ -1,12 +1,25 @@
 #include "cmd/command.h"
 
-extern const command command_dispatcher;
-extern const command command_completion;
-extern const command command_man;
+/* clang-format off: one line each */
+#define COMMANDS(X) \
+    X(dispatcher)   \
+    X(status)       \
+    X(builds)       \
+    X(build)        \
+    X(task)         \
+    X(runners)      \
+    X(cancel)       \
+    X(rebuild)      \
+    X(drain)        \
+    X(resume)       \
+    X(cordon)       \
+    X(completion)   \
+    X(man)
+/* clang-format on */
 
-const command *const commands[] = {
-    &command_dispatcher,
-    &command_completion,
-    &command_man,
-};
+#define DECLARE(name) extern const command command_##name;
+COMMANDS(DECLARE)
+
+#define ENTRY(name) &command_##name,
+const command *const commands[] = { COMMANDS(ENTRY) };
 const size_t commands_n = sizeof commands / sizeof *commands;

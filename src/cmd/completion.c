@@ -19,7 +19,7 @@ const command command_completion = {
     .args = "bash",
     .args_min = 1,
     .args_max = 1,
-    .summary = "Print a completion script for the shell",
+    .summary = "print a completion script for the shell",
     .text = "In bash: source <(volt completion bash)",
     .run = run,
 };

@@ -1,10 +1,12 @@
 #include "cmd/help.h"
 
+#include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/buf.h"
 #include "base/cleanup.h"
+#include "base/mem.h"
 
 #define COLUMN 28 /* where the explanations of options begin */
 #define WIDTH  96
@@ -97,10 +99,22 @@ static void print_option(const option_spec *o, FILE *out)
     wrap(out, left.n, COLUMN, buf_str(&text));
 }
 
+/* The summary as a sentence, without its full stop; allocated. */
+static char *sentence(const command *c)
+{
+    char *s = mem_strdup(c->summary);
+
+    *s = (char)toupper((unsigned char)*s);
+    return s;
+}
+
 void help_command(const command *c, FILE *out)
 {
-    fprintf(out, "Usage: volt %s [OPTION]...%s%s\n\n", c->name, *c->args ? " " : "", c->args);
-    wrap(out, 0, 0, c->summary);
+    CLEANUP(free)
+    char *summary = sentence(c);
+
+    fprintf(out, "Usage: volt %s [OPTION]...%s%s\n\n%s.\n", c->name, *c->args ? " " : "", c->args,
+            summary);
     if (c->text) {
         fputc('\n', out);
         wrap(out, 0, 0, c->text);
@@ -182,9 +196,12 @@ static void man_option(FILE *out, const option_spec *o)
 
 static void man_command(FILE *out, const command *c)
 {
+    CLEANUP(free)
+    char *summary = sentence(c);
+
     fprintf(out, ".SS \"volt %s", c->name);
     fprintf(out, "%s%s\"\n", *c->args ? " " : "", c->args);
-    roff(out, c->summary);
+    roff(out, summary);
     fputs(".\n", out);
     if (c->text) {
         fputs(".PP\n", out);

@@ -10,7 +10,7 @@ static exit_code run(const command_line *line)
 const command command_man = {
     .name = "man",
     .args = "",
-    .summary = "Print the man page",
+    .summary = "print the man page",
     .text = "Read it with: volt man | man -l -",
     .run = run,
 };

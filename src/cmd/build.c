@@ -1,0 +1,244 @@
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/cleanup.h"
+#include "base/text.h"
+#include "cmd/client.h"
+#include "cmd/json.h"
+#include "cmd/query.h"
+#include "cmd/show.h"
+#include "net/loop.h"
+
+#define QUIET_MAX 20 /* units that passed or wait and are listed without --all */
+
+DEFINE_CLEANUP(client *, client_free);
+DEFINE_CLEANUP(show_table *, show_table_free);
+
+/* How early a unit is listed: what went wrong first. */
+static int rank(const rec_test_row *row)
+{
+    switch (row->verdict) {
+    case VERDICT_PASSED:
+    case VERDICT_SKIPPED:
+        return 3;
+    case verdict_none:
+        return 2;
+    case VERDICT_FLAKY:
+        return 1;
+    default:
+        return 0;
+    }
+}
+
+static void print_head(const rec_build_row *row, bool color)
+{
+    char took[TEXT_DURATION_MAX];
+    int64_t now = loop_wall_ms();
+    uint64_t end = row->finished_ms ? row->finished_ms : (uint64_t)now;
+    show_tone tone;
+    const char *outcome = show_outcome(row->verdict, row->state, &tone);
+    buf b = { 0 };
+
+    show_text(&b, row->repo, 0);
+    buf_addc(&b, ' ');
+    show_text(&b, show_ref(row->ref), 0);
+    buf_addf(&b, " " SLICE_FMT, SLICE_ARG(show_oid(row->oid)));
+    if (row->gen)
+        buf_addf(&b, " again %llu", (unsigned long long)row->gen);
+    printf("build %llu, %s: %s%s%s %s %s", (unsigned long long)row->build, buf_str(&b),
+           show_begin(color, tone), outcome, show_end(color, tone), row->verdict ? "after" : "for",
+           text_show_ms(end > row->created_ms ? (int64_t)(end - row->created_ms) : 0, took));
+    if (row->finished_ms) {
+        buf_clear(&b);
+        show_age(&b, row->finished_ms, now);
+        printf(", %s ago", buf_str(&b));
+    }
+    puts("");
+    if (row->subject.n) {
+        buf_clear(&b);
+        show_text(&b, row->subject, 0);
+        buf_adds(&b, row->author.n ? " (" : "");
+        show_text(&b, row->author, 0);
+        printf("  %s%s\n", buf_str(&b), row->author.n ? ")" : "");
+    }
+    if (row->why.n) {
+        buf_clear(&b);
+        show_text(&b, row->why, 0);
+        printf("  %s%s%s\n", show_begin(color, TONE_BAD), buf_str(&b), show_end(color, TONE_BAD));
+    }
+    if (row->units)
+        printf("  %llu unit%s, %llu done, %llu not passed\n", (unsigned long long)row->units,
+               row->units == 1 ? "" : "s", (unsigned long long)row->units_done,
+               (unsigned long long)row->units_bad);
+    buf_free(&b);
+}
+
+static void print_units(const rec_test_row *v, size_t n, bool all, bool color)
+{
+    static const char *const headings[] = {
+        "STATE", ">TIME", "JOB", ">N", "UNIT", "RUNNER", "HOW"
+    };
+    CLEANUP(show_table_free)
+    show_table *t = show_table_new(color, headings, 7);
+    size_t quiet = 0, left_out = 0;
+
+    for (int r = 0; r <= 3; r++)
+        for (size_t i = 0; i < n; i++) {
+            const rec_test_row *row = &v[i];
+            show_tone tone;
+            const char *outcome = show_outcome(row->verdict, STATE_WAITING, &tone);
+
+            if (rank(row) != r)
+                continue;
+            if (r >= 2 && ++quiet > QUIET_MAX && !all) {
+                left_out++;
+                continue;
+            }
+            show_cell(t, tone, "%s", outcome);
+            show_cell_ms(t, row->duration_ms);
+            show_cell_text(t, TONE_PLAIN, row->job, 40);
+            show_cell(t, TONE_DIM, "%llu", (unsigned long long)row->i);
+            show_cell_text(t, r == 0 ? TONE_BAD : TONE_PLAIN, row->file, 0);
+            show_cell_text(t, TONE_PLAIN, row->runner, 40);
+            if (row->signal)
+                show_cell(t, TONE_PLAIN, "signal %llu", (unsigned long long)row->signal);
+            else if (row->exit)
+                show_cell(t, TONE_PLAIN, "exit %llu", (unsigned long long)row->exit);
+            else
+                show_cell(t, TONE_PLAIN, "%s", "");
+        }
+    if (n)
+        puts("");
+    show_table_print(t, stdout);
+    if (left_out)
+        printf("… and %zu more that passed or wait; --all lists them\n", left_out);
+}
+
+/* Said of jobs that are not told by their units alone. */
+static void print_jobs(const rec_job_row_list *jobs, bool color)
+{
+    static const char *const headings[] = { "JOB", "STATE", ">UNITS", "WHY" };
+    CLEANUP(show_table_free)
+    show_table *t = NULL;
+    bool worth = jobs->n > 1;
+
+    for (size_t i = 0; i < jobs->n; i++)
+        worth |= !jobs->v[i].tests || jobs->v[i].why.n;
+    if (!worth)
+        return;
+    t = show_table_new(color, headings, 4);
+    for (size_t i = 0; i < jobs->n; i++) {
+        const rec_job_row *row = &jobs->v[i];
+        show_tone tone;
+        const char *outcome = show_outcome(row->verdict, row->state, &tone);
+
+        show_cell_text(t, TONE_PLAIN, row->name, 60);
+        show_cell(t, tone, "%s", outcome);
+        show_cell(t, TONE_PLAIN, "%llu/%llu", (unsigned long long)row->units_done,
+                  (unsigned long long)row->units);
+        show_cell_text(t, TONE_PLAIN, row->why, 0);
+    }
+    puts("");
+    show_table_print(t, stdout);
+}
+
+/* What is under way, and what ended otherwise than by its units. */
+static void print_tasks(const rec_task_row_list *tasks, bool color)
+{
+    static const char *const headings[] = { ">TASK", "KIND", "JOB",    ">TRY",
+                                            "STATE", ">FOR", "RUNNER", "WHY" };
+    CLEANUP(show_table_free)
+    show_table *t = show_table_new(color, headings, 8);
+    int64_t now = loop_wall_ms();
+    bool some = false;
+
+    for (size_t i = 0; i < tasks->n; i++) {
+        const rec_task_row *row = &tasks->v[i];
+        show_tone tone;
+        const char *outcome = show_outcome(row->verdict, row->state, &tone);
+
+        if (row->verdict && !row->why.n)
+            continue;
+        some = true;
+        show_cell_count(t, row->task);
+        show_cell(t, TONE_PLAIN, "%s", task_kind_text(row->kind));
+        show_cell_text(t, TONE_PLAIN, row->job, 40);
+        show_cell_count(t, row->att);
+        show_cell(t, tone, "%s", outcome);
+        show_cell_age(t, row->since_ms, now);
+        show_cell_text(t, TONE_PLAIN, row->runner, 40);
+        show_cell_text(t, TONE_PLAIN, row->why, 0);
+    }
+    if (some)
+        puts("");
+    show_table_print(t, stdout);
+}
+
+static void print_json(const msg_build_is *m, const rec_test_row *units, size_t n)
+{
+    json_t *j = json_of(json_list_table(MSG_build_is, "rows"), &m->rows.v[0]);
+
+    json_object_set_new(j, "jobs",
+                        json_of_list(json_list_table(MSG_build_is, "jobs"), m->jobs.v, m->jobs.n));
+    json_object_set_new(
+        j, "tasks", json_of_list(json_list_table(MSG_build_is, "tasks"), m->tasks.v, m->tasks.n));
+    json_object_set_new(j, "tests", json_of_list(json_list_table(MSG_units_are, "rows"), units, n));
+    json_print(j);
+}
+
+static exit_code run(const command_line *line)
+{
+    CLEANUP(client_free)
+    client *c = NULL;
+    CLEANUP(free)
+    rec_test_row *units = NULL;
+    const char *const *args;
+    msg question = { .type = MSG_build };
+    const msg *answer;
+    const msg_build_is *m;
+    volt_err err = { 0 };
+    bool color;
+    size_t n;
+
+    command_args(line, &args);
+    if (query_id(args[0], "build", &question.build.build, &err) || client_new(line, &c, &err) ||
+        client_ask(c, &question, MSG_build_is, &answer, &err))
+        return command_fail(line, &err);
+    m = &answer->build_is;
+    if (m->rows.n == 0)
+        return command_fail_with(line, EXIT_NOT_FOUND, "there is no build %s", args[0]);
+    client_keep(c);
+    if (query_units(c, question.build.build, &units, &n, &err))
+        return command_fail(line, &err);
+    if (command_flag(line, "json")) {
+        print_json(m, units, n);
+        return EXIT_DONE;
+    }
+    color = show_color(line);
+    print_head(&m->rows.v[0], color);
+    print_units(units, n, command_flag(line, "all"), color);
+    print_jobs(&m->jobs, color);
+    print_tasks(&m->tasks, color);
+    return EXIT_DONE;
+}
+
+static const option_spec options[] = {
+    { .name = "all", .kind = OPTION_FLAG, .help = "list every unit, also when there are many" },
+    OPTION_DISPATCHER,
+    OPTION_TIMEOUT,
+    OPTION_JSON,
+    OPTION_COLOR,
+};
+
+const command command_build = {
+    .name = "build",
+    .args = "ID",
+    .args_min = 1,
+    .args_max = 1,
+    .summary = "show a build: what failed first, then the rest",
+    .text = "With --json one object: the build's fields, and the lists jobs, tasks and tests "
+            "(its units). The output of a unit: volt log ID/JOB/N.",
+    .options = options,
+    .options_n = sizeof options / sizeof *options,
+    .run = run,
+};

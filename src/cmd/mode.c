@@ -1,0 +1,94 @@
+/* drain, resume and cordon: three commands that set a runner's mode. */
+
+#include <stdio.h>
+
+#include "base/cleanup.h"
+#include "cmd/client.h"
+#include "cmd/json.h"
+
+DEFINE_CLEANUP(client *, client_free);
+
+static exit_code set_mode(const command_line *line, runner_mode mode, const char *done)
+{
+    CLEANUP(client_free)
+    client *c = NULL;
+    const char *const *args;
+    volt_err err = { 0 };
+    const msg *answer;
+    msg question = { .type = MSG_set_mode,
+                     .set_mode = { .mode = mode, .why = slice_of(command_text(line, "why")) } };
+
+    command_args(line, &args);
+    if (!*args[0])
+        return command_fail_with(line, EXIT_USAGE, "the name of a runner is not empty");
+    question.set_mode.runner = slice_of(args[0]);
+    if (client_new(line, &c, &err) || client_ask(c, &question, MSG_ok, &answer, &err))
+        return command_fail(line, &err);
+    if (command_flag(line, "json"))
+        json_print(json_of_msg(answer));
+    else
+        printf("runner %s %s\n", args[0], done);
+    return EXIT_DONE;
+}
+
+static exit_code drain(const command_line *line)
+{
+    return set_mode(line, MODE_DRAIN, "finishes what it has, then leaves");
+}
+
+static exit_code resume(const command_line *line)
+{
+    return set_mode(line, MODE_RUN, "takes tasks again");
+}
+
+static exit_code cordon(const command_line *line)
+{
+    return set_mode(line, MODE_CORDON, "stays and gets nothing new");
+}
+
+static const option_spec options[] = {
+    { .name = "why",
+      .kind = OPTION_TEXT,
+      .arg = "TEXT",
+      .help = "the reason, told to the runner",
+      .no_env = true },
+    OPTION_DISPATCHER,
+    OPTION_TIMEOUT,
+    OPTION_JSON,
+};
+
+const command command_drain = {
+    .name = "drain",
+    .args = "RUNNER",
+    .args_min = 1,
+    .args_max = 1,
+    .summary = "let a runner finish what it has, then leave",
+    .text = "RUNNER is its name, or its id where several have that name.",
+    .options = options,
+    .options_n = sizeof options / sizeof *options,
+    .run = drain,
+};
+
+const command command_resume = {
+    .name = "resume",
+    .args = "RUNNER",
+    .args_min = 1,
+    .args_max = 1,
+    .summary = "let a drained or cordoned runner take tasks again",
+    .text = "RUNNER is its name, or its id where several have that name.",
+    .options = options,
+    .options_n = sizeof options / sizeof *options,
+    .run = resume,
+};
+
+const command command_cordon = {
+    .name = "cordon",
+    .args = "RUNNER",
+    .args_min = 1,
+    .args_max = 1,
+    .summary = "give a runner nothing new",
+    .text = "RUNNER is its name, or its id where several have that name.",
+    .options = options,
+    .options_n = sizeof options / sizeof *options,
+    .run = cordon,
+};

@@ -1,0 +1,119 @@
+#include "cmd/query.h"
+
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/mem.h"
+#include "base/text.h"
+#include "net/loop.h"
+
+#define POLL_FIRST_MS  100
+#define POLL_LAST_MS   1000
+#define UNREACHABLE_MS 60000 /* how long a wait puts up with a dispatcher that is away */
+
+volt_code query_id(const char *text, const char *what, uint64_t *ret, volt_err *err)
+{
+    int64_t id;
+
+    if (text_number(text + (*text == '#'), 1, (int64_t)MSG_ID_MAX, &id, NULL))
+        return volt_fail(err, VOLT_EINVALID, "'%s' is not the number of a %s", text, what);
+    *ret = (uint64_t)id;
+    return VOLT_OK;
+}
+
+volt_code query_build(client *c, uint64_t build, const rec_build_row **ret, volt_err *err)
+{
+    /* The page of one build that ends with it: much smaller than `build`, which has its tasks. */
+    const uint64_t before = build < MSG_ID_MAX ? build + 1 : build;
+    const msg question = { .type = MSG_builds, .builds = { .before = before, .max = 1 } };
+    const msg *answer;
+    volt_code code = client_ask(c, &question, MSG_builds_are, &answer, err);
+
+    if (code)
+        return code;
+    if (answer->builds_are.rows.n == 0 || answer->builds_are.rows.v[0].build != build)
+        return volt_fail(err, VOLT_ENOTFOUND, "there is no build %llu", (unsigned long long)build);
+    *ret = &answer->builds_are.rows.v[0];
+    return VOLT_OK;
+}
+
+volt_code query_units(client *c, uint64_t build, rec_test_row **ret, size_t *ret_n, volt_err *err)
+{
+    rec_test_row *v = NULL;
+    size_t n = 0;
+    bool more = true;
+
+    while (more) {
+        const msg question = { .type = MSG_units, .units = { .build = build, .from = n } };
+        const msg *answer;
+        volt_code code = client_ask(c, &question, MSG_units_are, &answer, err);
+
+        if (code) {
+            free(v);
+            return code;
+        }
+        client_keep(c);
+        if (answer->units_are.rows.n) {
+            v = mem_grow(v, n + answer->units_are.rows.n, sizeof *v);
+            memcpy(v + n, answer->units_are.rows.v, answer->units_are.rows.n * sizeof *v);
+            n += answer->units_are.rows.n;
+        }
+        more = answer->units_are.more && answer->units_are.rows.n;
+    }
+    *ret = v;
+    *ret_n = n;
+    return VOLT_OK;
+}
+
+/* One line on a terminal, written over by the next. */
+static void show_progress(const rec_build_row *row, int64_t start_ms)
+{
+    char took[TEXT_DURATION_MAX];
+
+    if (!isatty(STDERR_FILENO))
+        return;
+    fprintf(stderr, "\r\033[Kbuild %llu: %s", (unsigned long long)row->build,
+            state_text(row->state));
+    if (row->units)
+        fprintf(stderr, ", %llu of %llu units", (unsigned long long)row->units_done,
+                (unsigned long long)row->units);
+    if (row->units_bad)
+        fprintf(stderr, ", %llu not passed", (unsigned long long)row->units_bad);
+    fprintf(stderr, ", %s", text_show_ms(loop_now_ms() - start_ms, took));
+}
+
+static void end_progress(void)
+{
+    if (isatty(STDERR_FILENO))
+        fputs("\r\033[K", stderr);
+}
+
+volt_code query_wait(client *c, uint64_t build, const rec_build_row **ret, volt_err *err)
+{
+    int64_t start = loop_now_ms(), heard = start;
+    int pause = POLL_FIRST_MS;
+    volt_code code;
+
+    for (;;) {
+        const rec_build_row *row;
+
+        code = query_build(c, build, &row, err);
+        if (code && (code != VOLT_EUNREACHABLE || loop_now_ms() - heard > UNREACHABLE_MS))
+            break;
+        if (code == VOLT_OK) {
+            heard = loop_now_ms();
+            if (row->verdict) {
+                *ret = row;
+                break;
+            }
+            show_progress(row, start);
+        }
+        poll(NULL, 0, pause);
+        if (loop_now_ms() - start > 50 * POLL_FIRST_MS && pause < POLL_LAST_MS)
+            pause += POLL_FIRST_MS; /* a build that takes long can be told of a little later */
+    }
+    end_progress();
+    return code;
+}
