@@ -74,8 +74,8 @@ static volt_code decode_bytes(decoder *d, const wire_field *f, const msgpack_obj
         return fail(d, f, "is not %s", text ? "str or bin" : "bin");
     if (s.n > f->max)
         return fail(d, f, "has %zu bytes, over its limit of %" PRIu64, s.n, f->max);
-    if (f->required && s.n == 0)
-        return fail(d, f, "is empty");
+    if ((f->required || f->items_max) && s.n == 0)
+        return fail(d, f, f->items_max ? "has an empty item" : "is empty");
     *ret = s;
     return VOLT_OK;
 }
@@ -378,8 +378,10 @@ static void encode_list(msgpack_packer *pk, const wire_field *f, const void *bas
 
         assert(list.n <= f->items_max);
         msgpack_pack_array(pk, list.n);
-        for (size_t i = 0; i < list.n; i++)
+        for (size_t i = 0; i < list.n; i++) {
+            assert(list.v[i].n > 0);
             encode_bytes(pk, f, list.v[i]);
+        }
     }
 }
 

@@ -21,7 +21,8 @@
 #define WIRE_DEPTH_MAX  8
 
 /* Decodes `frame` into *ret.  Texts borrow from `frame`, lists are made in `a`; both must outlive
- * *ret.  Unknown keys are ignored; a required text is not empty.
+ * *ret.  Unknown keys are ignored; a required text and an item of a list are
+ * not empty.
  * VOLT_EMSG: malformed, says what and where ("hello.held[2].att: 0 is not within 1..4294967295").
  * VOLT_EVERSION: `v` is not 1.  O(frame.n); allocates at most 25 bytes for
  * each of the frame, and items_max structs a list. */

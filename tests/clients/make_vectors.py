@@ -279,6 +279,7 @@ def bad_fields():
     hello = {"vmin": 1, "vmax": 1, "id": HEX, "name": "box", "boot": HEX, "slots": 1}
     bad("field", "33 labels", pack("hello", {**hello, "labels": ["a"] * 33}), "hello.labels")
     bad("field", "a label of 65 bytes", pack("hello", {**hello, "labels": ["a" * 65]}), "hello.labels")
+    bad("field", "a label that is empty", pack("hello", {**hello, "labels": ["a", ""]}), "hello.labels")
     bad("field", "a label that is a number", pack("hello", {**hello, "labels": [1]}), "hello.labels")
     bad("field", "an item of held without att", pack(
         "hb", {**hb, "held": [{"task": 1, "att": 1}, {"task": 2}]}), "hb.held[1].att")

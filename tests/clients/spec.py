@@ -105,6 +105,7 @@ class Spec:
                          for i, item in enumerate(value)]
             else:
                 value = [self._bytes(where, field, item, kind[8:]) for item in value]
+                need(all(value), "has an empty item")
         else:
             raise ValueError(f"{where}: type '{kind}'")
         return value

@@ -97,7 +97,11 @@ export class Spec {
       default:
         need(Array.isArray(value), "is no list");
         need(value.length <= f.items, "has too many items");
-        if (!f.of) return value.map((item) => this.#bytes(where, f, item, f.kind.slice(8)));
+        if (!f.of) {
+          value = value.map((item) => this.#bytes(where, f, item, f.kind.slice(8)));
+          need(value.every((item) => item.length > 0), "has an empty item");
+          return value;
+        }
         return value.map((item, i) => {
           need(item?.constructor === Object, "has an item that is no map");
           return this.#map(`${where}[${i}]`, this.records[f.of], item);

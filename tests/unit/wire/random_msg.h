@@ -108,7 +108,7 @@ static void random_field(random_msg *g, const wire_field *f, char *at)
     case WIRE_BINS:
         list = (slices){ ARENA_ARRAY(g->a, slice, n), n };
         for (size_t i = 0; i < n; i++)
-            list.v[i] = random_sized(g, f->max, f->type == WIRE_TEXTS, 0);
+            list.v[i] = random_sized(g, f->max, f->type == WIRE_TEXTS, 1);
         memcpy(at, &list, sizeof list);
         return;
     case WIRE_RECS:
