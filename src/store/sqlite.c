@@ -15,18 +15,27 @@
     "it is left as it is; restore a copy of it, or try `sqlite3 volt.db .recover`, or move it " \
     "away to start anew"
 
-/* Write errors that mean "no room", which SQLite reports as any other. */
-static bool no_room(sqlite3 *db)
+/* The errno behind the last failure, or 0.  sqlite3_system_errno() knows it of an open, the files
+ * themselves know it of a read or write. */
+static int last_errno(sqlite3 *db)
 {
+    static const int pointers[] = { SQLITE_FCNTL_JOURNAL_POINTER, SQLITE_FCNTL_FILE_POINTER };
     int e = sqlite3_system_errno(db);
 
-    return e == ENOSPC || e == EDQUOT || e == EFBIG;
+    for (size_t i = 0; !e && i < sizeof pointers / sizeof *pointers; i++) {
+        sqlite3_file *file = NULL;
+
+        if (sqlite3_file_control(db, "main", pointers[i], &file) == SQLITE_OK && file &&
+            file->pMethods)
+            file->pMethods->xFileControl(file, SQLITE_FCNTL_LAST_ERRNO, &e);
+    }
+    return e;
 }
 
 volt_code sqlite_fail(sqlite3 *db, const char *path, const char *what, volt_err *err)
 {
     const char *why = sqlite3_errmsg(db);
-    int e = sqlite3_system_errno(db);
+    int e = 0;
 
     switch (sqlite3_errcode(db) & 0xff) {
     case SQLITE_BUSY:
@@ -45,7 +54,10 @@ volt_code sqlite_fail(sqlite3 *db, const char *path, const char *what, volt_err 
     case SQLITE_NOMEM:
         return volt_fail(err, VOLT_ENOMEM, "%s '%s': %s", what, path, why);
     case SQLITE_IOERR:
-        if (no_room(db))
+    case SQLITE_CANTOPEN:
+    case SQLITE_READONLY:
+        e = last_errno(db);
+        if (e == ENOSPC || e == EDQUOT || e == EFBIG)
             return volt_fail(err, VOLT_EFULL, "%s '%s': %s", what, path, strerror(e));
         break;
     default:
@@ -101,30 +113,6 @@ static volt_code commit(store *base, volt_err *err)
     return rc;
 }
 
-/* A task is put some three times.  Its first row has a number above all before it, so that
- * inserting it is an append, and later ones find it: half the cost of an upsert, which looks it up
- * twice. */
-static volt_code put_task(sqlite_store *s, const row_task *task, volt_err *err)
-{
-    sqlite3_stmt *st = s->sql[SQL_TASK_UPDATE];
-    volt_code rc;
-
-    if (task->task <= s->last_task) {
-        if (sqlite_bind_row(s, st, table_of(ROW_TASK), task) != SQLITE_OK)
-            return fail_write(s, err);
-        rc = sqlite_run(s, st, err);
-        if (rc || sqlite3_changes(s->db))
-            return rc;
-    }
-    st = s->put[ROW_TASK];
-    if (sqlite_bind_row(s, st, table_of(ROW_TASK), task) != SQLITE_OK)
-        return fail_write(s, err);
-    rc = sqlite_run(s, st, err);
-    if (!rc && task->task > s->last_task)
-        s->last_task = task->task;
-    return rc;
-}
-
 static volt_code update_unit(sqlite_store *s, const row_unit *unit, volt_err *err)
 {
     sqlite3_stmt *st = s->sql[SQL_UNIT_UPDATE];
@@ -172,8 +160,6 @@ static volt_code put(store *base, const row *r, slice encoded, volt_err *err)
         return rc;
     if (r->kind == ROW_EVENT)
         return put_event(s, &r->event, encoded, err);
-    if (r->kind == ROW_TASK)
-        return put_task(s, &r->task, err);
     if (r->kind == ROW_UNIT && r->unit.file.n == 0)
         return update_unit(s, &r->unit, err);
     if (sqlite_bind_row(s, s->put[r->kind], table_of(r->kind), table_fields(r)) != SQLITE_OK)
@@ -372,7 +358,6 @@ static volt_code open_database(sqlite_store *s, volt_err *err)
         (rc = sqlite_prepare_all(s, err)) || (rc = sqlite_head(&s->base, &head, err)))
         return rc;
     s->last_seq = head.last_seq;
-    s->last_task = head.last_task;
     sqlite3_db_config(s->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0, NULL);
     return VOLT_OK;
 }

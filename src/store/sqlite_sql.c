@@ -79,11 +79,23 @@ static void add_select(buf *sql, const sql_text *text)
     buf_addf(sql, " FROM %s %s", t->name, text->sql);
 }
 
+/* "column=parameter" of each that an update changes. */
+static void add_values(buf *sql, const table *t)
+{
+    const char *comma = "";
+
+    for (size_t i = 0; i < t->n; i++) {
+        if (t->columns[i].role != COLUMN_VALUE)
+            continue;
+        buf_addf(sql, "%s%s=?%zu", comma, t->columns[i].name, i + 1);
+        comma = ", ";
+    }
+}
+
 /* Parameter i + 1 is column i; an event's bytes come last. */
 static void add_upsert(buf *sql, row_kind kind)
 {
     const table *t = table_of(kind);
-    const char *comma = "";
 
     buf_addf(sql, "INSERT INTO %s(", t->name);
     add_names(sql, t);
@@ -98,27 +110,16 @@ static void add_upsert(buf *sql, row_kind kind)
     for (size_t i = 0; i < t->keys; i++)
         buf_addf(sql, "%s%s", i ? ", " : "", t->columns[i].name);
     buf_adds(sql, ") DO UPDATE SET ");
-    for (size_t i = 0; i < t->n; i++) {
-        if (t->columns[i].role != COLUMN_VALUE)
-            continue;
-        buf_addf(sql, "%s%s=?%zu", comma, t->columns[i].name, i + 1);
-        comma = ", ";
-    }
+    add_values(sql, t);
 }
 
 /* The parameters are the same as the upsert's. */
 static void add_update(buf *sql, row_kind kind)
 {
     const table *t = table_of(kind);
-    const char *comma = "";
 
     buf_addf(sql, "UPDATE %s SET ", t->name);
-    for (size_t i = 0; i < t->n; i++) {
-        if (t->columns[i].role != COLUMN_VALUE)
-            continue;
-        buf_addf(sql, "%s%s=?%zu", comma, t->columns[i].name, i + 1);
-        comma = ", ";
-    }
+    add_values(sql, t);
     for (size_t i = 0; i < t->keys; i++)
         buf_addf(sql, "%s%s=?%zu", i ? " AND " : " WHERE ", t->columns[i].name, i + 1);
 }
@@ -151,8 +152,6 @@ volt_code sqlite_prepare_all(sqlite_store *s, volt_err *err)
     for (sql_id id = 0; !rc && id < SQL_IDS; id++) {
         if (id == SQL_UNIT_UPDATE)
             add_update(&sql, ROW_UNIT);
-        else if (id == SQL_TASK_UPDATE)
-            add_update(&sql, ROW_TASK);
         else if (texts[id].selects)
             add_select(&sql, &texts[id]);
         else
