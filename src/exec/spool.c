@@ -177,8 +177,7 @@ volt_code spool_create(const char *work, spool_id id, slice assign, spool **ret,
 int spool_log_fd(spool *s)
 {
     if (s->log < 0)
-        s->log =
-            openat(s->dir, part_names[SPOOL_LOG], O_RDWR | O_APPEND | O_CREAT | O_CLOEXEC, 0600);
+        s->log = openat(s->dir, part_names[SPOOL_LOG], O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     return s->log;
 }
 

@@ -46,8 +46,8 @@ volt_code spool_open(const char *work, spool_id id, spool **ret, volt_err *err);
 void spool_free(spool *s);
 spool_id spool_of(const spool *s);
 
-/* The log, opened for appending and reading, made when it is not there; close-on-exec, the spool's
- * to close; -1 with errno. */
+/* The log, open for writing and reading, made when it is not there; close-on-exec, the spool's to
+ * close; -1 with errno.  Not O_APPEND, for splice() refuses that. */
 int spool_log_fd(spool *s);
 /* Appends a frame to SPOOL_PLAN or SPOOL_TESTS.  VOLT_EFULL: no space.  VOLT_EIO. */
 volt_code spool_add(spool *s, spool_part part, slice frame, volt_err *err);

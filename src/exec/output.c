@@ -1,0 +1,189 @@
+#include "exec/output.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/mem.h"
+
+/* A larger pipe means fewer wake-ups: 64 KiB is Linux' default, 1 MiB what any user may set. */
+#define PIPE_SIZE ((size_t)1 << 20)
+/* Moved before the owner looks at other things again; some ms at disk speed. */
+#define PUMP_MAX ((size_t)4 << 20)
+
+struct output {
+    int log;
+    int pipe; /* -1: none */
+    uint64_t bytes, max, lost;
+    bool full; /* what comes is thrown away */
+    char why[128];
+    char *bin; /* where what is thrown away is read to */
+};
+
+output *output_new(int fd, uint64_t max)
+{
+    output *o = NEW(output);
+    off_t at = lseek(fd, 0, SEEK_END);
+
+    o->log = fd;
+    o->pipe = -1;
+    o->bytes = at > 0 ? (uint64_t)at : 0;
+    o->max = max;
+    return o;
+}
+
+void output_free(output *o)
+{
+    if (!o)
+        return;
+    if (o->pipe >= 0)
+        close(o->pipe);
+    free(o->bin);
+    free(o);
+}
+
+volt_code output_open(output *o, int *ret, volt_err *err)
+{
+    int ends[2];
+
+    assert(o->pipe < 0);
+    if (pipe2(ends, O_CLOEXEC))
+        return volt_fail(err, VOLT_EIO, "make a pipe: %s", strerror(errno));
+    fcntl(ends[0], F_SETFL, O_NONBLOCK);
+    fcntl(ends[0], F_SETPIPE_SZ, PIPE_SIZE); /* only speed: a user's total may be used up */
+    o->pipe = ends[0];
+    *ret = ends[1];
+    return VOLT_OK;
+}
+
+int output_fd(const output *o)
+{
+    return o->pipe;
+}
+
+static void stop_keeping(output *o, const char *line, const char *why)
+{
+    if (o->full)
+        return;
+    o->full = true;
+    snprintf(o->why, sizeof o->why, "%s", why);
+    output_line(o, line);
+}
+
+/* Reads and forgets up to `max` bytes; as read(). */
+static ssize_t throw_away(output *o, size_t max)
+{
+    ssize_t n;
+
+    if (!o->bin)
+        o->bin = mem_zero(PIPE_SIZE);
+    n = read(o->pipe, o->bin, max < PIPE_SIZE ? max : PIPE_SIZE);
+    if (n > 0) {
+        char line[96];
+
+        o->lost += (uint64_t)n;
+        snprintf(line, sizeof line, "volt: the log ends here, at its limit of %" PRIu64 " bytes",
+                 o->max);
+        stop_keeping(o, line, "the log was cut at its limit");
+    }
+    return n;
+}
+
+/* Moves up to `max` bytes from pipe to log; as read(). */
+static ssize_t move_some(output *o, size_t max)
+{
+    uint64_t room = o->bytes < o->max ? o->max - o->bytes : 0;
+    ssize_t n;
+
+    if (o->full || room == 0)
+        return throw_away(o, max);
+    if (max > room)
+        max = (size_t)room;
+    n = splice(o->pipe, NULL, o->log, NULL, max, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
+    if (n > 0)
+        o->bytes += (uint64_t)n;
+    if (n < 0 && errno != EAGAIN && errno != EINTR) {
+        char line[96];
+
+        snprintf(line, sizeof line, "volt: the log ends here: %s", strerror(errno));
+        stop_keeping(o, line, line + sizeof "volt: " - 1);
+        return throw_away(o, max);
+    }
+    return n;
+}
+
+bool output_pump(output *o)
+{
+    size_t left = PUMP_MAX;
+
+    while (o->pipe >= 0 && left > 0) {
+        ssize_t n = move_some(o, left);
+
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0 && errno == EAGAIN)
+            return false;
+        if (n <= 0) { /* everybody who could write is gone */
+            close(o->pipe);
+            o->pipe = -1;
+            return false;
+        }
+        left -= (size_t)n;
+    }
+    return o->pipe >= 0;
+}
+
+void output_close(output *o)
+{
+    /* Nobody is left to write, or only what could not be ended: a pipe's worth is all there is. */
+    for (size_t i = 0; i < 4 && output_pump(o); i++)
+        ;
+    if (o->pipe >= 0)
+        close(o->pipe);
+    o->pipe = -1;
+}
+
+static void append(output *o, const char *p, size_t n)
+{
+    while (n > 0) {
+        ssize_t did = write(o->log, p, n);
+
+        if (did < 0 && errno == EINTR)
+            continue;
+        if (did <= 0)
+            return; /* a full disk: the result says so */
+        o->bytes += (uint64_t)did;
+        p += did;
+        n -= (size_t)did;
+    }
+}
+
+void output_line(output *o, const char *text)
+{
+    char last = '\n';
+
+    if (o->bytes > 0 && pread(o->log, &last, 1, (off_t)o->bytes - 1) == 1 && last != '\n')
+        append(o, "\n", 1);
+    append(o, text, strlen(text));
+    append(o, "\n", 1);
+}
+
+uint64_t output_bytes(const output *o)
+{
+    return o->bytes;
+}
+
+uint64_t output_lost(const output *o)
+{
+    return o->lost;
+}
+
+const char *output_why(const output *o)
+{
+    return o->why;
+}

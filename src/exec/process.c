@@ -1,0 +1,349 @@
+#include "exec/process.h"
+
+#include <assert.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/close_range.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/mem.h"
+#include "exec/cgroup.h"
+
+/* Rounds of "stop what is new" before killing: each round a fork storm can at most add what its
+ * members, not yet stopped, fork in the time of one walk. */
+#define STOP_ROUNDS_MAX 20
+#define STAT_SIZE       1024
+
+DEFINE_CLEANUP(DIR *, closedir);
+
+/* ---- starting ---- */
+
+/* Not closed: a library may have opened some before main. */
+static void keep_from_tasks(void)
+{
+    if (syscall(SYS_close_range, 3U, ~0U, CLOSE_RANGE_CLOEXEC) == 0)
+        return;
+    for (int fd = 3; fd < 1024; fd++) /* before Linux 5.11 */
+        fcntl(fd, F_SETFD, FD_CLOEXEC);
+}
+
+volt_code process_setup(volt_err *err)
+{
+    sigset_t none;
+
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+    for (int i = 1; i < NSIG; i++)
+        signal(i, SIG_DFL);
+    signal(SIGPIPE, SIG_IGN);
+    keep_from_tasks();
+    umask(022);
+    if (prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0))
+        return volt_fail(err, VOLT_EIO, "become a child subreaper: %s", strerror(errno));
+    return VOLT_OK;
+}
+
+bool process_enter_cgroup(const char *name)
+{
+    cgroup_enter(name);
+    return cgroup_entered();
+}
+
+bool process_has_cgroup(void)
+{
+    return cgroup_entered();
+}
+
+void process_teardown(void)
+{
+    cgroup_leave();
+}
+
+/* What the child tells its parent, whose memory it shares until exec. */
+typedef struct spawn_report {
+    const process_command *command;
+    const char *const *sh_argv; /* for a script without an interpreter line */
+    pid_t parent;
+    volatile int err;
+    const char *volatile what; /* the step that failed */
+    volatile bool executes;    /* that step was exec */
+} spawn_report;
+
+/* Runs in the child of a vfork: async-signal-safe calls only, no memory of the parent's but the
+ * report changes, and it never returns. */
+static void __attribute__((noreturn, noinline)) spawn_child(spawn_report *r)
+{
+    const process_command *c = r->command;
+    char *const *env = (char *const *)(uintptr_t)c->env;
+    sigset_t none;
+
+    setsid();
+    prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+    if (getppid() != r->parent) /* it died before the line above */
+        _exit(127);
+    signal(SIGPIPE, SIG_DFL);
+    r->what = "set up its descriptors";
+    if (dup2(c->in, 0) < 0 || dup2(c->out, 1) < 0 || dup2(c->out, 2) < 0)
+        goto fail;
+    syscall(SYS_close_range, 3U, ~0U, 0U); /* all are close-on-exec; a library's may not be */
+    r->what = "enter its directory";
+    if (chdir(c->dir))
+        goto fail;
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+    r->what = "execute it";
+    r->executes = true;
+    execve(c->path, (char *const *)(uintptr_t)c->argv, env);
+    if (errno == ENOEXEC)
+        execve("/bin/sh", (char *const *)(uintptr_t)r->sh_argv, env);
+fail:
+    r->err = errno;
+    _exit(127);
+}
+
+static bool is_there(const process_command *c)
+{
+    CLEANUP(free)
+    char *path = *c->path == '/' ? mem_strdup(c->path) : mem_printf("%s/%s", c->dir, c->path);
+
+    return access(path, F_OK) == 0;
+}
+
+volt_code process_spawn(const process_command *c, pid_t *ret, volt_err *err)
+{
+    CLEANUP(free)
+    const char **sh_argv = NULL;
+    spawn_report r = { .command = c, .parent = getpid() };
+    sigset_t all, before;
+    size_t n = 0;
+    pid_t pid;
+
+    assert(c->path && c->argv && c->argv[0] && c->env && c->dir);
+    while (c->argv[n])
+        n++;
+    sh_argv = mem_array(n + 2, sizeof *sh_argv);
+    sh_argv[0] = "/bin/sh";
+    sh_argv[1] = c->path;
+    memcpy(sh_argv + 2, c->argv + 1, n * sizeof *sh_argv);
+    r.sh_argv = sh_argv;
+
+    sigfillset(&all);
+    sigprocmask(SIG_BLOCK, &all, &before);
+    pid = vfork();
+    if (pid == 0)
+        spawn_child(&r);
+    sigprocmask(SIG_SETMASK, &before, NULL);
+    if (pid < 0)
+        return volt_fail(err, VOLT_EIO, "start a process: %s", strerror(errno));
+    if (r.err) {
+        while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+            ;
+        if (r.err == ENOENT && r.executes && is_there(c))
+            return volt_fail(err, VOLT_EINVALID, "the interpreter its first line names is missing");
+        return volt_fail(err, VOLT_EINVALID, "%s: %s", r.what, strerror(r.err));
+    }
+    *ret = pid;
+    return VOLT_OK;
+}
+
+process_found process_reap(process_exit *ret)
+{
+    struct rusage ru;
+    int status;
+    pid_t pid;
+
+    do
+        pid = wait4(-1, &status, WNOHANG, &ru);
+    while (pid < 0 && errno == EINTR);
+    if (pid == 0)
+        return PROCESS_RUNNING;
+    if (pid < 0)
+        return PROCESS_NONE;
+    *ret = (process_exit){
+        .pid = pid,
+        .exit = WIFEXITED(status) ? WEXITSTATUS(status) : 0,
+        .signal = WIFSIGNALED(status) ? WTERMSIG(status) : 0,
+        .cpu_us = (ru.ru_utime.tv_sec + ru.ru_stime.tv_sec) * INT64_C(1000000) +
+                  ru.ru_utime.tv_usec + ru.ru_stime.tv_usec,
+        .max_rss_bytes = (int64_t)ru.ru_maxrss * 1024,
+    };
+    return PROCESS_ENDED;
+}
+
+/* ---- ending ---- */
+
+typedef struct entry {
+    pid_t pid, ppid;
+    unsigned long long start; /* with the pid, one process for ever */
+    char state;
+    bool ours;
+} entry;
+
+typedef struct entries {
+    entry *v;
+    size_t n, cap;
+} entries;
+
+static void cleanup_entries(entries *e)
+{
+    free(e->v);
+}
+
+/* /proc/PID/stat: the name in parentheses may hold anything, so fields count from the last ')'. */
+static bool read_stat(int proc, const char *name, entry *ret)
+{
+    char path[64], text[STAT_SIZE];
+    const char *p;
+    ssize_t n;
+    int fd;
+
+    snprintf(path, sizeof path, "%s/stat", name);
+    fd = openat(proc, path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return false;
+    n = read(fd, text, sizeof text - 1);
+    close(fd);
+    if (n <= 0)
+        return false;
+    text[n] = '\0';
+    p = strrchr(text, ')');
+    *ret = (entry){ .pid = (pid_t)strtol(name, NULL, 10) };
+    return p && sscanf(p + 1,
+                       " %c %d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d "
+                       "%*d %*d %llu",
+                       &ret->state, &ret->ppid, &ret->start) == 3;
+}
+
+static int compare_pids(const void *a, const void *b)
+{
+    const entry *x = a, *y = b;
+
+    return (x->pid > y->pid) - (x->pid < y->pid);
+}
+
+/* Marks the descendants of this process: each pass goes one generation down. */
+static void mark_ours(entries *e)
+{
+    pid_t self = getpid();
+    bool more = true;
+
+    if (e->n)
+        qsort(e->v, e->n, sizeof *e->v, compare_pids);
+    while (more) {
+        more = false;
+        for (size_t i = 0; i < e->n; i++) {
+            entry key = { .pid = e->v[i].ppid };
+            const entry *parent;
+
+            if (e->v[i].ours || e->v[i].pid == self)
+                continue;
+            parent = bsearch(&key, e->v, e->n, sizeof *e->v, compare_pids);
+            if (e->v[i].ppid == self || (parent && parent->ours))
+                e->v[i].ours = more = true;
+        }
+    }
+}
+
+static void walk_proc(int proc, entries *ret)
+{
+    int again = openat(proc, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    CLEANUP(closedir)
+    DIR *d = again < 0 ? NULL : fdopendir(again);
+    const struct dirent *e;
+    entry found;
+
+    ret->n = 0;
+    while (d && (e = readdir(d))) {
+        if (e->d_name[0] < '1' || e->d_name[0] > '9' || !read_stat(proc, e->d_name, &found))
+            continue;
+        if (ret->n == ret->cap) {
+            ret->cap = ret->cap ? 2 * ret->cap : 256;
+            ret->v = mem_grow(ret->v, ret->cap, sizeof *ret->v);
+        }
+        ret->v[ret->n++] = found;
+    }
+    mark_ours(ret);
+}
+
+/* Signals exactly the process that the walk saw: a number given out anew meanwhile is another
+ * process, which its start time tells. */
+static void send_signal(int proc, const entry *e, int signal_number)
+{
+    CLEANUP(close)
+    int fd = (int)syscall(SYS_pidfd_open, e->pid, 0);
+    char name[16];
+    entry now;
+
+    if (fd < 0 && errno != ENOSYS)
+        return;
+    snprintf(name, sizeof name, "%d", e->pid);
+    if (!read_stat(proc, name, &now) || now.start != e->start)
+        return;
+    if (fd < 0)
+        kill(e->pid, signal_number); /* before Linux 5.3 */
+    else
+        syscall(SYS_pidfd_send_signal, fd, signal_number, NULL, 0);
+}
+
+size_t process_signal_all(int signal_number)
+{
+    CLEANUP(close)
+    int proc = open("/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    CLEANUP(entries)
+    entries e = { 0 };
+    size_t n = 0;
+
+    if (proc < 0)
+        return 0;
+    walk_proc(proc, &e);
+    for (size_t i = 0; i < e.n; i++) {
+        if (!e.v[i].ours)
+            continue;
+        send_signal(proc, &e.v[i], signal_number);
+        send_signal(proc, &e.v[i], SIGCONT); /* a stopped one would not act on it */
+        n++;
+    }
+    return n;
+}
+
+size_t process_kill_all(void)
+{
+    CLEANUP(close)
+    int proc = open("/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    CLEANUP(entries)
+    entries e = { 0 };
+    size_t n = 0;
+    bool more = true;
+
+    if (cgroup_kill())
+        return 1;
+    for (int round = 0; more && proc >= 0 && round < STOP_ROUNDS_MAX; round++) {
+        more = false;
+        walk_proc(proc, &e);
+        for (size_t i = 0; i < e.n; i++) {
+            if (!e.v[i].ours || strchr("ZTtX", e.v[i].state))
+                continue;
+            send_signal(proc, &e.v[i], SIGSTOP);
+            more = true;
+        }
+    }
+    for (size_t i = 0; i < e.n; i++) {
+        /* Also to what looks like a zombie: its first thread may have ended before the others. */
+        if (!e.v[i].ours)
+            continue;
+        send_signal(proc, &e.v[i], SIGKILL);
+        n++;
+    }
+    return n;
+}

@@ -1,0 +1,82 @@
+/*
+ * process.h - starting a task's process, and ending everything it started.
+ *
+ * The executor is a child subreaper: whatever a task leaves behind, daemons that forked twice and
+ * left the session included, becomes its child.  So "no child is left" proves that the task's
+ * processes are gone, and a task that leaves nothing costs one wait and no look at /proc.  When
+ * something is left it is found by walking /proc from our children downwards, or, where a cgroup v2
+ * of our own is to be had, ended by cgroup.kill, which no fork can outrun.
+ *
+ * Not covered:
+ * - The executor killed with SIGKILL: its direct child dies with it (PR_SET_PDEATHSIG), the rest
+ *   falls to the next subreaper above, the agent, which ends what it inherits.  When the agent that
+ *   started the executor is gone too, it falls to init, and lives unless it is in a cgroup: the
+ * next executor of the slot then ends it.
+ * - A process that changed to another user (a setuid program) cannot be signalled by an ordinary
+ *   user's runner; PR_SET_PDEATHSIG is void for it as well.
+ * - What a task asks somebody else to start (a container of dockerd, a unit of systemd, at, cron).
+ *
+ * A property of the whole process: used by executors only.  Threads: one.
+ */
+#ifndef VOLT_EXEC_PROCESS_H
+#define VOLT_EXEC_PROCESS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/err.h"
+
+/* Once at the start: becomes a subreaper, sets every signal to its default but SIGPIPE (ignored),
+ * makes the descriptors above 2 that were inherited close-on-exec, and sets umask 022.  Unblocks
+ * all signals: block those that are waited for afterwards.  VOLT_EIO. */
+volt_code process_setup(volt_err *err);
+/* Tries to move into a control group of that name ("volt-1") below the present one, after ending
+ * what is in it.  False: there is none to be had. */
+bool process_enter_cgroup(const char *name);
+/* True when everything a task starts is in a control group of ours. */
+bool process_has_cgroup(void);
+/* Leaves the control group, when in one, and removes it. */
+void process_teardown(void);
+
+typedef struct process_command {
+    const char *path; /* absolute, or relative to `dir` with a slash */
+    const char *const *argv;
+    const char *const *env;
+    const char *dir; /* working directory */
+    int in;          /* descriptor of its standard input */
+    int out;         /* of its standard output and error */
+} process_command;
+
+/* Starts it as the leader of a session of its own, with no other descriptors, no blocked or ignored
+ * signals; it is killed when the executor dies.  A script without an interpreter line is given to
+ * /bin/sh, as a shell does.  *ret is its process id.
+ * VOLT_EINVALID: it cannot be executed, and why.  VOLT_EIO: no more processes or memory. */
+volt_code process_spawn(const process_command *command, pid_t *ret, volt_err *err);
+
+typedef struct process_exit {
+    pid_t pid;
+    int exit;   /* status 0..255; of one that a signal ended 0 */
+    int signal; /* 0: exited */
+    int64_t cpu_us;
+    int64_t max_rss_bytes; /* at least the executor's own, which it had before exec */
+} process_exit;
+
+typedef enum process_found {
+    PROCESS_ENDED,   /* *ret is one that ended */
+    PROCESS_RUNNING, /* none has ended, some are left */
+    PROCESS_NONE,    /* none is left: the task and all it started are gone */
+} process_found;
+
+/* Takes note of one ended process; never blocks. */
+process_found process_reap(process_exit *ret);
+
+/* Sends `signal` to all processes of the task, once each; returns how many there were.
+ * O(processes on this machine). */
+size_t process_signal_all(int signal);
+/* Kills all processes of the task: stops them first until no new one shows, so that none can fork
+ * away meanwhile.  Returns how many it found; call again while process_reap() finds some. */
+size_t process_kill_all(void);
+
+#endif
