@@ -3,6 +3,7 @@
 /* clang-format off: one line each */
 #define COMMANDS(X) \
     X(dispatcher)   \
+    X(executor)     \
     X(status)       \
     X(builds)       \
     X(build)        \

@@ -1,0 +1,277 @@
+#include "exec/attempt.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+#include "base/cleanup.h"
+#include "base/mem.h"
+#include "exec/attempt_parts.h"
+#include "wire/codec.h"
+
+volt_code attempt_tell(attempt *a, spool_part part, const msg *m, volt_err *err)
+{
+    CLEANUP(buf)
+    buf b = { 0 };
+    volt_code rc;
+
+    wire_encode(m, &b);
+    rc = spool_add(a->spool, part, buf_slice(&b), err);
+    if (!rc)
+        a->say(a->ctx, buf_slice(&b));
+    return rc;
+}
+
+static void say(const attempt *a, const msg *m)
+{
+    CLEANUP(buf)
+    buf b = { 0 };
+
+    wire_encode(m, &b);
+    a->say(a->ctx, buf_slice(&b));
+}
+
+static void say_start(const attempt *a)
+{
+    say(a, &(msg){ .type = MSG_start, .start = { .task = a->order.task, .att = a->order.att } });
+}
+
+void attempt_tell_start(attempt *a)
+{
+    if (!a->started)
+        say_start(a);
+    a->started = true;
+}
+
+void attempt_refuse(attempt *a, code why, const char *text)
+{
+    a->phase = PHASE_REFUSED;
+    say(a, &(msg){ .type = MSG_nack,
+                   .nack = { .task = a->order.task,
+                             .att = a->order.att,
+                             .code = why,
+                             .msg = slice_of(text) } });
+}
+
+code attempt_blame(volt_code rc)
+{
+    return rc == VOLT_EIO || rc == VOLT_EFULL ? CODE_DISK : CODE_REPO;
+}
+
+void attempt_finish(attempt *a, msg_result *r)
+{
+    msg m = { .type = MSG_result, .result = *r };
+    volt_err err;
+
+    m.result.task = a->order.task;
+    m.result.att = a->order.att;
+    m.result.ep = a->order.ep;
+    buf_clear(&a->result);
+    wire_encode(&m, &a->result);
+    if (spool_finish(a->spool, buf_slice(&a->result), &err)) {
+        /* Without it on disk the agent could lose it: the task has to run again elsewhere. */
+        attempt_refuse(a, CODE_LOST, err.msg);
+        return;
+    }
+    a->phase = PHASE_DONE;
+    a->say(a->ctx, buf_slice(&a->result));
+}
+
+/* ---- bringing the commit here ---- */
+
+static void fetched(attempt *a, int64_t now_ms)
+{
+    CLEANUP(free)
+    char *path = mem_strdup(mirror_path(a->fetch));
+
+    mirror_free(TAKE(a->fetch));
+    if (a->order.kind == TASK_PLAN)
+        plan_run(a, path);
+    else
+        batch_begin(a, path, now_ms);
+}
+
+static void fetch_step(attempt *a, int64_t now_ms)
+{
+    volt_err err;
+    volt_code rc = mirror_step(a->fetch, &err);
+
+    if (rc == VOLT_EAGAIN)
+        return;
+    if (rc)
+        attempt_refuse(a, attempt_blame(rc), err.msg);
+    else
+        fetched(a, now_ms);
+}
+
+static void fetch_begin(attempt *a, int64_t now_ms)
+{
+    const site_config *config = site_settings(a->site);
+    CLEANUP(free)
+    char *name = mem_strndup(a->order.repo.p, a->order.repo.n);
+    CLEANUP(free)
+    char *ref = mem_strndup(a->order.ref.p, a->order.ref.n);
+    const mirror_request request = { .work = config->work,
+                                     .name = name,
+                                     .source = a->source,
+                                     .ref = ref,
+                                     .id = &a->commit,
+                                     .limit_ms = config->fetch_ms };
+    volt_err err;
+    volt_code rc = mirror_start(&request, &a->fetch, &err);
+
+    if (rc)
+        attempt_refuse(a, attempt_blame(rc), err.msg);
+    else
+        fetch_step(a, now_ms);
+}
+
+/* ---- life ---- */
+
+/* What the dispatcher may ask for, checked before anything is made.  Returns the code to refuse
+ * with. */
+static code check(attempt *a, volt_err *err)
+{
+    const site_config *config = site_settings(a->site);
+
+    if (commit_id_parse(a->order.oid, &a->commit, err))
+        return CODE_SPEC;
+    if (memchr(a->order.url.p, '\0', a->order.url.n))
+        return volt_fail(err, VOLT_EINVALID, "malformed url"), CODE_SPEC;
+    if (a->order.kind != TASK_PLAN && config->slot == 0)
+        return volt_fail(err, VOLT_EINVALID, "this executor plans"), CODE_BUSY;
+    if (a->order.kind != TASK_PLAN && batch_check(a, err))
+        return CODE_SPEC;
+    if (site_source(a->site, a->order.repo, a->order.url, &a->source, err))
+        return CODE_REPO;
+    return code_none;
+}
+
+attempt *attempt_start(site *s, slice frame, attempt_say *say_fn, void *ctx, int64_t now_ms)
+{
+    attempt *a = NEW(attempt);
+    spool_id id;
+    volt_err err;
+    volt_code rc;
+    code refused;
+    msg m;
+
+    a->site = s;
+    a->say = say_fn;
+    a->ctx = ctx;
+    buf_add_slice(&a->frame, frame);
+    rc = wire_decode(buf_slice(&a->frame), &a->mem, &m, &err);
+    assert(rc == VOLT_OK && m.type == MSG_assign);
+    a->order = m.assign;
+
+    refused = check(a, &err);
+    if (refused) {
+        attempt_refuse(a, refused, err.msg);
+        return a;
+    }
+    id = attempt_id(a);
+    rc = spool_create(site_settings(s)->work, id, frame, &a->spool, &err);
+    if (rc) /* one that has a spool started once, and must not again */
+        attempt_refuse(a, rc == VOLT_EEXISTS ? CODE_LOST : CODE_DISK, err.msg);
+    else
+        fetch_begin(a, now_ms);
+    return a;
+}
+
+void attempt_free(attempt *a)
+{
+    if (!a)
+        return;
+    assert(attempt_ended(a));
+    mirror_free(a->fetch);
+    batch_free(a);
+    spool_free(a->spool);
+    arena_free(&a->mem);
+    buf_free(&a->frame);
+    buf_free(&a->result);
+    free(a->source);
+    free(a->why);
+    free(a);
+}
+
+spool_id attempt_id(const attempt *a)
+{
+    return (spool_id){ .task = a->order.task, .att = a->order.att };
+}
+
+held_state attempt_state(const attempt *a)
+{
+    switch (a->phase) {
+    case PHASE_FETCH:
+    case PHASE_UNITS:
+        return a->started ? HELD_RUNNING : HELD_ACCEPTED;
+    case PHASE_DONE:
+        return HELD_DONE;
+    case PHASE_REFUSED:
+        break;
+    }
+    return held_state_none;
+}
+
+bool attempt_ended(const attempt *a)
+{
+    return a->phase == PHASE_DONE || a->phase == PHASE_REFUSED;
+}
+
+uint64_t attempt_log_bytes(const attempt *a)
+{
+    return a->out ? output_bytes(a->out) : 0;
+}
+
+size_t attempt_fds(const attempt *a, struct pollfd ret[ATTEMPT_FDS_MAX])
+{
+    size_t n = 0;
+
+    if (a->phase == PHASE_FETCH)
+        ret[n++] = (struct pollfd){ .fd = mirror_fd(a->fetch), .events = POLLIN };
+    else if (a->phase == PHASE_UNITS && output_fd(a->out) >= 0)
+        ret[n++] = (struct pollfd){ .fd = output_fd(a->out), .events = POLLIN };
+    return n;
+}
+
+int64_t attempt_deadline_ms(const attempt *a)
+{
+    return a->phase == PHASE_UNITS ? batch_deadline_ms(a) : ATTEMPT_NEVER;
+}
+
+void attempt_step(attempt *a, int64_t now_ms)
+{
+    switch (a->phase) {
+    case PHASE_FETCH:
+        fetch_step(a, now_ms);
+        break;
+    case PHASE_UNITS:
+        batch_step(a, now_ms);
+        break;
+    case PHASE_DONE:
+    case PHASE_REFUSED:
+        break;
+    }
+}
+
+void attempt_cancel(attempt *a, int64_t grace_ms, slice why, int64_t now_ms)
+{
+    if (attempt_ended(a))
+        return;
+    if (!a->canceled)
+        a->why = mem_strndup(why.p ? why.p : "", why.n);
+    a->canceled = true;
+    if (a->phase == PHASE_UNITS) {
+        batch_cancel(a, grace_ms, now_ms);
+        return;
+    }
+    mirror_free(TAKE(a->fetch));
+    attempt_finish(a, &(msg_result){ .verdict = VERDICT_CANCELED, .msg = slice_of(a->why) });
+}
+
+void attempt_repeat(const attempt *a)
+{
+    if (a->phase == PHASE_DONE)
+        a->say(a->ctx, buf_slice(&a->result));
+    else if (a->phase == PHASE_UNITS && a->started)
+        say_start(a);
+}

@@ -1,0 +1,84 @@
+/*
+ * attempt_parts.h - what the files that make up an attempt share: attempt.c (its life), plan.c (the
+ * units of a commit), batch.c (running them).
+ */
+#ifndef VOLT_EXEC_ATTEMPT_PARTS_H
+#define VOLT_EXEC_ATTEMPT_PARTS_H
+
+#include "base/arena.h"
+#include "base/buf.h"
+#include "exec/attempt.h"
+#include "exec/environ.h"
+#include "exec/output.h"
+#include "exec/unit.h"
+#include "git/mirror.h"
+
+typedef enum attempt_phase {
+    PHASE_FETCH,   /* the commit is on its way */
+    PHASE_UNITS,   /* a unit runs */
+    PHASE_DONE,    /* the result is said */
+    PHASE_REFUSED, /* nacked */
+} attempt_phase;
+
+struct attempt {
+    site *site;
+    attempt_say *say;
+    void *ctx;
+    buf frame; /* the assign, encoded */
+    arena mem; /* of the decoded assign and the environment */
+    msg_assign order;
+    commit_id commit;
+    char *source; /* mirror.h's */
+    spool *spool; /* NULL when it was refused before it had one */
+    attempt_phase phase;
+    bool started; /* `start` was said */
+    bool canceled;
+    char *why;  /* reason of the cancel, or NULL */
+    buf result; /* encoded, once said */
+
+    mirror_fetch *fetch; /* PHASE_FETCH */
+
+    /* The batch. */
+    scratch scratch;
+    output *out;
+    const char *dir; /* the workspace's */
+    const char **env, **env_files;
+    arena unit_mem; /* of the running unit */
+    unit *unit;
+    size_t next;    /* the file whose unit runs, or runs next */
+    size_t flushed; /* outcomes that went in `tests` messages */
+    rec_item items[ATTEMPT_FLUSH_ITEMS];
+    size_t items_n; /* outcomes behind those */
+    int64_t flush_ms;
+    int64_t begun_ms; /* the first unit's start */
+    int64_t cpu_us, max_rss_bytes;
+    verdict worst;
+    rec_item worst_item; /* the first of that verdict */
+    char *broken;        /* why it cannot go on here, or NULL */
+};
+
+/* Encodes m, appends it to a part of the spool, and says it.  VOLT_EFULL, VOLT_EIO: the spool did
+ * not take it, and nothing was said. */
+volt_code attempt_tell(attempt *a, spool_part part, const msg *m, volt_err *err);
+/* Says that the attempt started, once. */
+void attempt_tell_start(attempt *a);
+/* Refuses it, or gives it up; the last thing said. */
+void attempt_refuse(attempt *a, code why, const char *text);
+/* The code for a failure to prepare: the repository's, or this machine's disk. */
+code attempt_blame(volt_code rc);
+/* Fills in what every result has, spools and says it. */
+void attempt_finish(attempt *a, msg_result *r);
+
+/* Reads the units of the commit in the store at `path`, says the plan and the result. */
+void plan_run(attempt *a, const char *path);
+
+/* VOLT_EINVALID: the order cannot be understood. */
+volt_code batch_check(const attempt *a, volt_err *err);
+/* Prepares the workspace from the repository at `path` and starts the first unit. */
+void batch_begin(attempt *a, const char *path, int64_t now_ms);
+void batch_step(attempt *a, int64_t now_ms);
+void batch_cancel(attempt *a, int64_t grace_ms, int64_t now_ms);
+int64_t batch_deadline_ms(const attempt *a);
+void batch_free(attempt *a);
+
+#endif

@@ -1,0 +1,355 @@
+#include <assert.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "base/cleanup.h"
+#include "base/mem.h"
+#include "exec/attempt_parts.h"
+#include "pipeline/detect.h"
+#include "unittest_one.h" /* made from unittest_one.py: static const char unittest_one[] */
+
+#define ARGS_MAX 5 /* with the NULL */
+
+/* ---- what is asked ---- */
+
+/* A path from the top of the checkout that stays in it. */
+static bool is_inside(slice path)
+{
+    size_t from = 0;
+
+    if (path.n == 0 || memchr(path.p, '\0', path.n))
+        return false;
+    for (size_t i = 0; i <= path.n; i++) {
+        slice part = { path.p + from, i - from };
+
+        if (i < path.n && path.p[i] != '/')
+            continue;
+        if (part.n == 0 || slice_is(part, ".") || slice_is(part, ".."))
+            return false;
+        from = i + 1;
+    }
+    return true;
+}
+
+static bool is_script(const attempt *a)
+{
+    return a->order.kind == TASK_SCRIPT;
+}
+
+static size_t units_n(const attempt *a)
+{
+    return is_script(a) ? 1 : a->order.files.n;
+}
+
+volt_code batch_check(const attempt *a, volt_err *err)
+{
+    const msg_assign *order = &a->order;
+
+    if (is_script(a)) {
+        if (order->spec.n == 0 || memchr(order->spec.p, '\0', order->spec.n))
+            return volt_fail(err, VOLT_EINVALID, "the script is empty or not text");
+        return VOLT_OK;
+    }
+    if (order->spec.n > 0)
+        return volt_fail(err, VOLT_EINVALID,
+                         "this runner cannot run tests as a pipeline file says");
+    if (order->files.n == 0)
+        return volt_fail(err, VOLT_EINVALID, "a batch without files");
+    for (size_t i = 0; i < order->files.n; i++)
+        if (!is_inside(order->files.v[i]))
+            return volt_fail(err, VOLT_EINVALID, "not a path in the checkout: '" SLICE_FMT "'",
+                             SLICE_ARG(order->files.v[i]));
+    return VOLT_OK;
+}
+
+/* ---- outcomes ---- */
+
+/* Roll-up, worst wins (protocol.md, Verdicts). */
+static int badness(verdict v)
+{
+    switch (v) {
+    case VERDICT_ERRORED:
+        return 6;
+    case VERDICT_LOST:
+        return 5;
+    case VERDICT_TIMEOUT:
+        return 4;
+    case VERDICT_FAILED:
+        return 3;
+    case VERDICT_CANCELED:
+        return 2;
+    case VERDICT_NO_TESTS:
+        return 1;
+    default:
+        return 0;
+    }
+}
+
+/* What a Python file's exit status says; see unittest_one.py. */
+static verdict python_verdict(attempt *a, const unit_outcome *o, rec_item *item)
+{
+    if (o->signal)
+        return VERDICT_FAILED;
+    switch (o->exit) {
+    case ATTEMPT_UNITTEST_PASSED:
+        item->exit = 0;
+        return VERDICT_PASSED;
+    case ATTEMPT_UNITTEST_NO_TESTS:
+        return VERDICT_NO_TESTS;
+    case 0:
+        output_line(a->out, "volt: the process ended with status 0 before its tests were done");
+        return VERDICT_FAILED;
+    default:
+        return VERDICT_FAILED;
+    }
+}
+
+static rec_item judge(attempt *a, const unit_outcome *o)
+{
+    rec_item item = { .duration_ms = (uint64_t)o->duration_ms,
+                      .log_off = o->log_off,
+                      .exit = (uint64_t)o->exit,
+                      .signal = (uint64_t)o->signal };
+
+    switch (o->end) {
+    case UNIT_EXITED:
+        if (!is_script(a) && detect_unit(a->order.files.v[a->next]) == DETECT_PYTHON)
+            item.verdict = python_verdict(a, o, &item);
+        else
+            item.verdict = o->exit == 0 && o->signal == 0 ? VERDICT_PASSED : VERDICT_FAILED;
+        break;
+    case UNIT_TIMEOUT:
+        item.verdict = VERDICT_TIMEOUT;
+        break;
+    case UNIT_CANCELED:
+        item.verdict = VERDICT_CANCELED;
+        break;
+    case UNIT_NOT_STARTED:
+        item.verdict = VERDICT_ERRORED;
+        break;
+    }
+    item.log_len = output_bytes(a->out) - o->log_off;
+    return item;
+}
+
+/* Ends the attempt at the next opportunity, without a result: another runner has to go on. */
+static void give_up(attempt *a, const char *why)
+{
+    if (a->broken)
+        return;
+    a->broken = mem_strdup(why);
+}
+
+/* Sends the outcomes that wait. */
+static void flush(attempt *a)
+{
+    msg m = { .type = MSG_tests,
+              .tests = { .task = a->order.task,
+                         .att = a->order.att,
+                         .from = a->order.from + a->flushed,
+                         .items = { .v = a->items, .n = a->items_n } } };
+    volt_err err;
+
+    a->flush_ms = ATTEMPT_NEVER;
+    if (a->items_n == 0 || is_script(a))
+        return;
+    if (attempt_tell(a, SPOOL_TESTS, &m, &err)) {
+        give_up(a, err.msg);
+        return;
+    }
+    a->flushed += a->items_n;
+    a->items_n = 0;
+}
+
+static void record(attempt *a, const unit_outcome *o, int64_t now_ms)
+{
+    rec_item item = judge(a, o);
+
+    assert(a->items_n < ATTEMPT_FLUSH_ITEMS);
+    a->cpu_us += o->cpu_us;
+    if (o->max_rss_bytes > a->max_rss_bytes)
+        a->max_rss_bytes = o->max_rss_bytes;
+    if (!a->worst || badness(item.verdict) > badness(a->worst)) {
+        a->worst = item.verdict;
+        a->worst_item = item;
+    }
+    if (a->items_n == 0)
+        a->flush_ms = now_ms + ATTEMPT_FLUSH_MS;
+    a->items[a->items_n++] = item;
+    if (o->left)
+        give_up(a, "processes of the task could not be ended");
+}
+
+/* ---- running ---- */
+
+static void begin_unit(attempt *a, int64_t now_ms)
+{
+    const site_config *config = site_settings(a->site);
+    const char **argv = ARENA_ARRAY(&a->unit_mem, const char *, ARGS_MAX);
+    unit_order order = {
+        .timeout_ms = (int64_t)a->order.timeout_ms,
+        .grace_ms = a->order.grace_ms ? (int64_t)a->order.grace_ms : ATTEMPT_GRACE_MS,
+        .run = { .argv = argv, .env = a->env, .dir = a->dir, .in = site_null(a->site) }
+    };
+
+    if (is_script(a)) {
+        order.name = arena_str(&a->unit_mem, a->order.job);
+        order.run.path = "/bin/sh";
+        argv[0] = "sh";
+        argv[1] = "-e";
+        argv[2] = "-c";
+        argv[3] = arena_str(&a->unit_mem, a->order.spec);
+    } else {
+        slice file = a->order.files.v[a->next];
+
+        environ_set_files(a->env_files, file, &a->unit_mem);
+        order.name = arena_str(&a->unit_mem, file);
+        if (detect_unit(file) == DETECT_PYTHON) {
+            order.run.path = environ_find(config->path, "python3", &a->unit_mem);
+            argv[0] = "python3";
+            argv[1] = "-c";
+            argv[2] = unittest_one;
+            argv[3] = order.name;
+        } else {
+            order.run.path = argv[0] = arena_printf(&a->unit_mem, "./%s", order.name);
+        }
+    }
+    a->unit = unit_start(&order, a->out, now_ms);
+}
+
+static void end_batch(attempt *a, int64_t now_ms)
+{
+    CLEANUP(buf)
+    buf text = { 0 };
+    bool cut_short = a->next < units_n(a) || a->worst == VERDICT_CANCELED;
+    volt_err err;
+
+    if (scratch_remove(a->site, attempt_id(a), &a->scratch, &err))
+        log_warn("task %" PRIu64 ": %s", a->order.task, err.msg);
+    if (a->broken) {
+        flush(a);
+        attempt_refuse(a, CODE_LOST, a->broken);
+        return;
+    }
+    if (a->canceled && cut_short)
+        buf_adds(&text, a->why);
+    else if (output_lost(a->out))
+        buf_addf(&text, "%s; %" PRIu64 " bytes were thrown away", output_why(a->out),
+                 output_lost(a->out));
+    attempt_finish(a, &(msg_result){
+                          .verdict = a->canceled && cut_short ? VERDICT_CANCELED : a->worst,
+                          .msg = buf_slice(&text),
+                          .exit = a->worst_item.exit,
+                          .signal = a->worst_item.signal,
+                          .log_bytes = output_bytes(a->out),
+                          .duration_ms = (uint64_t)(now_ms - a->begun_ms),
+                          .cpu_ms = (uint64_t)a->cpu_us / 1000,
+                          .max_rss_bytes = (uint64_t)a->max_rss_bytes,
+                          .from = is_script(a) ? 0 : a->order.from + a->flushed,
+                          .items = { .v = a->items, .n = is_script(a) ? 0 : a->items_n },
+                      });
+}
+
+/* Takes ended units off and starts the next, until one runs or the batch has ended. */
+static void go_on(attempt *a, int64_t now_ms)
+{
+    while (unit_ended(a->unit)) {
+        record(a, unit_result(a->unit), now_ms);
+        unit_free(TAKE(a->unit));
+        arena_reset(&a->unit_mem);
+        a->next++;
+        if (a->next == units_n(a) || a->canceled || a->broken) {
+            end_batch(a, now_ms);
+            return;
+        }
+        if (a->items_n == ATTEMPT_FLUSH_ITEMS || now_ms >= a->flush_ms)
+            flush(a);
+        begin_unit(a, now_ms);
+    }
+}
+
+static volt_code prepare(attempt *a, const char *path, volt_err *err)
+{
+    const msg_assign *order = &a->order;
+    CLEANUP(free)
+    char *key = mem_printf("%" PRIu64 " " SLICE_FMT " %s %s", order->build, SLICE_ARG(order->job),
+                           a->commit.hex, path);
+    workspace *ws = site_workspace(a->site, order->repo);
+    environ_place place = { .workspace = workspace_dir(ws), .scratch = &a->scratch };
+    uint64_t log_max = order->log_max ? order->log_max : site_settings(a->site)->log_max;
+    volt_code rc;
+    int log;
+
+    if (!site_kept(a->site, key) || access(workspace_dir(ws), X_OK)) {
+        site_keep(a->site, "");
+        rc = workspace_move(ws, path, &a->commit, NULL, err);
+        if (rc)
+            return rc;
+        site_keep(a->site, key);
+    }
+    rc = scratch_make(a->site, attempt_id(a), &a->scratch, err);
+    if (rc)
+        return rc;
+    log = spool_log_fd(a->spool);
+    if (log < 0)
+        return volt_fail(err, VOLT_EIO, "make the log: %s", strerror(errno));
+    a->out = output_new(log, log_max);
+    a->dir = workspace_dir(ws);
+    a->env = environ_make(site_settings(a->site), order, &place, &a->mem, &a->env_files);
+    return VOLT_OK;
+}
+
+void batch_begin(attempt *a, const char *path, int64_t now_ms)
+{
+    volt_err err;
+    volt_code rc = prepare(a, path, &err);
+
+    if (rc) {
+        scratch_remove(a->site, attempt_id(a), &a->scratch, NULL);
+        attempt_refuse(a, attempt_blame(rc), err.msg);
+        return;
+    }
+    a->phase = PHASE_UNITS;
+    a->flush_ms = ATTEMPT_NEVER;
+    a->begun_ms = now_ms;
+    begin_unit(a, now_ms);
+    attempt_tell_start(a);
+    go_on(a, now_ms);
+}
+
+void batch_step(attempt *a, int64_t now_ms)
+{
+    if (unit_step(a->unit, now_ms)) {
+        go_on(a, now_ms);
+        return;
+    }
+    if (now_ms >= a->flush_ms)
+        flush(a);
+    if (a->broken)
+        unit_stop(a->unit, now_ms, 0);
+}
+
+void batch_cancel(attempt *a, int64_t grace_ms, int64_t now_ms)
+{
+    int64_t own_ms = a->order.grace_ms ? (int64_t)a->order.grace_ms : ATTEMPT_GRACE_MS;
+
+    unit_stop(a->unit, now_ms, grace_ms ? grace_ms : own_ms);
+}
+
+int64_t batch_deadline_ms(const attempt *a)
+{
+    int64_t unit_ms = unit_deadline_ms(a->unit);
+
+    return unit_ms < a->flush_ms ? unit_ms : a->flush_ms;
+}
+
+void batch_free(attempt *a)
+{
+    output_free(a->out);
+    unit_free(a->unit);
+    arena_free(&a->unit_mem);
+    free(a->broken);
+}

@@ -1,0 +1,80 @@
+#include "exec/environ.h"
+
+#include <inttypes.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define VARIABLES_MAX 32
+
+typedef struct variables {
+    const char **v;
+    size_t n;
+    arena *a;
+} variables;
+
+static void add(variables *e, const char *name, slice value)
+{
+    if (e->n + 1 < VARIABLES_MAX && !memchr(value.p ? value.p : "", '\0', value.n))
+        e->v[e->n++] = arena_printf(e->a, "%s=" SLICE_FMT, name, SLICE_ARG(value));
+}
+
+static void adds(variables *e, const char *name, const char *value)
+{
+    add(e, name, slice_of(value));
+}
+
+static void add_number(variables *e, const char *name, uint64_t value)
+{
+    e->v[e->n++] = arena_printf(e->a, "%s=%" PRIu64, name, value);
+}
+
+const char **environ_make(const site_config *config, const msg_assign *assign,
+                          const environ_place *place, arena *a, const char ***ret_files)
+{
+    const slice heads = SLICE("refs/heads/");
+    variables e = { .v = ARENA_ARRAY(a, const char *, VARIABLES_MAX), .a = a };
+
+    adds(&e, "CI", "true");
+    adds(&e, "VOLT", "true");
+    add(&e, "VOLT_REPO", assign->repo);
+    add(&e, "VOLT_COMMIT", assign->oid);
+    add(&e, "VOLT_REF", assign->ref);
+    if (slice_starts(assign->ref, heads))
+        add(&e, "VOLT_BRANCH", (slice){ assign->ref.p + heads.n, assign->ref.n - heads.n });
+    add_number(&e, "VOLT_BUILD", assign->build);
+    add(&e, "VOLT_JOB", assign->job);
+    add_number(&e, "VOLT_TASK", assign->task);
+    add_number(&e, "VOLT_ATTEMPT", assign->att);
+    adds(&e, "VOLT_RUNNER", config->runner);
+    adds(&e, "VOLT_WORKSPACE", place->workspace);
+    adds(&e, "VOLT_OUTPUT", place->scratch->output);
+    adds(&e, "PATH", config->path);
+    adds(&e, "HOME", place->scratch->home);
+    adds(&e, "TMPDIR", place->scratch->tmp);
+    adds(&e, "LANG", config->lang ? config->lang : "C.UTF-8");
+    if (config->tz)
+        adds(&e, "TZ", config->tz);
+    *ret_files = &e.v[e.n]; /* the last one, absent until set; a NULL stands behind it */
+    return e.v;
+}
+
+void environ_set_files(const char **files, slice file, arena *a)
+{
+    *files = arena_printf(a, "VOLT_TEST_FILES=" SLICE_FMT, SLICE_ARG(file));
+}
+
+const char *environ_find(const char *path, const char *program, arena *a)
+{
+    while (*path) {
+        size_t n = strcspn(path, ":");
+        const char *found = arena_printf(a, "%.*s/%s", (int)n, path, program);
+        struct stat st;
+
+        /* A relative entry would mean the task's own directory: not looked at. */
+        if (n > 0 && path[0] == '/' && stat(found, &st) == 0 && S_ISREG(st.st_mode) &&
+            access(found, X_OK) == 0)
+            return found;
+        path += n + (path[n] == ':');
+    }
+    return NULL;
+}

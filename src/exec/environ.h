@@ -1,0 +1,26 @@
+/*
+ * environ.h - the environment of a task: what pipeline.md names, and nothing of the runner's own.
+ */
+#ifndef VOLT_EXEC_ENVIRON_H
+#define VOLT_EXEC_ENVIRON_H
+
+#include "base/arena.h"
+#include "core/msg.h"
+#include "exec/site.h"
+
+typedef struct environ_place {
+    const char *workspace; /* absolute */
+    const scratch *scratch;
+} environ_place;
+
+/* The variables of an attempt as execve() takes them, in `a`.  *ret_files is where the value of
+ * VOLT_TEST_FILES goes: environ_set_files(). */
+const char **environ_make(const site_config *config, const msg_assign *assign,
+                          const environ_place *place, arena *a, const char ***ret_files);
+/* Names the file of the unit that is to start, in `a`. */
+void environ_set_files(const char **files, slice file, arena *a);
+
+/* The absolute path of a program in `path` (as PATH), in `a`; NULL: it is not there. */
+const char *environ_find(const char *path, const char *program, arena *a);
+
+#endif

@@ -1,0 +1,299 @@
+#include "exec/site.h"
+
+#include <assert.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/buf.h"
+#include "base/cleanup.h"
+#include "base/mem.h"
+#include "base/rmtree.h"
+
+/* Handles kept open, of each kind: a workspace's remembers what it wrote, so that the next commit
+ * need not be compared byte by byte.  The one used longest ago goes. */
+#define KEPT_MAX 8
+
+typedef struct kept {
+    char *name; /* NULL: free place */
+    void *handle;
+    uint64_t used;
+} kept;
+
+typedef struct keeper {
+    kept v[KEPT_MAX];
+    uint64_t uses;
+} keeper;
+
+struct site {
+    site_config config;
+    int null;
+    char *pool; /* WORK/pool/<slot> */
+    char *key;  /* the job that a workspace was last prepared for */
+    keeper stores;
+    keeper workspaces;
+};
+
+DEFINE_CLEANUP(DIR *, closedir);
+DEFINE_CLEANUP(site *, site_free);
+
+/* The place of `name`, or the one to put it at. */
+static kept *keeper_find(keeper *k, const char *name)
+{
+    kept *ret = &k->v[0];
+
+    for (size_t i = 0; i < KEPT_MAX; i++) {
+        kept *it = &k->v[i];
+
+        if (it->name && strcmp(it->name, name) == 0) {
+            it->used = ++k->uses;
+            return it;
+        }
+        if (ret->name && (!it->name || it->used < ret->used))
+            ret = it;
+    }
+    return ret;
+}
+
+static void keeper_put(keeper *k, kept *at, const char *name, void *handle)
+{
+    *at = (kept){ .name = mem_strdup(name), .handle = handle, .used = ++k->uses };
+}
+
+static void store_forget(kept *k)
+{
+    if (k->name)
+        objects_free(k->handle);
+    free(k->name);
+    *k = (kept){ 0 };
+}
+
+static void workspace_forget(kept *k)
+{
+    if (k->name)
+        workspace_free(k->handle);
+    free(k->name);
+    *k = (kept){ 0 };
+}
+
+static volt_code make_dir(const char *path, volt_err *err)
+{
+    if (mkdir(path, 0700) == 0 || errno == EEXIST)
+        return VOLT_OK;
+    return volt_fail(err, errno == ENOSPC || errno == EDQUOT ? VOLT_EFULL : VOLT_EIO,
+                     "make directory '%s': %s", path, strerror(errno));
+}
+
+/* Scratch directories of attempts that ended with their executor. */
+static void remove_old_scratch(const char *home, uint64_t slot)
+{
+    int fd = open(home, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    CLEANUP(closedir)
+    DIR *d = fd < 0 ? NULL : fdopendir(fd);
+    CLEANUP(free)
+    char *prefix = mem_printf("%" PRIu64 "-", slot);
+    const struct dirent *e;
+
+    while (d && (e = readdir(d)))
+        if (strncmp(e->d_name, prefix, strlen(prefix)) == 0)
+            rmtree(fd, e->d_name, NULL);
+}
+
+volt_code site_new(const site_config *config, site **ret, volt_err *err)
+{
+    CLEANUP(site_free)
+    site *s = NEW(site);
+    CLEANUP(free)
+    char *pools = mem_printf("%s/pool", config->work);
+    CLEANUP(free)
+    char *home = mem_printf("%s/home", config->work);
+    volt_code rc;
+
+    assert(config->work[0] == '/' && config->fetch_ms >= 1);
+    s->config = *config;
+    s->pool = mem_printf("%s/%" PRIu64, pools, config->slot);
+    s->key = mem_strdup("");
+    s->null = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    if (s->null < 0)
+        return volt_fail(err, VOLT_EIO, "open /dev/null: %s", strerror(errno));
+    if ((rc = make_dir(home, err)) || (rc = make_dir(pools, err)) || (rc = make_dir(s->pool, err)))
+        return rc;
+    remove_old_scratch(home, config->slot);
+    *ret = TAKE(s);
+    return VOLT_OK;
+}
+
+void site_free(site *s)
+{
+    if (!s)
+        return;
+    for (size_t i = 0; i < KEPT_MAX; i++) {
+        store_forget(&s->stores.v[i]);
+        workspace_forget(&s->workspaces.v[i]);
+    }
+    if (s->null >= 0)
+        close(s->null);
+    free(s->pool);
+    free(s->key);
+    free(s);
+}
+
+const site_config *site_settings(const site *s)
+{
+    return &s->config;
+}
+
+int site_null(const site *s)
+{
+    return s->null;
+}
+
+volt_code site_source(const site *s, slice repo, slice url, char **ret, volt_err *err)
+{
+    slice rest = url;
+    size_t host_n = 0;
+
+    for (size_t i = 0; i < s->config.repos_n; i++) {
+        const char *given = s->config.repos[i];
+
+        if (strlen(given) > repo.n && given[repo.n] == '=' &&
+            slice_eq((slice){ given, repo.n }, repo)) {
+            *ret = mem_strdup(given + repo.n + 1);
+            return VOLT_OK;
+        }
+    }
+    if (!slice_starts(url, SLICE("local:"))) {
+        *ret = mem_strndup(url.p, url.n);
+        return VOLT_OK;
+    }
+    rest.p += strlen("local:");
+    rest.n -= strlen("local:");
+    while (host_n < rest.n && rest.p[host_n] != ':')
+        host_n++;
+    if (host_n == rest.n)
+        return volt_fail(err, VOLT_EINVALID, "repository '" SLICE_FMT "': malformed address",
+                         SLICE_ARG(repo));
+    if (!slice_eq((slice){ rest.p, host_n }, slice_of(s->config.host)))
+        return volt_fail(err, VOLT_EUNREACHABLE,
+                         "repository '" SLICE_FMT "' is on %.*s, this runner on %s; start it with "
+                         "--repo " SLICE_FMT "=PATH",
+                         SLICE_ARG(repo), (int)host_n, rest.p, s->config.host, SLICE_ARG(repo));
+    *ret = mem_strndup(rest.p + host_n + 1, rest.n - host_n - 1);
+    return VOLT_OK;
+}
+
+volt_code site_objects(site *s, const char *path, objects **ret, volt_err *err)
+{
+    kept *at = keeper_find(&s->stores, path);
+
+    if (!at->name || strcmp(at->name, path) != 0) {
+        objects *o;
+        volt_code rc = objects_open(path, &o, err);
+
+        if (rc)
+            return rc;
+        store_forget(at);
+        keeper_put(&s->stores, at, path, o);
+    }
+    *ret = at->handle;
+    return VOLT_OK;
+}
+
+void site_objects_drop(site *s, const char *path)
+{
+    for (size_t i = 0; i < KEPT_MAX; i++)
+        if (s->stores.v[i].name && strcmp(s->stores.v[i].name, path) == 0)
+            store_forget(&s->stores.v[i]);
+}
+
+/* A repository's name as one name of a file: letters, digits, '_', '-' and inner '.' stay. */
+static void add_file_name(buf *b, slice name)
+{
+    for (size_t i = 0; i < name.n; i++) {
+        char c = name.p[i];
+
+        if ((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+            c == '_' || c == '-' || (c == '.' && i > 0))
+            buf_addc(b, c);
+        else
+            buf_addf(b, "%%%02x", (unsigned char)c);
+    }
+}
+
+workspace *site_workspace(site *s, slice repo)
+{
+    CLEANUP(buf)
+    buf dir = { 0 };
+    kept *at;
+
+    buf_addf(&dir, "%s/", s->pool);
+    add_file_name(&dir, repo);
+    at = keeper_find(&s->workspaces, buf_str(&dir));
+    if (!at->name || strcmp(at->name, buf_str(&dir)) != 0) {
+        workspace_forget(at);
+        keeper_put(&s->workspaces, at, buf_str(&dir), workspace_open(buf_str(&dir)));
+    }
+    return at->handle;
+}
+
+bool site_kept(const site *s, const char *key)
+{
+    return *key && strcmp(s->key, key) == 0;
+}
+
+void site_keep(site *s, const char *key)
+{
+    free(s->key);
+    s->key = mem_strdup(key);
+}
+
+bool site_sweep(site *s)
+{
+    size_t n = 0;
+
+    return workspace_sweep(s->pool, 1, &n, NULL) == VOLT_OK && n > 0;
+}
+
+static char *scratch_name(const site *s, spool_id id)
+{
+    return mem_printf("%" PRIu64 "-%" PRIu64 "-%" PRIu64, s->config.slot, id.task, id.att);
+}
+
+volt_code scratch_make(const site *s, spool_id id, scratch *ret, volt_err *err)
+{
+    CLEANUP(free)
+    char *name = scratch_name(s, id);
+    CLEANUP(free)
+    char *top = mem_printf("%s/home/%s", s->config.work, name);
+    scratch sc = { .home = mem_printf("%s/home", top),
+                   .tmp = mem_printf("%s/tmp", top),
+                   .output = mem_printf("%s/output", top) };
+    volt_code rc;
+
+    if ((rc = make_dir(top, err)) || (rc = make_dir(sc.home, err)) ||
+        (rc = make_dir(sc.tmp, err)) || (rc = make_dir(sc.output, err))) {
+        scratch_remove(s, id, &sc, NULL);
+        return rc;
+    }
+    *ret = sc;
+    return VOLT_OK;
+}
+
+volt_code scratch_remove(const site *s, spool_id id, scratch *sc, volt_err *err)
+{
+    CLEANUP(free)
+    char *name = scratch_name(s, id);
+    CLEANUP(free)
+    char *top = mem_printf("%s/home/%s", s->config.work, name);
+
+    free(sc->home);
+    free(sc->tmp);
+    free(sc->output);
+    *sc = (scratch){ 0 };
+    return rmtree(AT_FDCWD, top, err);
+}

@@ -1,0 +1,74 @@
+/*
+ * site.h - what an executor has at hand for its attempts: its settings, the way to a repository's
+ * objects, workspaces, and scratch directories.
+ *
+ *   WORK/pool/<slot>/<repo>         workspaces, one a slot and repository, reused
+ *   WORK/home/<slot>-<task>-<att>/  scratch of an attempt, removed after it: home, tmp, output
+ */
+#ifndef VOLT_EXEC_SITE_H
+#define VOLT_EXEC_SITE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "base/slice.h"
+#include "exec/spool.h"
+#include "git/objects.h"
+#include "git/workspace.h"
+
+typedef struct site_config {
+    const char *work;         /* absolute */
+    uint64_t slot;            /* 0: plans */
+    const char *runner;       /* its name, for VOLT_RUNNER */
+    const char *host;         /* this machine's name, as in `local:HOST:PATH` */
+    const char *path;         /* PATH of tasks */
+    const char *lang;         /* LANG of tasks; NULL: C.UTF-8 */
+    const char *tz;           /* TZ of tasks; NULL: none */
+    const char *const *repos; /* "name=path": local clones to take objects from */
+    size_t repos_n;
+    int64_t timeout_ms; /* limit that a plan gives each unit; 0: none */
+    int64_t fetch_ms;   /* limit for fetching a commit; >= 1 */
+    uint64_t log_max;   /* cap of an attempt's log where its assign has none, bytes */
+} site_config;
+
+typedef struct site site;
+
+/* Texts must stand as long as the site.  Removes what attempts of this slot left behind.
+ * VOLT_EIO: the work directory cannot be written. */
+volt_code site_new(const site_config *config, site **ret, volt_err *err);
+void site_free(site *s);
+const site_config *site_settings(const site *s);
+/* A descriptor of /dev/null, for standard inputs; the site's. */
+int site_null(const site *s);
+
+/* Where the objects of repository `repo` with that url come from: a path of this machine or a URL,
+ * as mirror_start() takes it; owned by the caller.
+ * VOLT_EUNREACHABLE: it is on another machine; says what to do. */
+volt_code site_source(const site *s, slice repo, slice url, char **ret, volt_err *err);
+
+/* The object store at `path`, kept open; stands until the next call.  Errors as objects_open(). */
+volt_code site_objects(site *s, const char *path, objects **ret, volt_err *err);
+/* Forgets that store, after it gave an error. */
+void site_objects_drop(site *s, const char *path);
+
+/* The workspace of a repository, kept open; stands until the next call. */
+workspace *site_workspace(site *s, slice repo);
+/* A workspace belongs to the job it was last prepared for: true while it is the one with this key
+ * ("" never is). */
+bool site_kept(const site *s, const char *key);
+void site_keep(site *s, const char *key);
+/* Removes one workspace that was set aside, if there is any: true when there may be more. */
+bool site_sweep(site *s);
+
+typedef struct scratch {
+    char *home, *tmp, *output; /* absolute */
+} scratch;
+
+/* Fresh directories for an attempt.  VOLT_EFULL: no space.  VOLT_EIO. */
+volt_code scratch_make(const site *s, spool_id id, scratch *ret, volt_err *err);
+/* Removes them with all in them, frees the paths.  VOLT_EIO: something stays, named. */
+volt_code scratch_remove(const site *s, spool_id id, scratch *sc, volt_err *err);
+
+#endif
