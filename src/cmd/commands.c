@@ -4,6 +4,7 @@
 #define COMMANDS(X) \
     X(dispatcher)   \
     X(executor)     \
+    X(runner)       \
     X(status)       \
     X(builds)       \
     X(build)        \

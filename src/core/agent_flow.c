@@ -419,7 +419,8 @@ void agent_spool(agent *a, const agent_event *ev, agent_effects *out)
         plan_read(a, t, out);
         t = agent_find(a, ev->task, ev->att);
     } else if (ev->part == AGENT_PART_RESULT && m) {
-        agent_take_result(t, &m->result);
+        if (!t->result && !agent_ended(a, t, &m->result, out))
+            t = NULL;
     } else if (ev->part == AGENT_PART_RESULT && t->result_reading) {
         agent_no_result(a, t, out);
         t = NULL;

@@ -19,9 +19,10 @@ typedef struct attempt {
     uint64_t task, att, ep;
     task_kind kind;
     held_state state;
-    bool doomed; /* no longer ours: only waits for its executor to end it */
-    bool placed; /* an executor has it, in `slot` */
-    bool found;  /* from the spool of an earlier agent, executor not yet known */
+    bool canceled; /* the dispatcher asked for its end */
+    bool doomed;   /* no longer ours: only waits for its executor to end it */
+    bool placed;   /* an executor has it, in `slot` */
+    bool found;    /* from the spool of an earlier agent, executor not yet known */
     unsigned slot;
     arena arena;        /* of `assign` and `result` */
     msg *assign;        /* only while it waits for a slot */
@@ -57,6 +58,7 @@ typedef struct slot {
     unsigned n;
     slot_state state;
     bool leaving; /* was told bye */
+    bool old;     /* started by an earlier agent: replaced when idle, it may be an older program */
     attempt *a;
     uint64_t place[2]; /* of the last attempt here */
     heap_node timer;   /* DOWN: start it; STARTING: give it up */
@@ -143,6 +145,9 @@ void agent_cancel(agent *a, const msg_cancel *m, int64_t now, agent_effects *out
 /* The attempt is no longer ours: it ends without a word, and its spool goes. */
 void agent_doom(agent *a, attempt *t, agent_effects *out);
 void agent_result_ok(agent *a, uint64_t task, uint64_t att, agent_effects *out);
+/* Takes a result, unless it is only the executor's own doing: one that was left alone, or that we
+ * stopped, ends its task as canceled though nobody asked for that.  False: given up, freed. */
+bool agent_ended(agent *a, attempt *t, const msg_result *m, agent_effects *out);
 void agent_no_result(agent *a, attempt *t, agent_effects *out);
 /* Gives back, or gives up, everything without a result. */
 void agent_lose_all(agent *a, agent_effects *out);

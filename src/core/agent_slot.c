@@ -160,8 +160,8 @@ static void place_waiting(agent *a, agent_effects *out)
 static void vacate(agent *a, slot *s, agent_effects *out)
 {
     s->a = NULL;
-    if (s->n > a->slots_n && s->state == SLOT_READY && !s->leaving)
-        bye(s, out); /* of an earlier start with more slots */
+    if ((s->old || s->n > a->slots_n) && s->state == SLOT_READY && !s->leaving)
+        bye(s, out); /* of an earlier start, perhaps with more slots */
     place_waiting(a, out);
 }
 
@@ -181,6 +181,7 @@ void agent_exec_up(agent *a, const agent_event *ev, agent_effects *out)
     if (ev->slot > MSG_SLOTS_MAX)
         return;
     s = slot_at(a, ev->slot);
+    s->old = s->state == SLOT_DOWN;
     s->state = SLOT_CONNECTED;
     s->started_ms = ev->now_ms;
     heap_set(&a->slot_timers, &s->timer, ev->now_ms + START_MS);
@@ -246,8 +247,8 @@ static void executor_ends(agent *a, slot *s, attempt *t, const agent_event *ev, 
         agent_delete_spool(t, out);
         agent_free_attempt(t);
     } else {
-        agent_take_result(t, &ev->msg->result);
-        agent_pump(a, t, ev->now_ms, out);
+        if (agent_ended(a, t, &ev->msg->result, out))
+            agent_pump(a, t, ev->now_ms, out);
     }
     vacate(a, s, out);
 }
@@ -315,6 +316,7 @@ static void give_back_waiting(agent *a, agent_effects *out)
 static void lose_executor(agent *a, slot *s, int64_t now, agent_effects *out)
 {
     attempt *t = s->a;
+    bool replace;
 
     s->a = NULL;
     s->state = SLOT_DOWN;
@@ -328,8 +330,14 @@ static void lose_executor(agent *a, slot *s, int64_t now, agent_effects *out)
             agent_ask_result(t, out);
         }
     }
-    if (s->leaving || a->stopping || s->n > a->slots_n || !a->begun)
+    replace = s->old && s->leaving;
+    s->leaving = s->old = false;
+    if (a->stopping || s->n > a->slots_n || !a->begun)
         return;
+    if (replace) {
+        start_executor(a, s, now, out);
+        return;
+    }
     s->failures = now - s->started_ms < YOUNG_MS ? s->failures + 1 : 0;
     agent_say(out, true, "executor of slot %u ended; starting another", s->n);
     if (s->failures >= FAILURES_MAX)

@@ -131,6 +131,16 @@ msg *agent_copy_assign(const msg *from, arena *to)
     return m;
 }
 
+bool agent_ended(agent *a, attempt *t, const msg_result *m, agent_effects *out)
+{
+    if (m->verdict == VERDICT_CANCELED && !t->canceled) {
+        agent_give_up(a, t, CODE_LOST, m->msg, out);
+        return false;
+    }
+    agent_take_result(t, m);
+    return true;
+}
+
 void agent_no_result(agent *a, attempt *t, agent_effects *out)
 {
     agent_give_up(a, t, CODE_LOST, SLICE("its executor ended"), out);
@@ -260,6 +270,8 @@ void agent_cancel(agent *a, const msg_cancel *m, int64_t now, agent_effects *out
     const ended *e = map_get(&a->ended_by_task, m->task);
     msg *copy;
 
+    if (t)
+        t->canceled = true;
     if (t && t->placed) {
         copy = ARENA_NEW(&out->arena, msg);
         copy->type = MSG_cancel;

@@ -902,6 +902,50 @@ static void stops_and_gives_back(void **fixture)
     close_world(w);
 }
 
+static void takes_an_end_that_nobody_asked_for_as_lost(void **fixture)
+{
+    world *w = ready_world(1);
+    msg ended = result(1, 1, 0);
+
+    (void)fixture;
+    ended.result.verdict = VERDICT_CANCELED;
+    hear(w, assign(1, 1, TASK_SCRIPT));
+    exec_says(w, 1, ended);
+    hear(w, assign(1, 2, TASK_SCRIPT));
+    hear(w, (msg){ .type = MSG_cancel, .cancel = { .task = 1, .att = 2 } });
+    ended.result.att = 2;
+    exec_says(w, 1, ended);
+    check(w, "> assign\n"
+             "  slot 1: assign 1-1\n"
+             "> slot 1: result\n"
+             "  nack 1-1 LOST\n"
+             "  delete 1-1\n"
+             "> assign\n"
+             "  slot 1: assign 1-2\n"
+             "> cancel\n"
+             "  slot 1: cancel 1-2\n"
+             "> slot 1: result\n"
+             "  result 1-2 canceled log 0 of 0, items 0 from 0\n");
+    close_world(w);
+}
+
+static void replaces_an_earlier_agents_executor_when_it_is_idle(void **fixture)
+{
+    world *w = open_world(1);
+
+    (void)fixture;
+    step(w, (agent_event){ .kind = AGENT_EXEC_UP, .slot = 1 });
+    step(w, (agent_event){ .kind = AGENT_BEGIN });
+    exec_says(w, 1, idle_hb());
+    step(w, (agent_event){ .kind = AGENT_EXEC_GONE, .slot = 1 });
+    check(w, "  spawn 0\n"
+             "  hello\n"
+             "> slot 1: hb\n"
+             "  slot 1: bye\n"
+             "  spawn 1\n");
+    close_world(w);
+}
+
 static void heeds_a_refusal(void **fixture)
 {
     world *w = ready_world(1);
@@ -1143,6 +1187,8 @@ int main(void)
         cmocka_unit_test(sends_a_lost_piece_again),
         cmocka_unit_test(drains),
         cmocka_unit_test(stops_and_gives_back),
+        cmocka_unit_test(takes_an_end_that_nobody_asked_for_as_lost),
+        cmocka_unit_test(replaces_an_earlier_agents_executor_when_it_is_idle),
         cmocka_unit_test(heeds_a_refusal),
         cmocka_unit_test(adopts_what_an_earlier_agent_left),
         cmocka_unit_test(survives_whatever_comes),
