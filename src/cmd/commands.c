@@ -3,6 +3,7 @@
 /* clang-format off: one line each */
 #define COMMANDS(X) \
     X(dispatcher)   \
+    X(observer)     \
     X(executor)     \
     X(runner)       \
     X(status)       \
