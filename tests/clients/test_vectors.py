@@ -4,7 +4,11 @@ import json
 import os
 import sys
 
-import volt_client
+try:
+    import volt_client
+except ImportError as missing:
+    print(missing)
+    sys.exit(77)
 from spec import Bad, Spec
 
 VECTORS = os.path.join(os.path.dirname(os.path.abspath(__file__)),
