@@ -2,6 +2,7 @@
 
 /* clang-format off: one line each */
 #define COMMANDS(X) \
+    X(up)           \
     X(dispatcher)   \
     X(observer)     \
     X(executor)     \

@@ -1,6 +1,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "cmd/children.h"
 #include "cmd/command.h"
 #include "cmd/help.h"
 #include "cmd/nearest.h"
@@ -49,6 +50,7 @@ int main(int argc, char **argv)
     c = command_find(name);
     if (!c)
         return (int)unknown(name);
+    children_watch_parent();
     sock_setup();
     return (int)command_run(c, argc - 1, argv + 1);
 }
