@@ -100,8 +100,10 @@ static volt_code write_part(const spool *s, const char *name, int flags, struct 
     if (!write_all(fd, v, n)) {
         volt_code rc = fail_errno(err, "write", s->id, name);
 
-        /* No half frame stays before those that may follow. */
-        return ftruncate(fd, before) ? rc : rc;
+        /* No half frame may stay before those that follow. */
+        if (ftruncate(fd, before))
+            return fail_errno(err, "cut", s->id, name);
+        return rc;
     }
     return VOLT_OK;
 }

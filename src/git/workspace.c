@@ -219,7 +219,7 @@ static volt_code fill(workspace *ws, const manifest_git *git, workspace_report *
                       bool *spoiled, volt_err *err)
 {
     manifest m;
-    int root;
+    int root = -1;
     volt_code code = get_dir(ws, &root, report, err);
 
     if (code)
