@@ -7,6 +7,7 @@
     X(observer)     \
     X(executor)     \
     X(runner)       \
+    X(submit)       \
     X(status)       \
     X(builds)       \
     X(build)        \
