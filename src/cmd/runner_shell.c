@@ -63,7 +63,7 @@ static void handle(runner *r, agent_event ev, slice frame, const char *from)
     arena_reset(&r->decoded);
     if (wire_decode(frame, &r->decoded, &m, &err)) {
         if (log_limit_pass(&r->bad, loop_now_ms(), &held))
-            log_warn("%s: %s (%" PRIu64 " more)", from, err.msg, held);
+            log_warn("%s: %s%s", from, err.msg, held ? " (and others since the last warning)" : "");
         return;
     }
     ev.msg = r->in = &m;

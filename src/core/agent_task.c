@@ -103,7 +103,7 @@ static void send_nack(agent *a, uint64_t task, uint64_t att, code why, slice tex
 void agent_give_up(agent *a, attempt *t, code why, slice text, agent_effects *out)
 {
     assert(!t->placed);
-    if (why)
+    if (why && !a->stopping) /* else bye gives all back at once, and nothing new comes between */
         send_nack(a, t->task, t->att, why, text, out);
     remember_ended(a, t->task, t->att, why);
     if (!t->assign)

@@ -889,13 +889,11 @@ static void stops_and_gives_back(void **fixture)
              "  slot 0: bye\n"
              "  slot 1: bye\n"
              "  slot 2: bye\n"
-             "  nack 2-1 LOST\n"
              "  delete 2-1\n"
              "> 3000 ms\n"
              "  hb 1-1/accepted\n"
              "  hb 1-1/accepted\n"
              "  hb 1-1/accepted\n"
-             "  nack 1-1 LOST\n"
              "  delete 1-1\n"
              "  bye\n"
              "  exit: stopped\n");
