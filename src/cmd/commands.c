@@ -7,6 +7,7 @@
     X(observer)     \
     X(executor)     \
     X(runner)       \
+    X(tail)         \
     X(submit)       \
     X(status)       \
     X(builds)       \

@@ -157,6 +157,19 @@ const wire_table *json_list_table(msg_type type, const char *key)
     return NULL;
 }
 
+static int add_text(const char *text, size_t n, void *ctx)
+{
+    buf_add(ctx, text, n);
+    return 0;
+}
+
+void json_add_line(json_t *object, buf *out)
+{
+    json_dump_callback(object, add_text, out, JSON_COMPACT);
+    buf_addc(out, '\n');
+    json_decref(object);
+}
+
 void json_print(json_t *object)
 {
     /* The keys of a line keep the order of the protocol's tables. */

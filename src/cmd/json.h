@@ -10,6 +10,7 @@
 
 #include <jansson.h>
 
+#include "base/buf.h"
 #include "wire/codec.h"
 
 /* A new object with the fields of the struct at `base`, which `t` describes. */
@@ -24,6 +25,8 @@ const wire_table *json_list_table(msg_type type, const char *key);
 /* Adds bytes as text, with `<key>_base64` when they are not UTF-8. */
 void json_add_bytes(json_t *object, const char *key, slice bytes);
 
+/* Appends one line, newline included, and releases the object. */
+void json_add_line(json_t *object, buf *out);
 /* Prints one line to standard output and releases the object. */
 void json_print(json_t *object);
 
