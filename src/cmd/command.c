@@ -52,7 +52,7 @@ static const value *find(const command_line *line, const char *name, option_kind
             return &line->values[i];
         }
     }
-    assert(!"a command asks for an option that it does not have");
+    assert(false && "a command asks for an option that it does not have");
     return NULL;
 }
 
@@ -95,7 +95,7 @@ bool command_given(const command_line *line, const char *name)
     for (size_t i = 0; i < line->cmd->options_n; i++)
         if (strcmp(line->cmd->options[i].name, name) == 0)
             return line->values[i].given;
-    assert(!"a command asks for an option that it does not have");
+    assert(false && "a command asks for an option that it does not have");
     return false;
 }
 

@@ -153,7 +153,7 @@ const wire_table *json_list_table(msg_type type, const char *key)
     for (size_t i = 0; i < t->n; i++)
         if (t->fields[i].type == WIRE_RECS && strcmp(t->fields[i].key, key) == 0)
             return t->fields[i].rec;
-    assert(!"no such list in that message");
+    assert(false && "no such list in that message");
     return NULL;
 }
 

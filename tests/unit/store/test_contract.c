@@ -495,7 +495,7 @@ static void runners_come_by_name(void **state_)
 
     for (size_t i = 0; i < 4; i++)
         put(f, (row){ .kind = ROW_RUNNER,
-                      .runner = { .id = { "4231" + i, 1 }, .name = slice_of(names[i]) } });
+                      .runner = { .id = { &"4231"[i], 1 }, .name = slice_of(names[i]) } });
     f->s->ops->runners(f->s, collect, f, &f->err);
     assert_string_equal(story(f), "runner 1, runner 2, runner 4, runner 3");
 }
@@ -553,7 +553,7 @@ static void put_four_days(fixture *f)
 
         put(f, build_row_of(b, b, b == 2 ? STATE_RUNNING : STATE_FINAL, ms));
         put(f, (row){ .kind = ROW_SUBMISSION,
-                      .submission = { .sid = { "1234" + b - 1, 1 }, .build = b, .wall_ms = ms } });
+                      .submission = { .sid = { &"1234"[b - 1], 1 }, .build = b, .wall_ms = ms } });
         put(f, job_of(b, 0));
         for (uint64_t i = 0; i < 3; i++) {
             put(f, unit_of(b, 0, i, SLICE("f")));
