@@ -22,7 +22,7 @@
 #define SQLITE_STORE_WAL_PAGES 1000
 /* Files up to this size are read through at the open (0.3 s); larger ones show damage when the
  * damaged part is read. */
-#define SQLITE_STORE_CHECK_MAX (64 * 1024 * 1024)
+#define SQLITE_STORE_CHECK_MAX (256 * 1024 * 1024)
 
 typedef enum sql_id {
     SQL_BEGIN,
