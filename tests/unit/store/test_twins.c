@@ -5,7 +5,7 @@
 #include "base/prng.h"
 
 #define BUILDS 6
-#define ROUNDS 1500
+#define ROUNDS 800
 
 typedef struct twins {
     fixture *f[2];
@@ -48,7 +48,8 @@ static row random_row(twins *t, char room[3][16], slice items[2])
     items[1] = random_text(t, room[2]);
     switch ((row_kind)prng_below(&t->p, ROW_EVENT)) {
     case ROW_REPO:
-        return (row){ .kind = ROW_REPO, .repo = { .name = text, .url = items[0] } };
+        return (row){ .kind = ROW_REPO,
+                      .repo = { .name = { text.p, text.n % 3 }, .url = items[0] } };
     case ROW_SUBMISSION:
         return (row){ .kind = ROW_SUBMISSION,
                       .submission = { next_sid(t, room[1]), build, CODE_BUSY, t->now_ms } };
@@ -75,7 +76,7 @@ static row random_row(twins *t, char room[3][16], slice items[2])
         return (row){ .kind = ROW_LOG, .log = { task, 1, text } };
     case ROW_RUNNER:
         return (row){ .kind = ROW_RUNNER,
-                      .runner = { .id = items[0],
+                      .runner = { .id = { HIST + small, 1 },
                                   .name = text,
                                   .labels = { items, (size_t)prng_below(&t->p, 3) } } };
     default:
