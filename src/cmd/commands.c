@@ -13,6 +13,7 @@
     X(builds)       \
     X(build)        \
     X(task)         \
+    X(log)          \
     X(runners)      \
     X(cancel)       \
     X(rebuild)      \
