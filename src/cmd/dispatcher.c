@@ -25,7 +25,7 @@
 #define DISK_FINE     (128ull << 20) /* and above which they are taken again */
 #define BALLAST_SIZE  (8 << 20)      /* given up so that a start on a full disk succeeds */
 #define PRUNE_MS      60000
-#define PRUNE_MAX     500   /* builds a slice */
+#define PRUNE_MAX     500   /* rows a slice, some 1 ms */
 #define PUB_HWM       20000 /* a subscriber that is further behind repairs itself by replay */
 #define DAY_MS        (24LL * 3600 * 1000)
 

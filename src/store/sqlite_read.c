@@ -12,6 +12,7 @@ static volt_code walk(sqlite_store *s, sqlite3_stmt *st, row_kind kind, store_ro
     int step = SQLITE_DONE;
 
     while (!rc && (step = sqlite3_step(st)) == SQLITE_ROW) {
+        arena_reset(&s->lists); /* here only: what fn fetches has no lists, and keeps this row's */
         rc = sqlite_read_row(s, st, t, table_fields_mut(&r), err);
         if (!rc)
             rc = fn(ctx, &r, err);

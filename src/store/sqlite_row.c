@@ -137,7 +137,6 @@ static void read_list(arena *a, sqlite3_stmt *st, int at, slices *ret)
 volt_code sqlite_read_row(sqlite_store *s, sqlite3_stmt *st, const table *t, void *fields,
                           volt_err *err)
 {
-    arena_reset(&s->lists);
     for (size_t i = 0; i < t->n; i++) {
         const column *c = &t->columns[i];
         void *p = (char *)fields + c->offset;

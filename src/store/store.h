@@ -31,7 +31,8 @@ typedef struct store_head {
 } store_head;
 
 /* Rows are handed to `fn` one by one, borrowed for the call; what it returns other than VOLT_OK
- * ends the walk and is returned.  It does not call the store. */
+ * ends the walk and is returned.  Of the store it may call the reads of one row, and nothing else.
+ */
 typedef volt_code (*store_row_fn)(void *ctx, const row *r, volt_err *err);
 /* An event as it was put, encoded. */
 typedef volt_code (*store_event_fn)(void *ctx, uint64_t seq, slice bytes, volt_err *err);

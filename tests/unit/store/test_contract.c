@@ -488,6 +488,39 @@ static void a_walk_ends_where_its_reader_says(void **state_)
     assert_string_equal(story(f), "build 3, build 2, build 1");
 }
 
+static volt_code fetch_amid(void *ctx, const row *r, volt_err *err)
+{
+    fixture *f = ctx;
+    row_task t;
+    volt_code rc = f->s->ops->task(f->s, r->job.idx, &f->a, &t, err);
+
+    if (rc)
+        return rc;
+    assert_int_equal(t.build, 1);
+    assert_slice(r->job.name, SLICE("unit"));
+    assert_int_equal(r->job.needs.n, 2);
+    assert_slice(r->job.needs.v[1], SLICE("back\\slash"));
+    f->rows_n += r->job.idx;
+    return VOLT_OK;
+}
+
+static void a_reader_may_fetch_single_rows(void **state_)
+{
+    fixture *f = *state_;
+    slice needs[] = { SLICE("a"), SLICE("back\\slash") };
+
+    for (uint64_t i = 1; i <= 3; i++) {
+        row r = job_of(1, i);
+
+        r.job.needs = (slices){ needs, 2 };
+        put(f, r);
+        put(f, task_of(i, 1, STATE_QUEUED));
+    }
+    assert_int_equal(f->s->ops->jobs(f->s, 1, fetch_amid, f, &f->err), VOLT_OK);
+    assert_int_equal(f->rows_n, 6);
+    f->rows_n = 0;
+}
+
 static void runners_come_by_name(void **state_)
 {
     static const char *const names[] = { "b", "a", "\xff", "a" };
@@ -676,6 +709,7 @@ static void retention_works_in_slices(void **state_)
     TEST(a_commit_has_one_build_a_generation)                      \
     TEST(pages_are_in_order_and_bounded)                           \
     TEST(a_walk_ends_where_its_reader_says)                        \
+    TEST(a_reader_may_fetch_single_rows)                           \
     TEST(runners_come_by_name)                                     \
     TEST(a_restart_loads_what_is_not_final_in_order)               \
     TEST(retention_forgets_old_builds_with_all_that_hangs_on_them) \
