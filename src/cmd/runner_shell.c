@@ -20,6 +20,8 @@
 #define LINGER_MS    500                /* the last words to the dispatcher may take so long */
 #define END_MS       2000               /* and executors to end */
 #define PART_MAX     ((size_t)64 << 20) /* of a spooled plan or list of outcomes */
+#define DELETES_MAX  256                /* spools that wait to be deleted */
+#define DELETES_TURN 4                  /* of these, deleted before sockets are looked at again */
 #define READS_MAX    AGENT_HELD_MAX     /* the agent asks for one piece an attempt at a time */
 
 typedef struct log_read {
@@ -37,6 +39,8 @@ typedef struct runner {
     executors *executors;
     log_read *reads; /* pieces of logs that the agent has asked for */
     size_t reads_n;
+    spool_id deletes[DELETES_MAX]; /* the newest last */
+    size_t deletes_n;
     buf frame;
     arena decoded;
     const msg *in; /* the message being handled, and its encoding */
@@ -133,6 +137,30 @@ static void send(runner *r, const msg *m)
 
 /* ---- executors ---- */
 
+/* Deleting takes several disk operations, and the next task comes with the result_ok: it goes
+ * first.  Spools that a crash leaves are told to the dispatcher at the next start. */
+static void delete_later(runner *r, spool_id id)
+{
+    if (r->deletes_n < DELETES_MAX)
+        r->deletes[r->deletes_n++] = id;
+    else
+        spool_delete(r->config->work->dir, id);
+}
+
+static void delete_some(runner *r, size_t most)
+{
+    for (; r->deletes_n && most; most--)
+        spool_delete(r->config->work->dir, r->deletes[--r->deletes_n]);
+}
+
+/* After a change of history the same numbers may come again. */
+static void make_way(runner *r, const msg_assign *m)
+{
+    for (size_t i = 0; i < r->deletes_n; i++)
+        if (r->deletes[i].task == m->task && r->deletes[i].att == m->att)
+            delete_some(r, DELETES_MAX);
+}
+
 static void send_exec(runner *r, unsigned slot, const msg *m)
 {
     msg graced;
@@ -146,11 +174,13 @@ static void send_exec(runner *r, unsigned slot, const msg *m)
         buf_clear(&r->frame);
         wire_encode(m, &r->frame);
     }
-    if (m->type == MSG_assign)
+    if (m->type == MSG_assign) {
+        make_way(r, &m->assign);
         log_debug("task %" PRIu64 " attempt %" PRIu64 " (%s " SLICE_FMT " " SLICE_FMT
                   "): to slot %u",
                   m->assign.task, m->assign.att, task_kind_text(m->assign.kind),
                   SLICE_ARG(m->assign.repo), SLICE_ARG(m->assign.oid), slot);
+    }
     executors_send(r->executors, slot, m == r->in ? r->in_frame : buf_slice(&r->frame));
 }
 
@@ -348,7 +378,7 @@ static void carry_out(runner *r, agent_effect e)
         read_part(r, e);
         break;
     case AGENT_DELETE_SPOOL:
-        spool_delete(r->config->work->dir, (spool_id){ e.task, e.att });
+        delete_later(r, (spool_id){ e.task, e.att });
         break;
     case AGENT_RECONNECT:
         r->address++;
@@ -394,12 +424,13 @@ static volt_code run(runner *r, volt_err *err)
     while (!code && !r->left && !r->failed) {
         int64_t at = agent_next_deadline_ms(r->agent), other = executors_deadline_ms(r->executors);
 
-        at = r->reads_n ? 0 : at < other ? at : other;
+        at = r->reads_n || r->deletes_n ? 0 : at < other ? at : other;
         code = loop_wait(r->loop, at, NULL, err);
         if (code || r->left)
             break;
         executors_due(r->executors, loop_now_ms());
         read_logs(r);
+        delete_some(r, DELETES_TURN);
         if (!r->left && agent_next_deadline_ms(r->agent) <= loop_now_ms())
             step(r, (agent_event){ .kind = AGENT_TICK });
     }
@@ -421,6 +452,7 @@ static volt_code begin(runner *r, volt_err *err)
 
 static void close_runner(runner *r)
 {
+    delete_some(r, DELETES_MAX);
     if (r->dealer) {
         loop_remove_sock(r->loop, r->dealer);
         sock_free_linger(r->dealer, LINGER_MS);
