@@ -69,13 +69,13 @@ static void log_remove(void *ctx, uint64_t task, uint64_t att)
     logs_remove(ctx, task, att);
 }
 
-/* A frame that a full pipe or a gone peer does not take is dropped: whatever matters is repeated
- * until it is answered. */
-static void send_frame(void *ctx, uint64_t peer, slice frame)
+/* A frame that a full pipe does not take is dropped: whatever matters is repeated until it is
+ * answered. */
+static bool send_frame(void *ctx, uint64_t peer, slice frame)
 {
     server *s = ctx;
 
-    sock_send(s->work, peer, (slice){ 0 }, frame, NULL);
+    return sock_send(s->work, peer, (slice){ 0 }, frame, NULL) != VOLT_EUNREACHABLE;
 }
 
 static void publish_frame(void *ctx, slice topic, slice frame)

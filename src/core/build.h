@@ -96,7 +96,7 @@ typedef struct task {
     int64_t leased_wall_ms, since_wall_ms;
     uint64_t duration_ms, exit, signal, cpu_ms, max_rss_bytes;
     char runner_id[33]; /* of the newest attempt */
-    char runner_name[257];
+    slice runner_name;  /* in the build's arena */
     plan_draft draft;
     list in_build;
 } task;

@@ -39,7 +39,7 @@ msg_event *emit_task(dispatch *d, event_kind kind, const task *t)
     if (t->job)
         e->job = t->job->name;
     if (t->att) { /* copied: the task may get its next attempt in this very step */
-        e->runner = arena_slice(&d->out->arena, slice_of(t->runner_name));
+        e->runner = t->runner_name;
         e->runner_id = arena_slice(&d->out->arena, slice_of(t->runner_id));
     }
     return e;
@@ -365,6 +365,9 @@ void dispatch_step(dispatch *d, const dispatch_event *ev, effects *out)
     case DISPATCH_TICK:
         time_passes(d);
         break;
+    case DISPATCH_UNREACHABLE:
+        fleet_unreachable(d, ev->peer);
+        break;
     case DISPATCH_GAP:
         lease_shift(&d->leases, ev->gap_ms);
         LIST_FOR(l, &d->fleet.all)
@@ -517,7 +520,7 @@ static volt_code load_task(dispatch *d, const row_task *row, volt_err *err)
         memcpy(t->runner_id, row->runner.p, 32);
         r = fleet_by_id(&d->fleet, row->runner);
         if (r)
-            snprintf(t->runner_name, sizeof t->runner_name, SLICE_FMT, SLICE_ARG(r->name));
+            t->runner_name = build_keep(b, r->name);
     }
     if (t->state == STATE_FINAL && j) {
         j->tasks_open--;

@@ -38,10 +38,10 @@ typedef struct dispatch_facts {
 } dispatch_facts;
 
 typedef enum dispatch_event_kind {
-    DISPATCH_MSG,  /* `msg` came: from `peer`, or from an observer (peer 0) */
-    DISPATCH_TICK, /* time has passed: at the latest when dispatch_next_deadline_ms() says */
-    DISPATCH_GAP, /* the process did not run for `gap_ms` (stopped, suspended): leases get that more
-                   */
+    DISPATCH_MSG,         /* `msg` came: from `peer`, or from an observer (peer 0) */
+    DISPATCH_TICK,        /* time has passed: at the latest when dispatch_next_deadline_ms() says */
+    DISPATCH_GAP,         /* the process did not run for `gap_ms`: leases get that more */
+    DISPATCH_UNREACHABLE, /* the connection `peer` is gone: a message to it could not be sent */
 } dispatch_event_kind;
 
 typedef struct dispatch_event {

@@ -58,6 +58,32 @@ static void gone(dispatch *d, runner *r, const char *why)
     emit_runner(d, EVENT_RUNNER_DOWN, r)->why = step_text(d, "%s", why);
 }
 
+static void suspect(dispatch *d, runner *r)
+{
+    r->state = RUNNER_SUSPECT;
+    fleet_update(&d->fleet, r, false);
+    emit_runner(d, EVENT_SUSPECT, r);
+}
+
+void fleet_unreachable(dispatch *d, uint64_t peer)
+{
+    runner *r = fleet_by_peer(&d->fleet, peer);
+
+    if (!r)
+        return;
+    fleet_bind(&d->fleet, r, 0);
+    if (r->state == RUNNER_UP)
+        suspect(d, r);
+    LIST_FOR_SAFE(l, &r->leases)
+    {
+        task *t = LIST_OWNER(LIST_OWNER(l, lease, on_runner), task, lease);
+
+        if (t->state == STATE_LEASED)
+            life_return(d, t, CODE_LOST, SLICE("its runner's connection is gone"), 0);
+    }
+    arm(d, r);
+}
+
 void fleet_alarms(dispatch *d)
 {
     heap_node *top;
@@ -66,9 +92,7 @@ void fleet_alarms(dispatch *d)
         runner *r = HEAP_OWNER(top, runner, alarm);
 
         if (r->state == RUNNER_UP && r->seen_ms + d->config.suspect_ms <= d->now_ms) {
-            r->state = RUNNER_SUSPECT;
-            fleet_update(&d->fleet, r, false);
-            emit_runner(d, EVENT_SUSPECT, r);
+            suspect(d, r);
         } else if (r->state == RUNNER_SUSPECT && r->seen_ms + d->config.lease_ms <= d->now_ms) {
             gone(d, r, "its runner was silent for a whole lease");
             continue;

@@ -108,6 +108,8 @@ void on_hb(dispatch *d, runner *r, const msg_hb *m);
 void on_bye(dispatch *d, runner *r, const msg_bye *m);
 /* It was heard of: it is up. */
 void fleet_heard(dispatch *d, runner *r);
+/* Its connection is gone: it gets nothing new, and what it had not started goes to others. */
+void fleet_unreachable(dispatch *d, uint64_t peer);
 /* Looks at silences that are due. */
 void fleet_alarms(dispatch *d);
 void fleet_set_mode(dispatch *d, runner *r, runner_mode mode, slice why);

@@ -32,7 +32,7 @@ void put_attempt(dispatch *d, const task *t, state state, code code)
     *r = (row_attempt){ .task = t->id,
                         .att = t->att,
                         .runner = slice_of(t->runner_id),
-                        .runner_name = slice_of(t->runner_name),
+                        .runner_name = t->runner_name,
                         .state = state,
                         .verdict = state == STATE_FINAL ? t->verdict : verdict_none,
                         .code = code,
@@ -196,7 +196,8 @@ void life_lease(dispatch *d, runner *r, queue_item *item)
     t->log_short = false;
     draft_clear(&t->draft);
     memcpy(t->runner_id, r->id, sizeof t->runner_id);
-    snprintf(t->runner_name, sizeof t->runner_name, SLICE_FMT, SLICE_ARG(r->name));
+    if (!slice_eq(t->runner_name, r->name))
+        t->runner_name = build_keep(t->build, r->name);
     t->leased_wall_ms = t->since_wall_ms = d->wall_ms;
     lease_grant(&d->leases, &t->lease, r, &r->leases, d->now_ms + d->config.lease_ms);
     if (t->kind == TASK_PLAN)

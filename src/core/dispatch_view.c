@@ -90,7 +90,7 @@ static const char *reason(const dispatch *d, int64_t now_ms, const queue_item *i
     return ahead ? arena_printf(a, "%zu ahead", ahead) : "next for a free slot";
 }
 
-static void describe_task(const task *t, rec_task_row *ret, arena *a)
+static void describe_task(const task *t, rec_task_row *ret)
 {
     *ret = (rec_task_row){ .task = t->id,
                            .build = t->build->id,
@@ -100,7 +100,7 @@ static void describe_task(const task *t, rec_task_row *ret, arena *a)
                            .state = t->state,
                            .att = t->att,
                            .tries = t->tries,
-                           .runner = arena_slice(a, slice_of(t->runner_name)),
+                           .runner = t->runner_name,
                            .why = t->why,
                            .since_ms = (uint64_t)t->since_wall_ms,
                            .log_bytes = t->log_bytes,
@@ -111,7 +111,7 @@ static void describe_item(const dispatch *d, int64_t now_ms, const queue_item *i
                           rec_task_row *ret, arena *a)
 {
     if (item->kind == ITEM_TASK) {
-        describe_task(HEAP_OWNER(item, task, item), ret, a);
+        describe_task(HEAP_OWNER(item, task, item), ret);
     } else {
         const job *j = HEAP_OWNER(item, job, item);
 
@@ -170,8 +170,7 @@ static void running(const dispatch *d, msg_status_is *ret, arena *a)
         LIST_FOR(k, &r->leases)
         {
             if (n < VIEW_ROWS_MAX)
-                describe_task(LIST_OWNER(LIST_OWNER(k, lease, on_runner), task, lease), &rows[n++],
-                              a);
+                describe_task(LIST_OWNER(LIST_OWNER(k, lease, on_runner), task, lease), &rows[n++]);
         }
     }
     ret->running = (rec_task_row_list){ rows, n };
@@ -247,7 +246,7 @@ void dispatch_explain(const dispatch *d, int64_t now_ms, rec_task_row *row, aren
 
     if (!t)
         return;
-    row->runner = arena_slice(a, slice_of(t->runner_name));
+    row->runner = t->runner_name;
     if (t->state == STATE_QUEUED && queue_has(&t->item))
         row->why = slice_of(reason(d, now_ms, &t->item, 0, a));
 }

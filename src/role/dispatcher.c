@@ -59,10 +59,10 @@ static void outbox_deliver(dispatcher *d)
         topic = (slice){ d->outbox.p + at, l.topic_n };
         frame = (slice){ d->outbox.p + at + l.topic_n, l.frame_n };
         at += l.topic_n + l.frame_n;
-        if (l.peer)
-            d->out.send(d->out.ctx, l.peer, frame);
-        else
+        if (!l.peer)
             d->out.publish(d->out.ctx, topic, frame);
+        else if (!d->out.send(d->out.ctx, l.peer, frame))
+            buf_add(&d->gone_peers, &l.peer, sizeof l.peer);
     }
     if (d->outbox.cap > OUTBOX_KEEP_MAX)
         buf_free(&d->outbox);
@@ -157,6 +157,7 @@ static volt_code start(dispatcher *d, const dispatcher_config *config, int64_t n
     if (code != VOLT_OK)
         return code;
     d->now_ms = now_ms;
+    d->wall_ms = wall_ms;
     dispatch_loaded(d->core, now_ms, wall_ms, &d->effects);
     code = apply(d, err);
     return code == VOLT_OK ? dispatcher_commit(d, err) : code;
@@ -190,6 +191,7 @@ void dispatcher_free(dispatcher *d)
     buf_free(&d->outbox);
     buf_free(&d->event_frame);
     buf_free(&d->gone_logs);
+    buf_free(&d->gone_peers);
     map_free(&d->bad_peers);
     free(d);
 }
@@ -223,6 +225,7 @@ volt_code dispatcher_frame(dispatcher *d, int64_t now_ms, int64_t wall_ms, uint6
     volt_err bad;
 
     d->now_ms = now_ms;
+    d->wall_ms = wall_ms;
     arena_reset(&d->arena);
     code = wire_decode(frame, &d->arena, &m, &bad);
     if (code != VOLT_OK) {
@@ -246,6 +249,7 @@ volt_code dispatcher_tick(dispatcher *d, int64_t now_ms, int64_t wall_ms, int64_
     volt_code code = VOLT_OK;
 
     d->now_ms = now_ms;
+    d->wall_ms = wall_ms;
     if (gap_ms > 0) {
         ev.kind = DISPATCH_GAP;
         code = step(d, &ev, err);
@@ -265,7 +269,7 @@ static void remove_logs(dispatcher *d)
     buf_clear(&d->gone_logs);
 }
 
-volt_code dispatcher_commit(dispatcher *d, volt_err *err)
+static volt_code commit_and_speak(dispatcher *d, volt_err *err)
 {
     if (d->dirty) {
         volt_code code = d->store->ops->commit(d->store, err);
@@ -277,6 +281,38 @@ volt_code dispatcher_commit(dispatcher *d, volt_err *err)
     }
     outbox_deliver(d);
     return VOLT_OK;
+}
+
+/* The core learns of connections that were gone; what it decides is committed and sent in turn. */
+static volt_code peers_gone(dispatcher *d, volt_err *err)
+{
+    buf peers = d->gone_peers;
+    volt_code code = VOLT_OK;
+
+    d->gone_peers = (buf){ 0 };
+    for (size_t at = 0; at < peers.n && code == VOLT_OK; at += sizeof(uint64_t)) {
+        dispatch_event ev = { .kind = DISPATCH_UNREACHABLE,
+                              .now_ms = d->now_ms,
+                              .wall_ms = d->wall_ms };
+
+        memcpy(&ev.peer, peers.p + at, sizeof ev.peer);
+        code = step(d, &ev, err);
+    }
+    buf_free(&peers);
+    return code;
+}
+
+volt_code dispatcher_commit(dispatcher *d, volt_err *err)
+{
+    volt_code code = commit_and_speak(d, err);
+
+    /* Ends: each round forgets a connection at least. */
+    while (code == VOLT_OK && d->gone_peers.n) {
+        code = peers_gone(d, err);
+        if (code == VOLT_OK)
+            code = commit_and_speak(d, err);
+    }
+    return code;
 }
 
 int64_t dispatcher_next_deadline_ms(const dispatcher *d)

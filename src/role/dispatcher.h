@@ -32,7 +32,8 @@ typedef struct log_files {
 /* Where frames go, called by dispatcher_commit() only. */
 typedef struct dispatcher_out {
     void *ctx;
-    void (*send)(void *ctx, uint64_t peer, slice frame);
+    /* False: the peer's connection is gone, and the frame with it. */
+    bool (*send)(void *ctx, uint64_t peer, slice frame);
     void (*publish)(void *ctx, slice topic, slice frame);
 } dispatcher_out;
 

@@ -21,11 +21,12 @@ struct dispatcher {
     bool disk_low;
     uint64_t bad_frames;
     map bad_peers;  /* peer -> when it may be told again */
+    buf gone_peers; /* peers whose connections were gone at the last delivery */
     buf gone_logs;  /* (task, att) pairs whose files go after the commit */
     uint64_t floor; /* oldest event kept */
     uint64_t ep;
     char hist[33];
-    int64_t now_ms;
+    int64_t now_ms, wall_ms;
 };
 
 /* Puts a message into the outbox. */
