@@ -15,18 +15,24 @@ static exit_code run(const command_line *line)
     msg question = { .type = MSG_cancel_build,
                      .cancel_build = { .why = slice_of(command_text(line, "why")) } };
     const msg *answer;
+    slice words;
     volt_err err = { 0 };
 
     command_args(line, &args);
     if (query_id(args[0], "build", &question.cancel_build.build, &err) ||
         client_new(line, &c, &err) || client_ask(c, &question, MSG_ok, &answer, &err))
         return command_fail(line, &err);
-    if (command_flag(line, "json"))
-        json_print(json_of_msg(answer));
-    else
-        printf("build %llu: %.*s\n", (unsigned long long)question.cancel_build.build,
-               answer->ok.msg.n ? (int)answer->ok.msg.n : 8,
-               answer->ok.msg.n ? answer->ok.msg.p : "canceled");
+    words = answer->ok.msg.n ? answer->ok.msg : SLICE("canceled");
+    if (command_flag(line, "json")) {
+        json_t *j = json_object();
+
+        json_object_set_new(j, "build", json_integer((json_int_t)question.cancel_build.build));
+        json_add_bytes(j, "msg", words);
+        json_print(j);
+    } else {
+        printf("build %llu: " SLICE_FMT "\n", (unsigned long long)question.cancel_build.build,
+               SLICE_ARG(words));
+    }
     return EXIT_DONE;
 }
 

@@ -24,10 +24,15 @@ static exit_code set_mode(const command_line *line, runner_mode mode, const char
     question.set_mode.runner = slice_of(args[0]);
     if (client_new(line, &c, &err) || client_ask(c, &question, MSG_ok, &answer, &err))
         return command_fail(line, &err);
-    if (command_flag(line, "json"))
-        json_print(json_of_msg(answer));
-    else
+    if (command_flag(line, "json")) {
+        json_t *j = json_object();
+
+        json_add_bytes(j, "runner", slice_of(args[0]));
+        json_add_bytes(j, "mode", slice_of(runner_mode_text(mode)));
+        json_print(j);
+    } else {
         printf("runner %s %s\n", args[0], done);
+    }
     return EXIT_DONE;
 }
 
