@@ -116,19 +116,16 @@ bool cgroup_entered(void)
     return group_fd >= 0;
 }
 
-bool cgroup_kill(void)
+void cgroup_kill(void)
 {
-    bool done;
-
     if (group_fd < 0 || !write_to(home_fd, "cgroup.procs", "0"))
-        return false;
-    done = write_to(group_fd, "cgroup.kill", "1");
+        return;
+    write_to(group_fd, "cgroup.kill", "1");
     /* When the way back is barred, what starts from here on is found through /proc. */
     if (!write_to(group_fd, "cgroup.procs", "0")) {
         close(take_fd(&group_fd));
         close(take_fd(&home_fd));
     }
-    return done;
 }
 
 void cgroup_leave(void)

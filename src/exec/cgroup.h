@@ -15,8 +15,8 @@
  * and moves in.  Does nothing where that is not possible. */
 void cgroup_enter(const char *name);
 bool cgroup_entered(void);
-/* Ends everything in the group but this process.  False: there is no group. */
-bool cgroup_kill(void);
+/* Ends everything in the group but this process, where there is one. */
+void cgroup_kill(void);
 /* Moves out and removes the group. */
 void cgroup_leave(void);
 

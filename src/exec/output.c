@@ -20,9 +20,10 @@ struct output {
     int log;
     int pipe; /* -1: none */
     uint64_t bytes, max, lost;
-    bool full; /* what comes is thrown away */
+    bool full;          /* what comes is thrown away */
+    bool cannot_splice; /* the log's file system has no splice */
     char why[128];
-    char *bin; /* where what is thrown away is read to */
+    char *bin; /* for what goes through this process, or is thrown away */
 };
 
 output *output_new(int fd, uint64_t max)
@@ -75,14 +76,26 @@ static void stop_keeping(output *o, const char *line, const char *why)
     output_line(o, line);
 }
 
+static void disk_failed(output *o)
+{
+    char line[96];
+
+    snprintf(line, sizeof line, "volt: the log ends here: %s", strerror(errno));
+    stop_keeping(o, line, line + sizeof "volt: " - 1);
+}
+
+static ssize_t read_some(output *o, size_t max)
+{
+    if (!o->bin)
+        o->bin = mem_zero(PIPE_SIZE);
+    return read(o->pipe, o->bin, max < PIPE_SIZE ? max : PIPE_SIZE);
+}
+
 /* Reads and forgets up to `max` bytes; as read(). */
 static ssize_t throw_away(output *o, size_t max)
 {
-    ssize_t n;
+    ssize_t n = read_some(o, max);
 
-    if (!o->bin)
-        o->bin = mem_zero(PIPE_SIZE);
-    n = read(o->pipe, o->bin, max < PIPE_SIZE ? max : PIPE_SIZE);
     if (n > 0) {
         char line[96];
 
@@ -90,6 +103,35 @@ static ssize_t throw_away(output *o, size_t max)
         snprintf(line, sizeof line, "volt: the log ends here, at its limit of %" PRIu64 " bytes",
                  o->max);
         stop_keeping(o, line, "the log was cut at its limit");
+    }
+    return n;
+}
+
+/* Writes to the log; false with errno when not all of it went. */
+static bool append(output *o, const char *p, size_t n)
+{
+    while (n > 0) {
+        ssize_t did = write(o->log, p, n);
+
+        if (did < 0 && errno == EINTR)
+            continue;
+        if (did <= 0)
+            return false;
+        o->bytes += (uint64_t)did;
+        p += did;
+        n -= (size_t)did;
+    }
+    return true;
+}
+
+static ssize_t copy_some(output *o, size_t max)
+{
+    ssize_t n = read_some(o, max);
+    uint64_t before = o->bytes;
+
+    if (n > 0 && !append(o, o->bin, (size_t)n)) {
+        o->lost += (uint64_t)n - (o->bytes - before);
+        disk_failed(o);
     }
     return n;
 }
@@ -104,14 +146,17 @@ static ssize_t move_some(output *o, size_t max)
         return throw_away(o, max);
     if (max > room)
         max = (size_t)room;
+    if (o->cannot_splice)
+        return copy_some(o, max);
     n = splice(o->pipe, NULL, o->log, NULL, max, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
     if (n > 0)
         o->bytes += (uint64_t)n;
+    if (n < 0 && errno == EINVAL) {
+        o->cannot_splice = true;
+        return copy_some(o, max);
+    }
     if (n < 0 && errno != EAGAIN && errno != EINTR) {
-        char line[96];
-
-        snprintf(line, sizeof line, "volt: the log ends here: %s", strerror(errno));
-        stop_keeping(o, line, line + sizeof "volt: " - 1);
+        disk_failed(o);
         return throw_away(o, max);
     }
     return n;
@@ -148,29 +193,14 @@ void output_close(output *o)
     o->pipe = -1;
 }
 
-static void append(output *o, const char *p, size_t n)
-{
-    while (n > 0) {
-        ssize_t did = write(o->log, p, n);
-
-        if (did < 0 && errno == EINTR)
-            continue;
-        if (did <= 0)
-            return; /* a full disk: the result says so */
-        o->bytes += (uint64_t)did;
-        p += did;
-        n -= (size_t)did;
-    }
-}
-
 void output_line(output *o, const char *text)
 {
     char last = '\n';
 
     if (o->bytes > 0 && pread(o->log, &last, 1, (off_t)o->bytes - 1) == 1 && last != '\n')
         append(o, "\n", 1);
-    append(o, text, strlen(text));
-    append(o, "\n", 1);
+    if (append(o, text, strlen(text))) /* else the disk is full, which the result says */
+        append(o, "\n", 1);
 }
 
 uint64_t output_bytes(const output *o)

@@ -326,8 +326,9 @@ size_t process_kill_all(void)
     size_t n = 0;
     bool more = true;
 
-    if (cgroup_kill())
-        return 1;
+    /* That is enough but for processes whose first thread ended before the others, which
+     * cgroup.kill passes over (Linux 6.18). */
+    cgroup_kill();
     for (int round = 0; more && proc >= 0 && round < STOP_ROUNDS_MAX; round++) {
         more = false;
         walk_proc(proc, &e);

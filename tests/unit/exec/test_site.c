@@ -1,0 +1,222 @@
+#include "exec/site.h"
+
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/mem.h"
+#include "base/rmtree.h"
+#include "exec/environ.h"
+
+static char work[64];
+static const char *repos[] = { "lib=/src/lib", "a=b=/x=y", "lib2=relative" };
+
+static site *open_site(uint64_t slot)
+{
+    site_config config = { .work = work,
+                           .slot = slot,
+                           .runner = "box-1",
+                           .host = "box",
+                           .path = "/usr/bin:/bin",
+                           .repos = repos,
+                           .repos_n = 3,
+                           .fetch_ms = 1000 };
+    site *s;
+
+    assert_int_equal(site_new(&config, &s, NULL), VOLT_OK);
+    return s;
+}
+
+static int make_work(void **state)
+{
+    (void)state;
+    strcpy(work, "/tmp/volt-site-XXXXXX");
+    return mkdtemp(work) ? 0 : -1;
+}
+
+static int remove_work(void **state)
+{
+    (void)state;
+    return rmtree(AT_FDCWD, work, NULL) ? -1 : 0;
+}
+
+static void assert_source(const site *s, const char *repo, const char *url, const char *want)
+{
+    char *got = NULL;
+
+    assert_int_equal(site_source(s, slice_of(repo), slice_of(url), &got, NULL), VOLT_OK);
+    assert_string_equal(got, want);
+    free(got);
+}
+
+static void knows_where_objects_come_from(void **state)
+{
+    site *s = open_site(1);
+    char *got = NULL;
+    volt_err err;
+
+    (void)state;
+    assert_source(s, "x", "https://host/x.git", "https://host/x.git");
+    assert_source(s, "x", "git@host:x.git", "git@host:x.git");
+    assert_source(s, "x", "local:box:/srv/x", "/srv/x");
+    assert_source(s, "x", "local:box:/srv/a:b", "/srv/a:b");
+    assert_source(s, "lib", "https://host/lib.git", "/src/lib");
+    assert_source(s, "lib", "local:other:/lib", "/src/lib");
+    assert_source(s, "a=b", "local:other:/lib", "/x=y");
+    assert_source(s, "li", "https://host/li", "https://host/li");
+    assert_int_equal(site_source(s, SLICE("x"), SLICE("local:other:/x"), &got, &err),
+                     VOLT_EUNREACHABLE);
+    assert_string_equal(err.msg, "repository 'x' is on other, this runner on box; start it with "
+                                 "--repo x=PATH");
+    assert_int_equal(site_source(s, SLICE("x"), SLICE("local:nothing"), &got, &err), VOLT_EINVALID);
+    site_free(s);
+}
+
+static void a_workspace_has_one_name_below_the_pool(void **state)
+{
+    site *s = open_site(7);
+    char *dir = mem_printf("%s/pool/7/%%2e.%%2fx%%20y", work);
+    const workspace *ws = site_workspace(s, SLICE("../x y"));
+
+    (void)state;
+    assert_string_equal(workspace_dir(ws), dir);
+    assert_ptr_equal(site_workspace(s, SLICE("../x y")), ws);
+    for (int i = 0; i < 20; i++) { /* more than are kept open */
+        char name[16];
+
+        snprintf(name, sizeof name, "r%d", i);
+        assert_non_null(site_workspace(s, slice_of(name)));
+    }
+    free(dir);
+    site_free(s);
+}
+
+static void a_workspace_belongs_to_the_job_it_was_prepared_for(void **state)
+{
+    site *s = open_site(1);
+
+    (void)state;
+    assert_false(site_kept(s, ""));
+    site_keep(s, "job 1");
+    assert_true(site_kept(s, "job 1"));
+    assert_false(site_kept(s, "job 2"));
+    site_keep(s, "");
+    assert_false(site_kept(s, "job 1"));
+    site_free(s);
+}
+
+static void scratch_is_fresh_and_goes(void **state)
+{
+    site *s = open_site(1);
+    spool_id id = { 5, 2 };
+    scratch sc, other;
+    char *file;
+
+    (void)state;
+    assert_int_equal(scratch_make(s, id, &sc, NULL), VOLT_OK);
+    file = mem_printf("%s/locked", sc.home);
+    assert_int_equal(mkdir(file, 0700), 0);
+    assert_int_equal(chmod(file, 0), 0);
+    assert_int_equal(access(sc.tmp, W_OK), 0);
+    assert_int_equal(access(sc.output, W_OK), 0);
+    assert_int_equal(scratch_remove(s, id, &sc, NULL), VOLT_OK);
+    assert_int_equal(access(file, F_OK), -1);
+    free(file);
+
+    /* of an executor that was killed: its successor clears its own, not another slot's */
+    assert_int_equal(scratch_make(s, id, &sc, NULL), VOLT_OK);
+    site_free(s);
+    s = open_site(11);
+    assert_int_equal(scratch_make(s, id, &other, NULL), VOLT_OK);
+    site_free(s);
+    s = open_site(1);
+    assert_int_equal(access(sc.home, F_OK), -1);
+    assert_int_equal(access(other.home, F_OK), 0);
+    site_free(s);
+    free(sc.home), free(sc.tmp), free(sc.output);
+    free(other.home), free(other.tmp), free(other.output);
+}
+
+static void the_environment_is_the_documented_one(void **state)
+{
+    static const char *want[] = {
+        "CI=true",
+        "VOLT=true",
+        "VOLT_REPO=r",
+        "VOLT_COMMIT=0a1b",
+        "VOLT_REF=refs/heads/a/b",
+        "VOLT_BRANCH=a/b",
+        "VOLT_BUILD=9",
+        "VOLT_JOB=tests",
+        "VOLT_TASK=5",
+        "VOLT_ATTEMPT=2",
+        "VOLT_RUNNER=box-1",
+        "VOLT_WORKSPACE=/w",
+        "VOLT_OUTPUT=/o",
+        "PATH=/usr/bin:/bin",
+        "HOME=/h",
+        "TMPDIR=/t",
+        "LANG=C.UTF-8",
+        "TZ=UTC",
+        "VOLT_TEST_FILES=tests/test_b.py",
+    };
+    const msg_assign order = { .task = 5,
+                               .att = 2,
+                               .build = 9,
+                               .job = SLICE("tests"),
+                               .repo = SLICE("r"),
+                               .oid = SLICE("0a1b"),
+                               .ref = SLICE("refs/heads/a/b") };
+    scratch sc = { .home = (char[]){ "/h" }, .tmp = (char[]){ "/t" }, .output = (char[]){ "/o" } };
+    environ_place place = { .workspace = "/w", .scratch = &sc };
+    site_config config = { .runner = "box-1", .path = "/usr/bin:/bin", .tz = "UTC" };
+    arena a = { 0 };
+    const char **files, **env = environ_make(&config, &order, &place, &a, &files);
+    size_t n = 0;
+
+    (void)state;
+    environ_set_files(files, SLICE("tests/test_a.py"), &a);
+    environ_set_files(files, SLICE("tests/test_b.py"), &a);
+    while (env[n])
+        n++;
+    assert_int_equal(n, sizeof want / sizeof *want);
+    for (size_t i = 0; i < n; i++)
+        assert_string_equal(env[i], want[i]);
+    arena_free(&a);
+}
+
+static void programs_are_found_as_absolute_paths_only(void **state)
+{
+    arena a = { 0 };
+
+    (void)state;
+    assert_string_equal(environ_find("/nowhere::/bin", "sh", &a), "/bin/sh");
+    assert_null(environ_find("/nowhere:/bin", "no-such-program", &a));
+    assert_null(environ_find("bin:.:", "sh", &a));
+    assert_null(environ_find("/", "bin", &a)); /* a directory */
+    assert_null(environ_find("", "sh", &a));
+    arena_free(&a);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(knows_where_objects_come_from, make_work, remove_work),
+        cmocka_unit_test_setup_teardown(a_workspace_has_one_name_below_the_pool, make_work,
+                                        remove_work),
+        cmocka_unit_test_setup_teardown(a_workspace_belongs_to_the_job_it_was_prepared_for,
+                                        make_work, remove_work),
+        cmocka_unit_test_setup_teardown(scratch_is_fresh_and_goes, make_work, remove_work),
+        cmocka_unit_test(the_environment_is_the_documented_one),
+        cmocka_unit_test(programs_are_found_as_absolute_paths_only),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
