@@ -225,6 +225,7 @@ static void lose_session(agent *a, int64_t now, agent_effects *out)
 
     agent_say(out, true, "connection to the dispatcher lost; what runs goes on");
     a->session = SESSION_NONE;
+    a->away = true;
     a->hello_anew = true;
     a->hellos = 0;
     a->hello_at = now + least + (int64_t)prng_below(&a->prng, (uint64_t)(spread > 0 ? spread : 1));
@@ -312,8 +313,9 @@ static void welcome(agent *a, const msg_welcome *w, int64_t now, agent_effects *
     a->lease_ms = (int64_t)w->lease_ms;
     a->window = w->window;
     a->mode = w->mode ? w->mode : MODE_RUN;
-    if (a->session != SESSION_UP)
+    if (first || a->away)
         agent_say(out, false, first ? "registered" : "registered again");
+    a->away = false;
     a->session = SESSION_UP;
     a->welcomed = true;
     a->hellos = 0;
@@ -431,6 +433,7 @@ static void from_dispatcher(agent *a, const agent_event *ev, agent_effects *out)
         refuse(a, &m->refuse, ev->now_ms, out);
         break;
     case MSG_who:
+        a->away = true;
         agent_hello_soon(a, ev->now_ms);
         break;
     case MSG_err:

@@ -84,6 +84,7 @@ struct agent {
     /* the session */
     session session;
     bool begun, welcomed; /* welcomed: ever */
+    bool away;            /* the dispatcher was, or it forgot us: say when it is back */
     char hist[33];
     uint64_t maxep;
     int64_t hb_ms, suspect_ms, lease_ms;

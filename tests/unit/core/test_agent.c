@@ -857,7 +857,6 @@ static void drains(void **fixture)
              "  \"draining: finishing what is held\"\n"
              "  hello(drain) 1-1/accepted\n"
              "> welcome\n"
-             "  \"registered again\"\n"
              "> assign\n"
              "  nack 2-1 DRAIN\n"
              "> slot 1: result\n"
