@@ -5,15 +5,17 @@
 #include "base/text.h"
 #include "cmd/show.h"
 
-bool line_is_news(const msg_event *event)
+bool line_is_news(const msg_event *e)
 {
-    switch (event->kind) {
+    switch (e->kind) {
     case EVENT_QUEUED:
     case EVENT_LEASED:
     case EVENT_LOG_END:
         return false;
+    case EVENT_RUNNING: /* a batch of units, of which there may be thousands */
+        return e->task_kind == TASK_SCRIPT || e->att > 1;
     case EVENT_TASK_DONE: /* its units were told one by one */
-        return event->verdict != VERDICT_PASSED && event->verdict != VERDICT_FAILED;
+        return e->verdict != VERDICT_PASSED && e->verdict != VERDICT_FAILED;
     default:
         return true;
     }
@@ -104,6 +106,7 @@ static void add_build_news(const msg_event *e, bool color, buf *out)
         add_if("  ", e->file.n ? e->file : e->job, "", out);
         add_how(e, out);
         add_duration(e, out);
+        add_if(" on ", e->runner, "", out);
         break;
     case EVENT_JOB_DONE:
         add_if("job ", e->job, ": ", out);

@@ -1,7 +1,7 @@
 /*
  * lines.h - an event of the result stream as one line for people.
  *
- *   12:03:44  #12 volt main 1a2b3c4d5e  failed  tests/test_a.py, exit 1 (1.2 s)
+ *   12:03:44  #12 volt main 1a2b3c4d5e  failed  tests/test_a.py, exit 1 (1.2 s) on box-1
  */
 #ifndef VOLT_CMD_LINES_H
 #define VOLT_CMD_LINES_H

@@ -203,6 +203,15 @@ static attempt *find(const logs *l, uint64_t task, uint64_t att)
     return map_get(&l->attempts, key_of(task, att));
 }
 
+/* A replay may overtake what was published: then pieces come of attempts that are done with. */
+static bool is_over(const logs *l, uint64_t task, uint64_t att)
+{
+    for (size_t i = 0; i < OVER_MAX && i < l->overs; i++)
+        if (l->over[i] == key_of(task, att))
+            return true;
+    return false;
+}
+
 /* The attempt, made when it is new; NULL: there are too many. */
 static attempt *know(logs *l, uint64_t task, uint64_t att, uint64_t build, slice job, uint64_t off)
 {
@@ -275,15 +284,6 @@ static void decide(logs *l, int64_t now_ms, uint64_t build, bool wanted)
     } while (n);
 }
 
-/* A replay may overtake what was published: then pieces come of attempts that are done with. */
-static bool is_over(const logs *l, uint64_t task, uint64_t att)
-{
-    for (size_t i = 0; i < OVER_MAX && i < l->overs; i++)
-        if (l->over[i] == key_of(task, att))
-            return true;
-    return false;
-}
-
 void logs_piece(logs *l, int64_t now_ms, const msg_log *p)
 {
     attempt *a;
@@ -321,18 +321,20 @@ void logs_event(logs *l, int64_t now_ms, const msg_event *e, bool wanted)
         know(l, e->task, e->att, e->build, e->job, 0);
         break;
     case EVENT_LOG_END:
+    case EVENT_TASK_DONE: /* alone, when the log was short */
+        if (is_over(l, e->task, e->att))
+            break;
         /* Of an attempt that began before this was started nothing may be known. */
         a = know(l, e->task, e->att, e->build, e->job, e->log_bytes);
         if (!a)
             break;
         a->ended = true;
-        a->end = e->log_bytes;
+        a->end = e->log_bytes > a->seen ? e->log_bytes : a->seen;
         forget_when_whole(l, now_ms, a);
         break;
-    case EVENT_TASK_DONE:
     case EVENT_REQUEUED:
         a = find(l, e->task, e->att);
-        if (!a || (list_linked(&a->fetch) && a->ended))
+        if (!a)
             break;
         a->ended = true; /* though nobody said how long its log is */
         a->end = a->seen;

@@ -119,8 +119,11 @@ class FakeDispatcher:
             self.event("test_done", publish, file=row["file"], verdict=row["verdict"],
                        duration_ms=row["duration_ms"], task=number, att=1, job="tests",
                        runner="box-1", **about)
-        self.event("log_end", publish, task=number, att=1, log_bytes=len(log), job="tests",
-                   **about)
+        if len(log) > 16384:  # a shorter one comes within the result
+            self.event("log_end", publish, task=number, att=1, log_bytes=len(log), job="tests",
+                       **about)
+        self.event("task_done", publish, task=number, att=1, log_bytes=len(log), job="tests",
+                   verdict=verdict, **about)
         self.event("build_done", publish, verdict=verdict, duration_ms=5000, subject=subject,
                    **about)
 

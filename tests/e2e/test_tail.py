@@ -275,6 +275,13 @@ class TailTest(unittest.TestCase):
         lines = [line for line in t.wait().decode().splitlines() if line.startswith("#5 tests/5 |")]
         self.assertEqual(lines, [f"#5 tests/5 | line {i}" for i in range(30000)])
 
+    def test_short_output_is_shown_once(self):
+        self.d.build(5, units=[("tests/a", "passed", b"a\nb")], publish=False)
+        self.d.build(6, units=[("tests/a", "passed", b"\xff\n")], publish=False)
+        t = self.tail("--json", "--from", "start", "--logs", "--until-build", "6")
+        logs = [(o["build"], o["text"]) for o in t.objects() if o["kind"] == "log"]
+        self.assertEqual(logs, [(5, "a\nb"), (6, "\ufffd\n")])
+
     def test_pieces_of_other_repositories_are_not_shown(self):
         t = self.tail("--json", "--from", "start", "--logs", "--repo", "two", "--until-build", "2")
         self.d.event("runner_up", runner="1")
