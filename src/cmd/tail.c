@@ -1,7 +1,5 @@
 /* volt tail: the result stream as lines, as JSON, as files, and as calls of a command. */
-#include <errno.h>
 #include <inttypes.h>
-#include <poll.h>
 #include <signal.h>
 #include <string.h>
 #include <unistd.h>
@@ -13,6 +11,7 @@
 #include "cmd/json.h"
 #include "cmd/lines.h"
 #include "cmd/logs.h"
+#include "cmd/output.h"
 #include "cmd/question.h"
 #include "cmd/results.h"
 #include "cmd/show.h"
@@ -25,7 +24,6 @@
 #define QUESTIONS_MAX   8    /* wait for a dispatcher that is away; each is repeated later */
 #define BATCH_MAX       256  /* messages taken before the output is flushed */
 #define FIRST_WORD_MS   2000 /* a dispatcher that is there says something within 1 s */
-#define WRITE_BYTES     4096 /* a pipe that poll() calls writable takes so many without blocking */
 
 enum { TAG_FOLLOW, TAG_RESULTS, TAG_LOGS };
 
@@ -51,6 +49,7 @@ typedef struct tail {
 
     buf out;
     int64_t heard_ms, rotate_ms;
+    bool met;    /* something was heard at all */
     bool silent; /* said so */
     bool ending; /* nothing new; what was begun is finished */
     bool over;   /* leave at once */
@@ -65,55 +64,22 @@ static void end_now(tail *t, exit_code code)
     t->code = code;
 }
 
-/* The loop has blocked the signals, so a reader that does not read must not keep us from them. */
-static bool is_interrupted(tail *t)
-{
-    sigset_t pending;
-
-    if (sigpending(&pending) < 0)
-        return false;
-    if (sigismember(&pending, SIGINT))
-        end_now(t, EXIT_INTERRUPTED);
-    else if (sigismember(&pending, SIGTERM) || sigismember(&pending, SIGHUP))
-        end_now(t, EXIT_DONE);
-    return t->over;
-}
-
-/* Writes what there is; all of it, unless we are to leave at once and nobody reads. */
 static void flush(tail *t)
 {
-    size_t at = 0;
+    volt_err err;
 
-    while (at < t->out.n) {
-        struct pollfd out = { .fd = STDOUT_FILENO, .events = POLLOUT };
-        size_t n = t->out.n - at < WRITE_BYTES ? t->out.n - at : WRITE_BYTES;
-        ssize_t done;
-
-        if (poll(&out, 1, t->over ? 0 : 200) <= 0) {
-            if (t->over || is_interrupted(t))
-                break;
-            continue;
-        }
-        done = write(STDOUT_FILENO, t->out.p + at, n);
-        if (done >= 0) {
-            at += (size_t)done;
-        } else if (errno != EINTR && errno != EAGAIN) {
-            end_now(t, errno == EPIPE ? EXIT_DONE : EXIT_RED);
-            if (errno != EPIPE)
-                log_error("write to standard output: %s", strerror(errno));
-            break;
-        }
-    }
-    buf_clear(&t->out);
-}
-
-/* Nothing to write, but nobody to read it either. */
-static void notice_closed_output(tail *t)
-{
-    struct pollfd out = { .fd = STDOUT_FILENO, .events = 0 };
-
-    if (poll(&out, 1, 0) == 1 && (out.revents & (POLLERR | POLLNVAL)))
+    switch (output_write(&t->out, !t->over, &err)) {
+    case VOLT_OK:
+    case VOLT_ECANCELED: /* the loop reports the signal */
+        break;
+    case VOLT_EUNREACHABLE:
         end_now(t, EXIT_DONE);
+        break;
+    default:
+        log_error("%s", err.msg);
+        end_now(t, EXIT_RED);
+        break;
+    }
 }
 
 static void show_json(tail *t, const msg_event *event)
@@ -259,8 +225,8 @@ static void take_published(tail *t, int64_t now_ms, slice frame)
     arena_reset(&t->arena);
     if (wire_decode(frame, &t->arena, &m, NULL))
         return; /* the next head beat tells what is missing */
-    if (m.type == MSG_head)
-        notice_closed_output(t);
+    if (m.type == MSG_head && output_is_closed())
+        end_now(t, EXIT_DONE);
     if (m.type == MSG_log && t->logs && !t->ending)
         logs_piece(t->logs, now_ms, &m.log);
     if (is_held(t) || t->ending)
@@ -277,6 +243,7 @@ static void take_published(tail *t, int64_t now_ms, slice frame)
 static void heard(tail *t, int64_t now_ms)
 {
     t->heard_ms = now_ms;
+    t->met = true;
     if (t->silent)
         log_note("the dispatcher at %s is there", t->server);
     t->silent = false;
@@ -362,7 +329,7 @@ static void rotate(tail *t, int64_t now_ms)
 
 static int64_t silence_deadline_ms(const tail *t)
 {
-    int64_t at_ms = t->heard_ms + (t->silent ? FOLLOW_SILENCE_MS : FIRST_WORD_MS);
+    int64_t at_ms = t->heard_ms + (t->met || t->silent ? FOLLOW_SILENCE_MS : FIRST_WORD_MS);
 
     return at_ms > t->rotate_ms ? at_ms : t->rotate_ms;
 }
