@@ -4,8 +4,8 @@
 #include "base/cleanup.h"
 #include "base/mem.h"
 #include "base/text.h"
+#include "cmd/observer_names.h"
 #include "cmd/outcome.h"
-#include "cmd/source.h"
 #include "git/refs.h"
 #include "git/remote.h"
 
@@ -16,6 +16,11 @@ DEFINE_CLEANUP(refs *, refs_free);
 static inline void cleanup_ref_list(ref_list *list)
 {
     ref_list_free(list);
+}
+
+static inline void cleanup_observer_source(observer_source *s)
+{
+    observer_source_free(s);
 }
 
 /* What is found out about the commit; texts are owned. */
@@ -81,7 +86,7 @@ static char *find_ref(refs *r, const ref_list *list, const char *text, const fou
     return f->default_branch ? mem_strdup(f->default_branch) : NULL;
 }
 
-static volt_code find_local(const source *s, const char *commit, const char *ref, found *f,
+static volt_code find_local(const observer_source *s, const char *commit, const char *ref, found *f,
                             volt_err *err)
 {
     static const char *const globs[] = { "refs/heads/**", "refs/tags/**" };
@@ -107,8 +112,8 @@ static volt_code find_local(const source *s, const char *commit, const char *ref
 }
 
 /* A remote is asked only for what the command line does not say. */
-static volt_code find_remote(const source *s, const char *commit, const char *ref, found *f,
-                             volt_err *err)
+static volt_code find_remote(const observer_source *s, const char *commit, const char *ref,
+                             found *f, volt_err *err)
 {
     static const char *const globs[] = { "refs/heads/**", "refs/tags/**" };
     remote_answer answer = { 0 };
@@ -121,7 +126,7 @@ static volt_code find_remote(const source *s, const char *commit, const char *re
         f->ref = full_ref(NULL, ref);
         return commit_id_parse(slice_of(commit), &f->note.id, err);
     }
-    code = remote_list(s->url, globs, 2, true, REMOTE_LIMIT_MS, &answer, err);
+    code = remote_list(s->text, globs, 2, true, REMOTE_LIMIT_MS, &answer, err);
     if (code)
         return code;
     named = full_ref(&answer.refs, commit);
@@ -158,12 +163,10 @@ static bool is_null_id(const char *commit)
     return (n == 40 || n == 64) && strspn(commit, "0") == n;
 }
 
-static exit_code submit(const command_line *line, const source *s, const found *f)
+static exit_code submit(const command_line *line, const observer_source *s, const found *f)
 {
     CLEANUP(client_free)
     client *c = NULL;
-    CLEANUP(free)
-    char *shown = remote_show(s->url);
     const char *branch = f->default_branch ? f->default_branch : "";
     char sid[33];
     volt_err err = { 0 };
@@ -176,11 +179,6 @@ static exit_code submit(const command_line *line, const source *s, const found *
                                  .author = slice_of(f->note.author),
                                  .priority = (uint64_t)command_number(line, "priority") } };
 
-    if (strcmp(shown, s->url) != 0)
-        return command_fail_with(line, EXIT_USAGE,
-                                 "%s: the URL has a password in it, which every runner and reader "
-                                 "would see; configure git's credentials on the runners",
-                                 shown);
     if (strncmp(branch, "refs/heads/", 11) == 0)
         branch += 11;
     question.submit.default_branch = slice_of(branch);
@@ -193,8 +191,8 @@ static exit_code submit(const command_line *line, const source *s, const found *
 
 static exit_code run(const command_line *line)
 {
-    CLEANUP(source)
-    source s = { 0 };
+    CLEANUP(observer_source)
+    observer_source s = { 0 };
     CLEANUP(found)
     found f = { 0 };
     const char *const *args;
@@ -209,7 +207,7 @@ static exit_code run(const command_line *line)
     }
     code = git_setup(&err);
     if (!code)
-        code = source_parse(args[0], &s, &err);
+        code = observer_source_read(args[0], &s, &err);
     if (!code)
         code = s.path ? find_local(&s, args[1], ref, &f, &err)
                       : find_remote(&s, args[1], ref, &f, &err);
