@@ -4,6 +4,8 @@
 
 #include "base/mem.h"
 
+#define MAP_KEEP_MAX 1024 /* places of an empty table that are kept */
+
 static uint64_t hash_num(uint64_t x)
 {
     x ^= x >> 33; /* the finaliser of MurmurHash3 */
@@ -91,6 +93,8 @@ static void *take(map *m, uint64_t hash, uint64_t num, slice str)
         }
     }
     m->v[i] = (map_entry){ 0 };
+    if (m->n == 0 && m->cap > MAP_KEEP_MAX) /* what one large build needed is given back */
+        map_free(m);
     return value;
 }
 

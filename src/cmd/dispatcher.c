@@ -1,5 +1,6 @@
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <signal.h>
 #include <sodium.h>
 #include <stdio.h>
@@ -19,15 +20,15 @@
 #include "store/logs.h"
 #include "wire/codec.h"
 
-#define DRAIN_MAX     256 /* frames a transaction */
-#define DISK_CHECK_MS 5000
-#define DISK_LOW      (64ull << 20)  /* free bytes below which new commits are refused */
-#define DISK_FINE     (128ull << 20) /* and above which they are taken again */
-#define BALLAST_SIZE  (8 << 20)      /* given up so that a start on a full disk succeeds */
-#define PRUNE_MS      60000
-#define PRUNE_MAX     500   /* rows a slice, some 1 ms */
-#define PUB_HWM       20000 /* a subscriber that is further behind repairs itself by replay */
-#define DAY_MS        (24LL * 3600 * 1000)
+#define DRAIN_MAX    256 /* frames a transaction */
+#define CHECK_MS     5000
+#define DISK_LOW     (64ull << 20)  /* free bytes below which new commits are refused */
+#define DISK_FINE    (128ull << 20) /* and above which they are taken again */
+#define BALLAST_SIZE (8 << 20)      /* given up so that a start on a full disk succeeds */
+#define PRUNE_MS     60000
+#define PRUNE_MAX    500   /* rows a slice, some 1 ms */
+#define PUB_HWM      20000 /* a subscriber that is further behind repairs itself by replay */
+#define DAY_MS       (24LL * 3600 * 1000)
 
 /* The process: three sockets around a dispatcher. */
 typedef struct server {
@@ -41,6 +42,7 @@ typedef struct server {
     bool stop;
     bool disk_low;
     int64_t disk_ms, prune_ms; /* when next looked at */
+    uint64_t trimmed_seq;      /* newest event when memory was last given back */
     int64_t keep_ms;           /* 0: for ever */
     log_limit bad_frames;
 } server;
@@ -112,7 +114,19 @@ static bool drop_ballast(const server *s)
     return there;
 }
 
-static void check_disk(server *s, int64_t now_ms)
+/* What a burst of work needed goes back to the system once nothing is left of it: glibc keeps what
+ * lies below the last block in use (25 MB after a build of 20,000 tests, measured). */
+static void give_memory_back(server *s)
+{
+    uint64_t seq = dispatch_last_seq(dispatcher_core(s->dispatcher));
+
+    if (seq == s->trimmed_seq || dispatch_builds(dispatcher_core(s->dispatcher)) > 0)
+        return;
+    s->trimmed_seq = seq;
+    malloc_trim(0);
+}
+
+static void check_resources(server *s, int64_t now_ms)
 {
     struct statvfs fs;
     uint64_t free_bytes;
@@ -120,7 +134,8 @@ static void check_disk(server *s, int64_t now_ms)
 
     if (now_ms < s->disk_ms)
         return;
-    s->disk_ms = now_ms + DISK_CHECK_MS;
+    s->disk_ms = now_ms + CHECK_MS;
+    give_memory_back(s);
     if (statvfs(s->dir, &fs) != 0)
         return;
     free_bytes = (uint64_t)fs.f_bavail * fs.f_frsize;
@@ -327,7 +342,7 @@ static volt_code turn(server *s, int64_t gap_ms, volt_err *err)
         code = prune(s, now_ms, err);
     if (code == VOLT_OK)
         code = dispatcher_commit(s->dispatcher, err);
-    check_disk(s, now_ms);
+    check_resources(s, now_ms);
     return code;
 }
 

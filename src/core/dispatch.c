@@ -168,6 +168,11 @@ bool dispatch_task_known(const dispatch *d, uint64_t task)
     return map_get(&d->tasks, task) != NULL;
 }
 
+size_t dispatch_builds(const dispatch *d)
+{
+    return d->builds_n;
+}
+
 uint64_t dispatch_last_seq(const dispatch *d)
 {
     return d->last_seq;

@@ -72,6 +72,8 @@ int64_t dispatch_next_deadline_ms(const dispatch *d);
 
 /* False: the task is not in memory, so facts must bring its row when there is one. */
 bool dispatch_task_known(const dispatch *d, uint64_t task);
+/* Builds without a verdict. */
+size_t dispatch_builds(const dispatch *d);
 /* Newest event number given out. */
 uint64_t dispatch_last_seq(const dispatch *d);
 
