@@ -1,15 +1,18 @@
 #include "git/refs.h"
 
 #include <assert.h>
+#include <sys/stat.h>
 
 #include "base/mem.h"
 #include "base/text.h"
 #include "git/lib.h"
 
-#define HEADS "refs/heads/"
+#define HEADS      "refs/heads/"
+#define LIST_TRIES 5
 
 struct refs {
     char *path; /* for messages */
+    char *packed;
     git_repository *repo;
     ref_list last; /* what refs_list() told last time */
 };
@@ -33,6 +36,7 @@ volt_code refs_open(const char *path, refs **ret, volt_err *err)
         return git_fail(err, rc, "open repository", path);
     *ret = NEW(refs);
     (*ret)->path = mem_strdup(path);
+    (*ret)->packed = mem_printf("%spacked-refs", git_repository_commondir(repo));
     (*ret)->repo = repo;
     return VOLT_OK;
 }
@@ -44,6 +48,7 @@ void refs_free(refs *r)
     ref_list_free(&r->last);
     git_repository_free(r->repo);
     free(r->path);
+    free(r->packed);
     free(r);
 }
 
@@ -176,15 +181,12 @@ static void copy_list(const ref_list *from, ref_list *to)
         ref_list_add(to, slice_of(from->v[i].name), &from->v[i].id);
 }
 
-volt_code refs_list(refs *r, const char *const *globs, size_t n, ref_list *ret, volt_err *err)
+static int list_once(refs *r, const char *const *globs, size_t n, ref_list *list)
 {
     CLEANUP(git_reference_iterator_free)
     git_reference_iterator *it = NULL;
-    ref_list list = { 0 };
-    int rc;
+    int rc = git_reference_iterator_glob_new(&it, r->repo, scope_of(globs, n));
 
-    assert(r && ret);
-    rc = git_reference_iterator_glob_new(&it, r->repo, scope_of(globs, n));
     while (rc == 0) {
         CLEANUP(git_reference_free)
         git_reference *ref = NULL;
@@ -192,9 +194,33 @@ volt_code refs_list(refs *r, const char *const *globs, size_t n, ref_list *ret, 
 
         rc = git_reference_next(&ref, it);
         if (rc == 0 && refs_match(git_reference_name(ref), globs, n) && commit_of(ref, &id))
-            ref_list_add(&list, slice_of(git_reference_name(ref)), &id);
+            ref_list_add(list, slice_of(git_reference_name(ref)), &id);
     }
-    if (rc != GIT_ITEROVER) {
+    return rc == GIT_ITEROVER ? 0 : rc;
+}
+
+/* What changes whenever packed-refs does: it is always renamed into place. */
+static ino_t packed_inode(const refs *r)
+{
+    struct stat st;
+
+    return stat(r->packed, &st) < 0 ? 0 : st.st_ino;
+}
+
+volt_code refs_list(refs *r, const char *const *globs, size_t n, ref_list *ret, volt_err *err)
+{
+    ref_list list = { 0 };
+    int tries = 0;
+    ino_t before;
+    int rc;
+
+    assert(r && ret);
+    do { /* libgit2 reads packed-refs first: packing meanwhile would show the refs as they were */
+        ref_list_free(&list);
+        before = packed_inode(r);
+        rc = list_once(r, globs, n, &list);
+    } while (rc == 0 && before != packed_inode(r) && ++tries < LIST_TRIES);
+    if (rc < 0) {
         ref_list_free(&list);
         return git_fail(err, rc, "list refs of", r->path);
     }
@@ -258,14 +284,30 @@ volt_code refs_resolve(refs *r, const char *text, commit_id *ret, volt_err *err)
     return VOLT_OK;
 }
 
-/* As much of `text` as fits, cut between characters and at the first byte that is not UTF-8. */
+/* As much of `text` as fits, whole characters only; a byte that is not UTF-8 becomes a "?". */
 static void copy_text(char *to, size_t size, const char *text)
 {
-    size_t n = strnlen(text ? text : "", size - 1);
+    slice rest = { text, strnlen(text ? text : "", 2 * size) };
+    size_t n = 0;
 
-    n = text_utf8_prefix((slice){ text, n });
-    if (n)
-        memcpy(to, text, n);
+    while (rest.n && n < size - 1) {
+        size_t room = size - 1 - n;
+        size_t good = text_utf8_prefix((slice){ rest.p, rest.n < room ? rest.n : room });
+        bool cut = good < room && text_utf8_prefix(rest) > good; /* a character beyond the end */
+
+        if (good)
+            memcpy(to + n, rest.p, good);
+        n += good;
+        rest.p += good;
+        rest.n -= good;
+        if (cut)
+            break;
+        if (rest.n && n < size - 1) {
+            to[n++] = '?';
+            rest.p++;
+            rest.n--;
+        }
+    }
     to[n] = '\0';
 }
 
