@@ -32,6 +32,7 @@ typedef struct value {
     int64_t number;   /* NUMBER, DURATION in ms */
     const char **list;
     size_t n;
+    char *words; /* what the list of an environment variable points into */
 } value;
 
 struct command_line {
@@ -177,7 +178,7 @@ static bool is_choice(const char *choices, const char *word)
     return false;
 }
 
-/* Takes one value; `text` must stand for the life of the process. */
+/* Takes one value; `text` must stand as long as the line. */
 static volt_code set_value(const option_spec *o, value *v, const char *text, volt_err *err)
 {
     switch (o->kind) {
@@ -221,10 +222,11 @@ static exit_code set_rest(command_line *line)
         if (line->values[i].given || !text)
             continue;
         line->values[i].given = text == env;
-        if (o->kind == OPTION_LIST) { /* copies: they are kept for the life of the process */
+        if (o->kind == OPTION_LIST) {
             char *save = NULL;
 
-            for (char *s = strtok_r(mem_strdup(text), " ", &save); s && !code;
+            line->values[i].words = mem_strdup(text);
+            for (char *s = strtok_r(line->values[i].words, " ", &save); s && !code;
                  s = strtok_r(NULL, " ", &save))
                 code = set_value(o, &line->values[i], s, &err);
         } else {
@@ -350,7 +352,6 @@ static exit_code check_args(const command_line *line)
 
 exit_code command_run(const command *c, int argc, char **argv)
 {
-    /* Kept for the life of the process, as the values that are handed out. */
     command_line *line = NEW(command_line);
     bool helped = false;
     exit_code code;
@@ -367,8 +368,10 @@ exit_code command_run(const command *c, int argc, char **argv)
     /* A full disk behind a redirection must not look like success. */
     if ((fflush(stdout) != 0 || ferror(stdout)) && code == EXIT_DONE)
         code = command_fail_with(line, EXIT_USAGE, "cannot write the output: %s", strerror(errno));
-    for (size_t i = 0; i < c->options_n; i++)
+    for (size_t i = 0; i < c->options_n; i++) {
         free(line->values[i].list);
+        free(line->values[i].words);
+    }
     free(line);
     return code;
 }

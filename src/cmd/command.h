@@ -79,7 +79,7 @@ typedef struct command {
     }
 
 /* Values; the name must be one of the command's options of that kind (else an assert).
- * Texts stand for the life of the process. */
+ * Texts stand as long as the command runs. */
 bool command_flag(const command_line *line, const char *name);
 const char *command_text(const command_line *line,
                          const char *name); /* NULL: not given, no default */
