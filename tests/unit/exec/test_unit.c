@@ -162,8 +162,8 @@ static void term_lets_it_clean_up(void **state)
     (void)state;
     finish(&b, begin(&b, "trap 'echo cleaned; exit 0' TERM; echo up; while :; do sleep 0.1; done",
                      200, 5000));
-    assert_string_equal(b.text,
-                        "up\ncleaned\nvolt: tests/x: stopped at its time limit of 200 ms\n");
+    assert_non_null(strstr(b.text, "cleaned\n")); /* the shell may name its killed child as well */
+    assert_non_null(strstr(b.text, "\nvolt: tests/x: stopped at its time limit of 200 ms\n"));
     assert_int_equal(b.end.end, UNIT_TIMEOUT);
     clear(&b);
 }
