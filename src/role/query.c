@@ -398,9 +398,10 @@ static volt_code answer_replay(dispatcher *d, uint64_t peer, const msg *m, volt_
 {
     msg a = { .type = MSG_events, .r = m->r };
     page p = { .d = d, .max = m->replay.max ? (size_t)m->replay.max : ROWS_MAX };
+    bool other = m->replay.hist.n && !slice_is(m->replay.hist, d->hist);
     volt_code code;
 
-    p.next = m->replay.from < d->floor ? d->floor : m->replay.from;
+    p.next = other || m->replay.from < d->floor ? d->floor : m->replay.from;
     p.items = ARENA_ARRAY(&d->arena, slice, p.max);
     code = d->store->ops->events(d->store, p.next, p.max, add_event, &p, err);
     if (code != VOLT_OK)
