@@ -47,14 +47,20 @@ void watch_settle_ref(watch *w, watch_ref *ref)
 
 /* ---- which commits ---- */
 
-void watch_ask(watch *w, watch_ref *ref, watch_effects *out)
+/* A ref of which nothing is known, so that it is compared with the others. */
+static bool is_new(const watch_ref *ref)
+{
+    return ref->repo->policy == WATCH_EVERY && !ref->tip_only && !*ref->mark.hex;
+}
+
+static void ask_now(watch *w, watch_ref *ref, watch_effects *out)
 {
     watch_repo *repo = ref->repo;
     watch_effect *e;
     slices known = { 0 };
 
     if (ref->listing || ref->gone || ref->relist.at || ref->queued >= WATCH_QUEUE_MAX ||
-        same(&ref->mark, &ref->tip))
+        !*ref->tip.hex || same(&ref->mark, &ref->tip))
         return;
     ref->listing = true;
     ref->asked = ref->tip;
@@ -78,6 +84,40 @@ void watch_ask(watch *w, watch_ref *ref, watch_effects *out)
     e->oid = watch_effect_text(out, ref->tip.hex);
     e->known = known;
     e->tip_only = ref->tip_only || repo->policy == WATCH_LATEST;
+}
+
+/* A new branch is compared with the others once these are queued up to their tips: else what came
+ * on both at once would be submitted on both. */
+static void ask_new_refs(watch *w, watch_repo *repo, watch_effects *out)
+{
+    if (!repo->new_refs)
+        return;
+    LIST_FOR(pos, &repo->ref_order)
+    {
+        const watch_ref *ref = LIST_OWNER(pos, watch_ref, in_repo);
+
+        if (!ref->gone && !is_new(ref) && !ref->relist.at && !same(&ref->mark, &ref->tip))
+            return;
+    }
+    repo->new_refs = false;
+    LIST_FOR(pos, &repo->ref_order)
+    {
+        watch_ref *ref = LIST_OWNER(pos, watch_ref, in_repo);
+
+        if (is_new(ref))
+            ask_now(w, ref, out);
+    }
+}
+
+void watch_ask(watch *w, watch_ref *ref, watch_effects *out)
+{
+    watch_repo *repo = ref->repo;
+
+    if (is_new(ref))
+        repo->new_refs = true;
+    else
+        ask_now(w, ref, out);
+    ask_new_refs(w, repo, out);
 }
 
 void watch_settle_first_sight(watch_repo *repo, watch_effects *out)
@@ -111,7 +151,10 @@ static void see_tip(watch *w, watch_repo *repo, const watch_tip *tip, bool first
         }
         ref->tip_only = true;
     }
-    watch_ask(w, ref, out);
+    if (is_new(ref))
+        repo->new_refs = true; /* when all have been seen */
+    else
+        ask_now(w, ref, out);
 }
 
 static void lose_ref(watch *w, watch_ref *ref, watch_effects *out)
@@ -162,6 +205,7 @@ static void on_refs(watch *w, watch_repo *repo, const watch_event *ev, watch_eff
                 see_tip(w, repo, &ev->tips[i], first, head, out);
         }
     repo->sighted = true;
+    ask_new_refs(w, repo, out);
     watch_settle_first_sight(repo, out);
 }
 
@@ -196,7 +240,7 @@ static void on_listed(watch *w, watch_ref *ref, const watch_event *ev, watch_eff
     watch_ask(w, ref, out);
 }
 
-static void on_list_failed(watch *w, watch_ref *ref, int64_t now_ms)
+static void on_list_failed(watch *w, watch_ref *ref, int64_t now_ms, watch_effects *out)
 {
     ref->listing = false;
     w->listings--;
@@ -207,6 +251,7 @@ static void on_list_failed(watch *w, watch_ref *ref, int64_t now_ms)
     if (ref->list_tries < 7)
         ref->list_tries++;
     heap_set(&w->relist, &ref->relist, now_ms + watch_backoff_ms(w, ref->list_tries));
+    ask_new_refs(w, ref->repo, out);
 }
 
 /* ---- time and events ---- */
@@ -251,7 +296,7 @@ void watch_step(watch *w, const watch_event *ev, watch_effects *out)
         break;
     case WATCH_LIST_FAILED:
         if (ref && ref->listing)
-            on_list_failed(w, ref, ev->now_ms);
+            on_list_failed(w, ref, ev->now_ms, out);
         break;
     case WATCH_SPOOLED:
         if (s)

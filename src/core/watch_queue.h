@@ -51,8 +51,9 @@ struct watch_repo {
     char *default_branch;
     watch_policy policy;
     bool from_now;
-    bool sighted; /* a snapshot came */
-    bool known;   /* its first sight is durable */
+    bool sighted;  /* a snapshot came */
+    bool known;    /* its first sight is durable */
+    bool new_refs; /* some wait to be compared with the others */
     watch_ref *head;
     map refs;
     list ref_order; /* in order of appearance, so that a run does not depend on hashes */

@@ -178,6 +178,33 @@ static void a_new_branch_is_compared_with_what_is_known_heads_first(void **unuse
     end(&t);
 }
 
+static void a_new_branch_waits_for_those_it_is_compared_with(void **unused)
+{
+    story t = begin_known(WATCH_EVERY);
+
+    (void)unused;
+    sees(&t, "main a3, topic c1");
+    is(&t, "LIST refs/heads/main a1..a3\n");
+    listed(&t, "main", "a2 a3");
+    is(&t, "SPOOL #1 refs/heads/main a2 as 1\n"
+           "SPOOL #2 refs/heads/main a3 as 2\n"
+           "LIST refs/heads/topic -..c1 known a3\n"
+           "PUSH #1 refs/heads/main a2\n");
+    end(&t);
+}
+
+static void a_new_branch_does_not_wait_for_one_that_cannot_be_listed(void **unused)
+{
+    story t = begin_known(WATCH_EVERY);
+
+    (void)unused;
+    sees(&t, "main a3, topic c1");
+    buf_clear(&t.trace);
+    list_fails(&t, "main");
+    is(&t, "LIST refs/heads/topic -..c1 known a1\n");
+    end(&t);
+}
+
 static void a_branch_set_back_submits_its_tip(void **unused)
 {
     story t = begin_known(WATCH_EVERY);
@@ -255,6 +282,8 @@ int main(void)
         cmocka_unit_test(every_submits_all_commits_oldest_first_one_after_the_other),
         cmocka_unit_test(a_branch_that_moves_while_it_is_listed_is_listed_again),
         cmocka_unit_test(a_new_branch_is_compared_with_what_is_known_heads_first),
+        cmocka_unit_test(a_new_branch_waits_for_those_it_is_compared_with),
+        cmocka_unit_test(a_new_branch_does_not_wait_for_one_that_cannot_be_listed),
         cmocka_unit_test(a_branch_set_back_submits_its_tip),
         cmocka_unit_test(a_deleted_branch_loses_its_cursor_but_not_its_queue),
         cmocka_unit_test(a_branch_deleted_while_listed_is_submitted_yet),

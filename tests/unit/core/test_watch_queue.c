@@ -221,6 +221,26 @@ static void a_restart_goes_on_with_the_spool_in_order(void **unused)
     end(&t);
 }
 
+static void an_answer_before_the_first_look_lists_nothing(void **unused)
+{
+    story t = begin(WATCH_EVERY, false);
+
+    (void)unused;
+    watch_restore_known(t.w, 0);
+    watch_restore_spooled(t.w, 0, 1,
+                          &(msg_submit){ .sid = SLICE("0123456789abcdef0123456789abcdef"),
+                                         .ref = SLICE("refs/heads/main"),
+                                         .oid = oid(&t.arena, "a2") });
+    head_beat(&t, 1);
+    accepts(&t, 1);
+    is(&t, "HEARD\n"
+           "PUSH #1 refs/heads/main a2\n"
+           "TELL demo main a20000000000: build 101\n"
+           "CURSOR refs/heads/main a2\n"
+           "UNSPOOL 1\n");
+    end(&t);
+}
+
 static void no_more_than_a_window_is_under_way(void **unused)
 {
     story t = begin_known(WATCH_LATEST);
@@ -269,6 +289,7 @@ int main(void)
         cmocka_unit_test(a_refusal_for_good_moves_the_cursor),
         cmocka_unit_test(a_refusal_for_now_is_told_once_and_repeated),
         cmocka_unit_test(a_restart_goes_on_with_the_spool_in_order),
+        cmocka_unit_test(an_answer_before_the_first_look_lists_nothing),
         cmocka_unit_test(no_more_than_a_window_is_under_way),
     };
 
