@@ -489,7 +489,8 @@ static void try_leave(agent *a, int64_t now, agent_effects *out)
     } else if (agent_leaves(a) && !a->stopping && a->held_n == 0 && a->settle_at == HEAP_NEVER) {
         say_bye(a, "drained", out);
         agent_bye_slots(a, out);
-        leave(a, AGENT_DRAINED, "drained", out);
+        leave(a, AGENT_DRAINED,
+              a->draining ? "drained" : "drained, as was asked for with 'volt drain'", out);
     }
 }
 

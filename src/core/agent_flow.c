@@ -308,6 +308,10 @@ void agent_plan_ok(agent *a, const msg_plan_ok *m, int64_t now, agent_effects *o
         if (t->plan_sent < t->plan_acked)
             t->plan_sent = t->plan_acked;
         progress(t);
+    } else if (m->next < t->plan_acked) { /* it knows less than it did: from there again */
+        t->plan_acked = t->plan_sent = m->next;
+        t->result_sent = false;
+        progress(t);
     }
     agent_pump(a, t, now, out);
 }

@@ -335,6 +335,7 @@ void agent_found(agent *a, const agent_event *ev, agent_effects *out)
 
         e->task = ev->task;
         e->att = ev->att;
+        remember_ended(a, ev->task, ev->att, CODE_LOST);
         return;
     }
     if (old) /* a greater attempt fences it */

@@ -412,6 +412,36 @@ static void plans_outside_the_slots(void **fixture)
     close_world(w);
 }
 
+static void reads_a_plan_again_that_the_dispatcher_forgot(void **fixture)
+{
+    world *w = ready_world(1);
+
+    (void)fixture;
+    for (uint64_t i = 0; i < 2; i++)
+        w->plan[i] =
+            (msg){ .type = MSG_plan, .plan = { .task = 1, .att = 1, .part = i, .last = i == 1 } };
+    w->plan_n = 2;
+    hear(w, assign(1, 1, TASK_PLAN));
+    exec_says(w, 0, w->plan[0]);
+    exec_says(w, 0, w->plan[1]);
+    exec_says(w, 0, result(1, 1, 0));
+    hear(w, (msg){ .type = MSG_plan_ok, .plan_ok = { .task = 1, .att = 1, .next = 2 } });
+    hear(w, (msg){ .type = MSG_plan_ok, .plan_ok = { .task = 1, .att = 1, .next = 1 } });
+    check(w, "> assign\n"
+             "  slot 0: assign 1-1\n"
+             "> slot 0: plan\n"
+             "  plan 1-1 part 0\n"
+             "> slot 0: plan\n"
+             "  plan 1-1 part 1\n"
+             "> slot 0: result\n"
+             "  result 1-1 passed log 0 of 0, items 0 from 0\n"
+             "> plan_ok\n"
+             "> plan_ok\n"
+             "  plan 1-1 part 1\n"
+             "  result 1-1 passed log 0 of 0, items 0 from 0\n");
+    close_world(w);
+}
+
 static void answers_duplicates_and_starts_nothing_twice(void **fixture)
 {
     world *w = ready_world(1);
@@ -1169,6 +1199,7 @@ int main(void)
         cmocka_unit_test(runs_a_task),
         cmocka_unit_test(waits_for_an_executor_that_is_starting),
         cmocka_unit_test(plans_outside_the_slots),
+        cmocka_unit_test(reads_a_plan_again_that_the_dispatcher_forgot),
         cmocka_unit_test(answers_duplicates_and_starts_nothing_twice),
         cmocka_unit_test(kills_the_old_attempt_before_a_greater_one),
         cmocka_unit_test(prefers_the_slot_with_a_warm_workspace),
