@@ -38,8 +38,9 @@ struct observer_repo {
     char *head;
     bool known, seen, failed;
     int64_t look_ms;
-    unsigned fails; /* in a row */
-    char trouble[VOLT_ERR_MSG_MAX];
+    unsigned fails;                      /* in a row */
+    char trouble[VOLT_ERR_MSG_MAX];      /* of the last look, so that it is told once */
+    char list_trouble[VOLT_ERR_MSG_MAX]; /* likewise of a list of commits */
     unsigned looks; /* since directories were listed; >= DIRS_EVERY: list them */
     bool hints_failed;
     remote_query *query;
@@ -321,9 +322,11 @@ static volt_code answer(observer_repo *r, refs *handle, const job *j, volt_err *
         n = 1;
     }
     free(commits.v);
-    if (!code)
-        r->c.calls.listed(r->c.calls.ctx, r->c.number, j->ref, notes, n);
-    return code;
+    if (code)
+        return code;
+    r->list_trouble[0] = '\0';
+    r->c.calls.listed(r->c.calls.ctx, r->c.number, j->ref, notes, n);
+    return VOLT_OK;
 }
 
 static void job_free(job *j)
@@ -336,7 +339,9 @@ static void job_free(job *j)
 
 static void give_up(observer_repo *r, job *j, const volt_err *err)
 {
-    log_warn("%s %s: %s; trying again", r->c.name, j->ref, err->msg);
+    if (strcmp(r->list_trouble, err->msg) != 0)
+        log_warn("%s %s: %s; trying again", r->c.name, j->ref, err->msg);
+    memcpy(r->list_trouble, err->msg, sizeof r->list_trouble);
     r->c.calls.list_failed(r->c.calls.ctx, r->c.number, j->ref);
 }
 
