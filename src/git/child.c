@@ -289,21 +289,33 @@ static volt_code finish(child *c, volt_code code, const char *text)
     return c->code;
 }
 
-/* The last line that says what went wrong, without what remotes and git add as advice. */
-static void last_words(const buf *words, char *to, size_t size)
+/* Skips what git puts before its own messages. */
+static const char *message_of(const char *line)
 {
-    const char *text = buf_str(words), *found = NULL;
+    if (strncmp(line, "fatal: ", 7) == 0 || strncmp(line, "error: ", 7) == 0)
+        return line + 7;
+    return strncmp(line, "ssh: ", 5) == 0 ? line : NULL;
+}
 
-    for (const char *p = text; p && *p; p = strchr(p, '\n') ? strchr(p, '\n') + 1 : NULL)
-        if (strncmp(p, "fatal: ", 7) == 0 || strncmp(p, "error: ", 7) == 0 ||
-            strncmp(p, "ssh: ", 5) == 0)
-            if (!found || strncmp(found, "ssh: ", 5) != 0)
-                found = p;
+/* The line that says what went wrong: the first of git's own, unless that only tells that another
+ * program failed, which has spoken before. */
+static void telling_line(const buf *words, char *to, size_t size)
+{
+    static const char vague[] = "Could not read from remote repository";
+    const char *text = buf_str(words);
+    const char *found = NULL;
+
+    for (const char *p = text; p && *p && !found;
+         p = strchr(p, '\n') ? strchr(p, '\n') + 1 : NULL) {
+        found = message_of(p);
+        if (found && strncmp(found, vague, sizeof vague - 1) == 0)
+            found = text;
+    }
     if (!found)
         found = text;
-    else if (strncmp(found, "ssh: ", 5) != 0)
-        found += 7;
-    snprintf(to, size, "%.*s", (int)strcspn(found, "\n"), found);
+    if (found == text && message_of(found))
+        found = message_of(found);
+    snprintf(to, size, "%.*s", (int)strcspn(found, "\r\n"), found);
 }
 
 static volt_code reap(child *c)
@@ -322,7 +334,7 @@ static volt_code reap(child *c)
         c->code = VOLT_OK;
         return VOLT_OK;
     }
-    last_words(&c->words, text, sizeof text);
+    telling_line(&c->words, text, sizeof text);
     if (!text[0] && got > 0 && WIFSIGNALED(status))
         snprintf(text, sizeof text, "git was ended by signal %d", WTERMSIG(status));
     else if (!text[0])

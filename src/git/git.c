@@ -2,7 +2,9 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/stat.h>
 
 #include "base/mem.h"
@@ -16,11 +18,15 @@ static_assert(GIT_OID_HEXSZ + 1 <= COMMIT_ID_SIZE, "commit_id holds an id and it
 #define CACHE_BYTES (16 << 20)
 /* Pack files open at once; an observer of thousands of repositories would run out of them. */
 #define PACKS_OPEN_MAX 256
+#define LINE_BYTES     4096
 
 volt_code git_setup(volt_err *err)
 {
     static const int levels[] = { GIT_CONFIG_LEVEL_PROGRAMDATA, GIT_CONFIG_LEVEL_SYSTEM,
                                   GIT_CONFIG_LEVEL_XDG, GIT_CONFIG_LEVEL_GLOBAL };
+
+    /* Nothing that matters to one who only reads refs and objects. */
+    static const char *extensions[] = { "worktreeconfig", "partialclone", "preciousobjects" };
 
     if (git_libgit2_init() < 0)
         return git_fail(err, -1, "start", "libgit2");
@@ -29,6 +35,7 @@ volt_code git_setup(volt_err *err)
     /* A repository of somebody else is what an observer watches, and is only read: nothing in it
      * is run, which is what the check guards against. */
     git_libgit2_opts(GIT_OPT_SET_OWNER_VALIDATION, 0);
+    git_libgit2_opts(GIT_OPT_SET_EXTENSIONS, extensions, sizeof extensions / sizeof *extensions);
     git_libgit2_opts(GIT_OPT_SET_CACHE_MAX_SIZE, (ssize_t)CACHE_BYTES);
     git_libgit2_opts(GIT_OPT_SET_MWINDOW_FILE_LIMIT, (size_t)PACKS_OPEN_MAX);
     return VOLT_OK;
@@ -80,43 +87,123 @@ void git_id_to(const git_oid *id, commit_id *ret)
     git_oid_tostr(ret->hex, sizeof ret->hex, id);
 }
 
-static char *without_slash(const char *path)
+/* The text of a small file, without the newline; NULL when there is none. */
+static char *read_line(const char *path)
 {
-    size_t n = strlen(path);
+    CLEANUP(close)
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    char text[LINE_BYTES];
+    ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof text);
 
-    while (n > 1 && path[n - 1] == '/')
+    while (n > 0 && (text[n - 1] == '\n' || text[n - 1] == '\r'))
         n--;
-    return mem_strndup(path, n);
+    return n > 0 ? mem_strndup(text, (size_t)n) : NULL;
 }
 
-static volt_code fail_open(volt_err *err, int rc, const char *path)
+/* `to`, seen from the directory `from`, as an absolute path; NULL when there is none. */
+static char *resolve_from(const char *from, const char *to)
 {
-    const git_error *e = git_error_last();
+    CLEANUP(free)
+    char *joined = to[0] == '/' ? mem_strdup(to) : mem_printf("%s/%s", from, to);
+
+    return realpath(joined, NULL);
+}
+
+static bool is_dir(const char *base, const char *name)
+{
+    CLEANUP(free)
+    char *path = mem_printf("%s/%s", base, name);
     struct stat st;
 
+    return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
+}
+
+/* A git directory, or the file that names one, as worktrees and submodules have it. */
+static bool locate_at(const char *path, const char *name, char **ret_git_dir, char **ret_common_dir)
+{
+    CLEANUP(free)
+    char *at = resolve_from(path, name);
+    CLEANUP(free)
+    char *link = at ? read_line(at) : NULL;
+    CLEANUP(free)
+    char *git_dir = NULL;
+    CLEANUP(free)
+    char *head = NULL;
+    CLEANUP(free)
+    char *common_file = NULL;
+    CLEANUP(free)
+    char *common = NULL;
+    CLEANUP(free)
+    char *common_dir = NULL;
+    struct stat st;
+
+    if (!at)
+        return false;
+    git_dir =
+        link && strncmp(link, "gitdir: ", 8) == 0 ? resolve_from(path, link + 8) : mem_strdup(at);
+    if (!git_dir)
+        return false;
+    head = mem_printf("%s/HEAD", git_dir);
+    common_file = mem_printf("%s/commondir", git_dir);
+    common = read_line(common_file);
+    common_dir = common ? resolve_from(git_dir, common) : mem_strdup(git_dir);
+    if (lstat(head, &st) < 0 || !common_dir || !is_dir(common_dir, "objects") ||
+        !is_dir(common_dir, "refs"))
+        return false;
+    *ret_git_dir = TAKE(git_dir);
+    *ret_common_dir = TAKE(common_dir);
+    return true;
+}
+
+/* What libgit2 1.5 cannot read. */
+static volt_code check_format(const char *path, const char *common_dir, volt_err *err)
+{
+    static const struct {
+        const char *name, *known;
+    } formats[] = { { "extensions.objectformat", "sha1" }, { "extensions.refstorage", "files" } };
+    CLEANUP(free)
+    char *file = mem_printf("%s/config", common_dir);
+    CLEANUP(git_config_free)
+    git_config *config = NULL;
+    CLEANUP(git_config_free)
+    git_config *snapshot = NULL;
+    const char *value;
+
+    if (git_config_open_ondisk(&config, file) < 0 || git_config_snapshot(&snapshot, config) < 0)
+        return VOLT_OK; /* without one it is of the first format */
+    for (size_t i = 0; i < sizeof formats / sizeof *formats; i++)
+        if (git_config_get_string(&value, snapshot, formats[i].name) == 0 &&
+            strcasecmp(value, formats[i].known) != 0)
+            return volt_fail(err, VOLT_EINVALID,
+                             "repository '%s' has %s = %s, which is not supported; %s is", path,
+                             formats[i].name, value, formats[i].known);
+    return VOLT_OK;
+}
+
+/* By hand, for opening a repository with libgit2 1.5 loses memory when it has extensions, and takes
+ * its configuration in. */
+volt_code git_locate(const char *path, char **ret_git_dir, char **ret_common_dir, volt_err *err)
+{
+    char *git_dir, *common_dir;
+    volt_code code;
+    struct stat st;
+
+    assert(path && ret_git_dir && ret_common_dir);
     if (stat(path, &st) < 0)
         return volt_fail(err, errno == ENOENT ? VOLT_ENOTFOUND : VOLT_EIO, "repository '%s': %s",
                          path, strerror(errno));
-    if (e && (strstr(e->message, "objectformat") || strstr(e->message, "extension")))
-        return volt_fail(err, VOLT_EINVALID,
-                         "repository '%s' has a format that is not supported (%s); SHA-1 is", path,
-                         e->message);
-    if (rc == GIT_ENOTFOUND)
+    if (S_ISDIR(st.st_mode) && access(path, R_OK | X_OK) < 0)
+        return volt_fail(err, VOLT_EIO, "repository '%s': %s", path, strerror(errno));
+    if (!locate_at(path, ".git", &git_dir, &common_dir) &&
+        !locate_at(path, ".", &git_dir, &common_dir))
         return volt_fail(err, VOLT_EINVALID, "'%s' is not a git repository", path);
-    return git_fail(err, rc, "open repository", path);
-}
-
-volt_code git_locate(const char *path, char **ret_git_dir, char **ret_common_dir, volt_err *err)
-{
-    CLEANUP(git_repository_free)
-    git_repository *repo = NULL;
-    int rc;
-
-    assert(path && ret_git_dir && ret_common_dir);
-    rc = git_repository_open_ext(&repo, path, GIT_REPOSITORY_OPEN_NO_SEARCH, NULL);
-    if (rc < 0)
-        return fail_open(err, rc, path);
-    *ret_git_dir = without_slash(git_repository_path(repo));
-    *ret_common_dir = without_slash(git_repository_commondir(repo));
+    code = check_format(path, common_dir, err);
+    if (code) {
+        free(git_dir);
+        free(common_dir);
+        return code;
+    }
+    *ret_git_dir = git_dir;
+    *ret_common_dir = common_dir;
     return VOLT_OK;
 }

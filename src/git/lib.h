@@ -13,6 +13,7 @@
 #include "git/refs.h"
 
 DEFINE_CLEANUP(git_repository *, git_repository_free);
+DEFINE_CLEANUP(git_config *, git_config_free);
 DEFINE_CLEANUP(git_reference *, git_reference_free);
 DEFINE_CLEANUP(git_reference_iterator *, git_reference_iterator_free);
 DEFINE_CLEANUP(git_object *, git_object_free);

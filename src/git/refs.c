@@ -264,17 +264,37 @@ volt_code refs_head(refs *r, commit_id *ret, volt_err *err)
     return VOLT_OK;
 }
 
+/* An id, a ref's name or its end, an id's beginning.  Only then git's full notation, for libgit2
+ * 1.5 loses memory each time it finds that a text is no `git describe` output. */
+static int resolve(git_repository *repo, const char *text, git_object **ret)
+{
+    CLEANUP(git_reference_free)
+    git_reference *ref = NULL;
+    size_t n = strlen(text);
+    git_oid id;
+    bool hex = n >= GIT_OID_MINPREFIXLEN && n <= GIT_OID_HEXSZ &&
+               text_is_hex((slice){ text, n }, n) && git_oid_fromstrn(&id, text, n) == 0;
+
+    if (hex && n == GIT_OID_HEXSZ)
+        return git_object_lookup(ret, repo, &id, GIT_OBJECT_ANY);
+    if (git_reference_dwim(&ref, repo, text) == 0)
+        return git_reference_peel(ret, ref, GIT_OBJECT_ANY);
+    if (hex)
+        return git_object_lookup_prefix(ret, repo, &id, n, GIT_OBJECT_ANY);
+    return strpbrk(text, "~^@:{") ? git_revparse_single(ret, repo, text) : GIT_ENOTFOUND;
+}
+
 volt_code refs_resolve(refs *r, const char *text, commit_id *ret, volt_err *err)
 {
     CLEANUP(git_object_free)
     git_object *found = NULL;
     CLEANUP(git_object_free)
     git_object *commit = NULL;
-    int rc = git_revparse_single(&found, r->repo, text);
+    int rc = resolve(r->repo, text, &found);
 
     if (rc == GIT_EAMBIGUOUS)
         return volt_fail(err, VOLT_EINVALID, "'%s' fits several objects in '%s'", text, r->path);
-    if (rc == GIT_ENOTFOUND)
+    if (rc == GIT_ENOTFOUND || rc == GIT_EINVALIDSPEC)
         return volt_fail(err, VOLT_ENOTFOUND, "no commit '%s' in '%s'", text, r->path);
     if (rc < 0)
         return git_fail(err, rc, "look up", text);

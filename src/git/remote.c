@@ -14,6 +14,7 @@ struct remote_query {
     char *shown; /* the URL without credentials */
     char **globs;
     size_t globs_n;
+    bool head;
 };
 
 static const char *after_scheme(const char *text)
@@ -181,6 +182,7 @@ volt_code remote_start(const char *url, const char *const *globs, size_t n, bool
         return code;
     }
     q->shown = remote_show(url);
+    q->head = head;
     q->globs = NEW_ARRAY(char *, n + 1);
     for (q->globs_n = 0; q->globs_n < n; q->globs_n++)
         q->globs[q->globs_n] = mem_strdup(globs[q->globs_n]);
@@ -208,14 +210,15 @@ static bool take_line(const remote_query *q, slice line, remote_answer *ret)
     left = (slice){ line.p, (size_t)(tab - line.p) };
     right = (slice){ tab + 1, line.n - left.n - 1 };
     if (slice_starts(left, SLICE("ref: "))) {
-        if (slice_is(right, "HEAD") && !ret->default_branch)
+        if (q->head && slice_is(right, "HEAD") && !ret->default_branch)
             ret->default_branch = mem_strndup(left.p + 5, left.n - 5);
         return true;
     }
     if (commit_id_parse(left, &id, NULL))
         return false;
     if (slice_is(right, "HEAD")) {
-        ret->head = id;
+        if (q->head)
+            ret->head = id;
         return true;
     }
     name = mem_strndup(right.p, right.n);
