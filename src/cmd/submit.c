@@ -13,6 +13,7 @@
 
 DEFINE_CLEANUP(client *, client_free);
 DEFINE_CLEANUP(refs *, refs_free);
+
 static inline void cleanup_ref_list(ref_list *list)
 {
     ref_list_free(list);

