@@ -47,8 +47,10 @@ static bool is_ours(int error)
 
 static volt_code fail_disk(checkout *c, const char *what, const char *path, volt_err *err)
 {
+    volt_code code = errno == ENOSPC || errno == EDQUOT ? VOLT_EFULL : VOLT_EIO;
+
     c->spoiled = !is_ours(errno);
-    return volt_fail(err, VOLT_EIO, "%s '%s': %s", what, path, strerror(errno));
+    return volt_fail(err, code, "%s '%s': %s", what, path, strerror(errno));
 }
 
 static volt_code discard(checkout *c, int at, const char *name, volt_err *err)

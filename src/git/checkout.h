@@ -18,7 +18,7 @@ typedef struct checkout {
 } checkout;
 
 /* Takes `root`, a descriptor of the directory, and closes it.  On success every item is known.
- * VOLT_EIO, VOLT_ECORRUPT. */
+ * VOLT_EIO, VOLT_EFULL, VOLT_ECORRUPT. */
 volt_code checkout_run(checkout *c, int root, volt_err *err);
 
 #endif

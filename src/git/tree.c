@@ -98,8 +98,8 @@ static volt_code check_entry(const walk *w, const git_tree *tree, size_t i, uint
     if (why)
         return fail_malformed(w, why, err);
     if (w->path.n >= TREE_PATH_MAX)
-        return volt_fail(err, VOLT_EFULL, "commit %s holds a path longer than %d bytes", w->commit,
-                         TREE_PATH_MAX);
+        return volt_fail(err, VOLT_ECORRUPT, "commit %s holds a path longer than %d bytes",
+                         w->commit, TREE_PATH_MAX);
     if ((i > 0 && entry_cmp(git_tree_entry_byindex(tree, i - 1), e) >= 0) ||
         (mode == GIT_FILEMODE_TREE && has_file_twin(tree, i)))
         return fail_malformed(w, "is there twice or out of order", err);
@@ -110,7 +110,7 @@ static volt_code push(walk *w, git_tree *tree, volt_err *err)
 {
     if (w->depth == TREE_DEPTH_MAX) {
         git_tree_free(tree);
-        return volt_fail(err, VOLT_EFULL, "commit %s is nested deeper than %d directories",
+        return volt_fail(err, VOLT_ECORRUPT, "commit %s is nested deeper than %d directories",
                          w->commit, TREE_DEPTH_MAX);
     }
     if (w->depth == w->cap) {
@@ -145,7 +145,7 @@ static volt_code visit_entry(walk *w, const git_tree_entry *e, uint32_t mode, vo
     if (mode == GIT_FILEMODE_UNREADABLE)
         return fail_malformed(w, "has a mode that git does not know", err);
     if (++w->files > TREE_FILES_MAX)
-        return volt_fail(err, VOLT_EFULL, "commit %s holds more than %d files", w->commit,
+        return volt_fail(err, VOLT_ECORRUPT, "commit %s holds more than %d files", w->commit,
                          TREE_FILES_MAX);
     w->stopped = !w->visit(w->ctx, &file);
     return VOLT_OK;

@@ -30,8 +30,8 @@ typedef bool tree_visit(void *ctx, const tree_file *file);
 /* Visits the files of a commit at and below `below` ("tests"; "" for all) in byte order of their
  * paths; none when there is no such path.  The visitor must not keep the pointers.
  * VOLT_ENOTFOUND: no such commit.  VOLT_ECORRUPT: the tree is malformed, or holds what git refuses
- * to check out (a path with "..", ".git" or an empty part, one name twice).
- * VOLT_EFULL: beyond the limits above. */
+ * to check out (a path with "..", ".git" or an empty part, one name twice), or is beyond the limits
+ * above. */
 volt_code tree_walk(objects *o, const commit_id *id, const char *below, tree_visit *visit,
                     void *ctx, volt_err *err);
 

@@ -47,7 +47,7 @@ const char *workspace_dir(const workspace *ws);
  * proves that HEAD names it.  *report may be NULL.
  * VOLT_ENOTFOUND: no such commit in `source`.  VOLT_EINVALID: `source` is not a repository.
  * VOLT_ECORRUPT: objects are missing or damaged, or the commit holds paths that git refuses.
- * VOLT_EIO: the directory cannot be written. */
+ * VOLT_EFULL: no space on the disk.  VOLT_EIO: the directory cannot be written. */
 volt_code workspace_move(workspace *ws, const char *source, const commit_id *id,
                          workspace_report *report, volt_err *err);
 

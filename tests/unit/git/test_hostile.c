@@ -52,22 +52,21 @@ static void assert_good(const fixture *f, const commit_id *id, const char *expec
     CLEANUP(free)
     char *is = picture("ws");
     CLEANUP(free)
-    char *out = sh("cat out/f out/file out/sub/f; ls out | wc -l");
+    char *said =
+        sh("cat out/f out/file out/sub/f; ls out | wc -l; git -C ws log -1 --format=%H HEAD;"
+           "git -C ws status --porcelain --ignored; find ws/.git | sort; cat ws/.git/config");
     CLEANUP(free)
-    char *status =
-        sh("git -C ws status --porcelain --ignored; find ws/.git | sort; cat ws/.git/config");
-    CLEANUP(free)
-    char *head = sh("git -C ws log -1 --format=%H HEAD");
-    static const char clean[] =
+    char *clean = NULL;
+    static const char git_dir[] =
         "ws/.git\nws/.git/HEAD\nws/.git/config\nws/.git/index\nws/.git/objects\n"
         "ws/.git/objects/info\nws/.git/objects/info/alternates\nws/.git/packed-refs\nws/.git/refs\n"
         "[core]\n\trepositoryformatversion = 0\n";
 
     (void)f;
     assert_string_equal(is, expected);
-    assert_string_equal(out, "precious\nprecious\nprecious\n3");
-    assert_memory_equal(status, clean, sizeof clean - 1);
-    assert_string_equal(head, id->hex);
+    clean = mem_printf("precious\nprecious\nprecious\n3\n%s\n%s", id->hex, git_dir);
+    if (strncmp(said, clean, strlen(clean)) != 0)
+        assert_string_equal(said, clean);
 }
 
 static void must_move(const fixture *f, const commit_id *id, workspace_report *report)

@@ -119,6 +119,12 @@ static void assert_clean(const char *dir, const commit_id *id)
     assert_string_equal(head, id->hex);
 }
 
+static void move_and_compare(workspace *ws, const story *s, size_t to)
+{
+    move(ws, "src", &s->id[to]);
+    assert_picture("ws", s->expected[to]);
+}
+
 static void every_move_comes_out_as_git_makes_it(void **state)
 {
     workspace *ws = workspace_open("ws");
@@ -126,13 +132,14 @@ static void every_move_comes_out_as_git_makes_it(void **state)
 
     (void)state;
     tell_story(&s);
-    for (size_t from = 0; from < COMMITS_N; from++)
-        for (size_t to = 0; to < COMMITS_N; to++) {
-            move(ws, "src", &s.id[from]);
-            assert_picture("ws", s.expected[from]);
-            move(ws, "src", &s.id[to]);
-            assert_picture("ws", s.expected[to]);
+    for (size_t i = 0; i < COMMITS_N; i++) {
+        move_and_compare(ws, &s, i);
+        move_and_compare(ws, &s, i);
+        for (size_t j = i + 1; j < COMMITS_N; j++) {
+            move_and_compare(ws, &s, j);
+            move_and_compare(ws, &s, i);
         }
+    }
     for (size_t i = 0; i < COMMITS_N; i++) {
         move(ws, "src", &s.id[i]);
         assert_clean("ws", &s.id[i]);
