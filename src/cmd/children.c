@@ -56,17 +56,20 @@ void children_free(children *c)
     free(c);
 }
 
-/* This process's environment and the mark for children_watch_parent(). */
+/* This process's environment with the mark for children_watch_parent(), and without the options that
+ * VOLT_* variables give to `volt up`: VOLT_DATA means another directory to each command. */
 static char **child_environment(void)
 {
-    size_t n = 0;
+    size_t n = 0, kept = 0;
     char **env;
 
     while (environ[n])
         n++;
     env = NEW_ARRAY(char *, n + 2);
-    memcpy(env, environ, n * sizeof *env);
-    env[n] = mem_printf(PARENT_VARIABLE "=%ld", (long)getpid());
+    env[kept++] = mem_printf(PARENT_VARIABLE "=%ld", (long)getpid());
+    for (size_t i = 0; i < n; i++)
+        if (strncmp(environ[i], "VOLT_", 5) != 0)
+            env[kept++] = environ[i];
     return env;
 }
 
@@ -75,7 +78,6 @@ static volt_code spawn(process *p, volt_err *err)
     posix_spawnattr_t attr;
     sigset_t none, all;
     char **env = child_environment();
-    size_t n = 0;
     int rc;
 
     sigemptyset(&none);
@@ -88,9 +90,7 @@ static volt_code spawn(process *p, volt_err *err)
     posix_spawnattr_setsigdefault(&attr, &all);
     rc = posix_spawn(&p->pid, command_self(), NULL, &attr, p->args, env);
     posix_spawnattr_destroy(&attr);
-    while (env[n + 1])
-        n++;
-    free(env[n]);
+    free(env[0]);
     free(env);
     if (rc != 0) {
         p->pid = 0;
