@@ -165,8 +165,7 @@ static bool has_attributes(int fd)
 
 static bool same_bytes(int fd, slice bytes)
 {
-    CLEANUP(free)
-    char *chunk = mem_zero(CHUNK_BYTES);
+    char chunk[CHUNK_BYTES];
 
     for (;;) {
         ssize_t n = read(fd, chunk, CHUNK_BYTES);

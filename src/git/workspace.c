@@ -142,7 +142,7 @@ static volt_code get_dir(workspace *ws, int *ret, workspace_report *report, volt
     return *ret < 0 ? volt_fail(err, VOLT_EIO, "open workspace '%s': %s", ws->dir, why) : VOLT_OK;
 }
 
-static void index_entry(const item *it, git_index_entry *ret)
+static void index_entry(const item *it, const struct stat *owner, git_index_entry *ret)
 {
     *ret = (git_index_entry){
         .ctime = { (int32_t)it->at.ctime.tv_sec, (uint32_t)it->at.ctime.tv_nsec },
@@ -150,8 +150,8 @@ static void index_entry(const item *it, git_index_entry *ret)
         .dev = (uint32_t)it->at.dev,
         .ino = (uint32_t)it->at.ino,
         .mode = it->mode,
-        .uid = geteuid(),
-        .gid = getegid(),
+        .uid = owner->st_uid,
+        .gid = owner->st_gid,
         .file_size = it->mode == TREE_SUBMODULE ? 0 : (uint32_t)it->at.size,
         .id = it->id,
         .path = it->path,
@@ -169,12 +169,14 @@ static volt_code write_index(const workspace *ws, manifest *m, volt_err *err)
     struct stat st;
     int rc;
 
+    if (lstat(ws->dir, &st) < 0)
+        return volt_fail(err, VOLT_EIO, "look at '%s': %s", ws->dir, strerror(errno));
     unlink(path); /* or libgit2 would read it */
     rc = git_index_open(&index, path);
     for (size_t i = m->own_n; rc == 0 && i < m->n; i++) {
         git_index_entry e;
 
-        index_entry(&m->v[i], &e);
+        index_entry(&m->v[i], &st, &e);
         rc = git_index_add(index, &e);
     }
     if (rc == 0)
