@@ -293,9 +293,7 @@ static void repeat_unheard(dispatch *d, runner *r)
         if (t->state == STATE_CANCELING) {
             msg_cancel *m = &effects_send(d->out, r->peer, MSG_cancel)->cancel;
 
-            *m = (msg_cancel){
-                .task = t->id, .att = t->att, .grace_ms = DISPATCH_GRACE_MS, .why = t->why
-            };
+            *m = (msg_cancel){ .task = t->id, .att = t->att, .why = t->why };
         }
         if (t->hb_seen == r->hb_count) {
             t->missed = 0;

@@ -15,7 +15,6 @@
 #include "core/match.h"
 
 #define DISPATCH_BUILDS_MAX     100000 /* without a verdict; more are refused with BUSY */
-#define DISPATCH_GRACE_MS       10000  /* between TERM and KILL */
 #define DISPATCH_BACKOFF_MAX_MS 60000
 #define DISPATCH_HEAD_MS        1000
 #define DISPATCH_TAKEN_BACK     2 /* heartbeats without a leased attempt, then it is sent again */

@@ -164,7 +164,6 @@ void life_assign(dispatch *d, const task *t)
                        .ref = b->ref,
                        .default_branch = b->repo->default_branch,
                        .from = t->done,
-                       .grace_ms = DISPATCH_GRACE_MS,
                        .log_max = d->config.log_max };
     if (!j)
         return;
@@ -564,9 +563,7 @@ void life_cancel_build(dispatch *d, build *b, slice why)
         put_task(d, t);
         emit_task(d, EVENT_CANCELING, t)->why = t->why;
         m = &effects_send(d->out, t->lease.runner->peer, MSG_cancel)->cancel;
-        *m = (msg_cancel){
-            .task = t->id, .att = t->att, .grace_ms = DISPATCH_GRACE_MS, .why = t->why
-        };
+        *m = (msg_cancel){ .task = t->id, .att = t->att, .why = t->why };
     }
     if (b->state == STATE_FINAL)
         return;
