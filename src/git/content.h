@@ -11,6 +11,7 @@ typedef struct content {
     slice bytes;
     git_blob *blob;
     git_buf filtered;
+    buf encoded;
 } content;
 
 /* Makes the attributes of the manifest's commit those that content_load() goes by. */

@@ -44,6 +44,16 @@ static const char *const commits[] = {
     /* the submodule becomes a directory; a deep one */
     "git rm -q --cached module; mkdir -p module; echo in > module/in; rm .gitattributes;"
     "d=.; for i in $(seq 60); do d=$d/d$i; done; mkdir -p $d; echo deep > $d/f",
+    /* encodings; the last is one that cannot be said in its encoding */
+    "for e in UTF-16 UTF-16LE ISO-8859-1 UTF-32BE; do printf 'h\xc3\xa9\nx\n' |"
+    " iconv -f UTF-8 -t $e > e.$e; echo \"e.$e text working-tree-encoding=$e\"; done > "
+    ".gitattributes;"
+    "(printf '\xff\xfe'; printf 'h\xc3\xa9\n' | iconv -f UTF-8 -t UTF-16LE) > bom;"
+    "printf 'h\xc3\xa9\n' > plain; printf 'bom working-tree-encoding=UTF-16LE-BOM eol=crlf\n"
+    "plain working-tree-encoding=UTF-8\nnull -working-tree-encoding\n' >> .gitattributes;"
+    "git add .; printf '\xe2\x82\xac\n' > euro; git add euro;"
+    "echo 'euro working-tree-encoding=ISO-8859-1' >> .gitattributes; git add .gitattributes;"
+    "git commit -qm almost",
     /* nothing at all */
     "git rm -rqf --cached .; shopt -s dotglob; for f in *; do [ \"$f\" = .git ] || rm -r -- \"$f\";"
     "done",
