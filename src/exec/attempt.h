@@ -18,6 +18,7 @@
 
 #include "core/msg.h"
 #include "exec/site.h"
+#include "exec/spool.h"
 
 #define ATTEMPT_FDS_MAX 2
 #define ATTEMPT_NEVER   INT64_MAX

@@ -1,5 +1,4 @@
 #include <assert.h>
-#include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -227,7 +226,7 @@ static void end_batch(attempt *a, int64_t now_ms)
     bool cut_short = a->next < units_n(a) || a->worst == VERDICT_CANCELED;
     volt_err err;
 
-    if (scratch_remove(a->site, attempt_id(a), &a->scratch, &err))
+    if (scratch_clear(a->site, &err))
         log_warn("task %" PRIu64 ": %s", a->order.task, err.msg);
     if (a->broken) {
         flush(a);
@@ -271,6 +270,13 @@ static void go_on(attempt *a, int64_t now_ms)
     }
 }
 
+static int open_log(void *ctx)
+{
+    attempt *a = ctx;
+
+    return spool_log_fd(a->spool);
+}
+
 static volt_code prepare(attempt *a, const char *path, volt_err *err)
 {
     const msg_assign *order = &a->order;
@@ -281,7 +287,6 @@ static volt_code prepare(attempt *a, const char *path, volt_err *err)
     environ_place place = { .workspace = workspace_dir(ws), .scratch = &a->scratch };
     uint64_t log_max = order->log_max ? order->log_max : site_settings(a->site)->log_max;
     volt_code rc;
-    int log;
 
     if (!site_kept(a->site, key) || access(workspace_dir(ws), X_OK)) {
         site_keep(a->site, "");
@@ -290,13 +295,10 @@ static volt_code prepare(attempt *a, const char *path, volt_err *err)
             return rc;
         site_keep(a->site, key);
     }
-    rc = scratch_make(a->site, attempt_id(a), &a->scratch, err);
+    rc = scratch_make(a->site, &a->scratch, err);
     if (rc)
         return rc;
-    log = spool_log_fd(a->spool);
-    if (log < 0)
-        return volt_fail(err, VOLT_EIO, "make the log: %s", strerror(errno));
-    a->out = output_new(log, log_max);
+    a->out = output_new(open_log, a, log_max);
     a->dir = workspace_dir(ws);
     a->env = environ_make(site_settings(a->site), order, &place, &a->mem, &a->env_files);
     return VOLT_OK;
@@ -308,7 +310,6 @@ void batch_begin(attempt *a, const char *path, int64_t now_ms)
     volt_code rc = prepare(a, path, &err);
 
     if (rc) {
-        scratch_remove(a->site, attempt_id(a), &a->scratch, NULL);
         attempt_refuse(a, attempt_blame(rc), err.msg);
         return;
     }

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,7 +18,9 @@
 #define PUMP_MAX ((size_t)4 << 20)
 
 struct output {
-    int log;
+    output_log *open_log;
+    void *ctx;
+    int log;  /* -1: not opened yet: a task that writes nothing needs no file */
     int pipe; /* -1: none */
     uint64_t bytes, max, lost;
     bool full;          /* what comes is thrown away */
@@ -26,14 +29,14 @@ struct output {
     char *bin; /* for what goes through this process, or is thrown away */
 };
 
-output *output_new(int fd, uint64_t max)
+output *output_new(output_log *log, void *ctx, uint64_t max)
 {
     output *o = NEW(output);
-    off_t at = lseek(fd, 0, SEEK_END);
 
-    o->log = fd;
+    o->open_log = log;
+    o->ctx = ctx;
+    o->log = -1;
     o->pipe = -1;
-    o->bytes = at > 0 ? (uint64_t)at : 0;
     o->max = max;
     return o;
 }
@@ -65,6 +68,13 @@ volt_code output_open(output *o, int *ret, volt_err *err)
 int output_fd(const output *o)
 {
     return o->pipe;
+}
+
+static bool have_log(output *o)
+{
+    if (o->log < 0)
+        o->log = o->open_log(o->ctx);
+    return o->log >= 0;
 }
 
 static void stop_keeping(output *o, const char *line, const char *why)
@@ -110,6 +120,8 @@ static ssize_t throw_away(output *o, size_t max)
 /* Writes to the log; false with errno when not all of it went. */
 static bool append(output *o, const char *p, size_t n)
 {
+    if (!have_log(o))
+        return false;
     while (n > 0) {
         ssize_t did = write(o->log, p, n);
 
@@ -146,6 +158,10 @@ static ssize_t move_some(output *o, size_t max)
         return throw_away(o, max);
     if (max > room)
         max = (size_t)room;
+    if (!have_log(o)) {
+        disk_failed(o);
+        return throw_away(o, max);
+    }
     if (o->cannot_splice)
         return copy_some(o, max);
     n = splice(o->pipe, NULL, o->log, NULL, max, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
@@ -162,10 +178,31 @@ static ssize_t move_some(output *o, size_t max)
     return n;
 }
 
+static void close_pipe(output *o)
+{
+    if (o->pipe >= 0)
+        close(o->pipe);
+    o->pipe = -1;
+}
+
+/* Before the first byte, so that none means no file.  True: there is one. */
+static bool first_byte(output *o)
+{
+    struct pollfd p = { .fd = o->pipe, .events = POLLIN };
+
+    if (poll(&p, 1, 0) != 1)
+        return false;
+    if (!(p.revents & POLLIN))
+        close_pipe(o);
+    return p.revents & POLLIN;
+}
+
 bool output_pump(output *o)
 {
     size_t left = PUMP_MAX;
 
+    if (o->pipe >= 0 && o->log < 0 && !o->full && !first_byte(o))
+        return false;
     while (o->pipe >= 0 && left > 0) {
         ssize_t n = move_some(o, left);
 
@@ -174,8 +211,7 @@ bool output_pump(output *o)
         if (n < 0 && errno == EAGAIN)
             return false;
         if (n <= 0) { /* everybody who could write is gone */
-            close(o->pipe);
-            o->pipe = -1;
+            close_pipe(o);
             return false;
         }
         left -= (size_t)n;
@@ -188,9 +224,7 @@ void output_close(output *o)
     /* Nobody is left to write, or only what could not be ended: a pipe's worth is all there is. */
     for (size_t i = 0; i < 4 && output_pump(o); i++)
         ;
-    if (o->pipe >= 0)
-        close(o->pipe);
-    o->pipe = -1;
+    close_pipe(o);
 }
 
 void output_line(output *o, const char *text)

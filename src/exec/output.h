@@ -16,9 +16,12 @@
 
 typedef struct output output;
 
-/* Appends to the log `fd`, which is the caller's (not opened with O_APPEND), at most `max` bytes.
- */
-output *output_new(int fd, uint64_t max);
+/* The log: called when there is something to write, once if it succeeds.  A descriptor that stays
+ * its owner's, best not O_APPEND (splice() refuses that), or -1 with errno. */
+typedef int output_log(void *ctx);
+
+/* Appends to that log at most `max` bytes. */
+output *output_new(output_log *log, void *ctx, uint64_t max);
 void output_free(output *o);
 
 /* A fresh pipe: *ret is the end to write to, close-on-exec, the caller's to close.

@@ -30,6 +30,19 @@ typedef struct keeper {
     uint64_t uses;
 } keeper;
 
+/* One of the scratch directories, as it was when made: when nothing of this changed and it is
+ * empty, no task touched it. */
+typedef struct fresh {
+    char *path; /* absolute */
+    bool made;
+    dev_t dev;
+    ino_t ino;
+    mode_t mode;
+    struct timespec changed;
+} fresh;
+
+enum { HOME, TMP, OUTPUT, SCRATCH_N };
+
 struct site {
     site_config config;
     int null;
@@ -37,6 +50,8 @@ struct site {
     char *key;  /* the job that a workspace was last prepared for */
     keeper stores;
     keeper workspaces;
+    char *scratch; /* WORK/home/<slot> */
+    fresh fresh[SCRATCH_N];
 };
 
 DEFINE_CLEANUP(DIR *, closedir);
@@ -89,21 +104,6 @@ static volt_code make_dir(const char *path, volt_err *err)
                      "make directory '%s': %s", path, strerror(errno));
 }
 
-/* Scratch directories of attempts that ended with their executor. */
-static void remove_old_scratch(const char *home, uint64_t slot)
-{
-    int fd = open(home, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    CLEANUP(closedir)
-    DIR *d = fd < 0 ? NULL : fdopendir(fd);
-    CLEANUP(free)
-    char *prefix = mem_printf("%" PRIu64 "-", slot);
-    const struct dirent *e;
-
-    while (d && (e = readdir(d)))
-        if (strncmp(e->d_name, prefix, strlen(prefix)) == 0)
-            rmtree(fd, e->d_name, NULL);
-}
-
 volt_code site_new(const site_config *config, site **ret, volt_err *err)
 {
     CLEANUP(site_free)
@@ -117,15 +117,22 @@ volt_code site_new(const site_config *config, site **ret, volt_err *err)
     assert(config->work[0] == '/' && config->fetch_ms >= 1);
     s->config = *config;
     s->pool = mem_printf("%s/%" PRIu64, pools, config->slot);
+    s->scratch = mem_printf("%s/%" PRIu64, home, config->slot);
+    s->fresh[HOME].path = mem_printf("%s/home", s->scratch);
+    s->fresh[TMP].path = mem_printf("%s/tmp", s->scratch);
+    s->fresh[OUTPUT].path = mem_printf("%s/output", s->scratch);
     s->key = mem_strdup("");
     s->null = open("/dev/null", O_RDONLY | O_CLOEXEC);
     if (s->null < 0)
         return volt_fail(err, VOLT_EIO, "open /dev/null: %s", strerror(errno));
     if ((rc = make_dir(home, err)) || (rc = make_dir(pools, err)) || (rc = make_dir(s->pool, err)))
         return rc;
-    remove_old_scratch(home, config->slot);
-    *ret = TAKE(s);
-    return VOLT_OK;
+    rc = rmtree(AT_FDCWD, s->scratch, err); /* of an executor that was killed */
+    if (!rc)
+        rc = make_dir(s->scratch, err);
+    if (!rc)
+        *ret = TAKE(s);
+    return rc;
 }
 
 void site_free(site *s)
@@ -138,6 +145,9 @@ void site_free(site *s)
     }
     if (s->null >= 0)
         close(s->null);
+    for (size_t i = 0; i < SCRATCH_N; i++)
+        free(s->fresh[i].path);
+    free(s->scratch);
     free(s->pool);
     free(s->key);
     free(s);
@@ -259,41 +269,68 @@ bool site_sweep(site *s)
     return workspace_sweep(s->pool, 1, &n, NULL) == VOLT_OK && n > 0;
 }
 
-static char *scratch_name(const site *s, spool_id id)
+static bool is_empty(const char *path)
 {
-    return mem_printf("%" PRIu64 "-%" PRIu64 "-%" PRIu64, s->config.slot, id.task, id.att);
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    CLEANUP(closedir)
+    DIR *d = fd < 0 ? NULL : fdopendir(fd);
+    const struct dirent *e;
+
+    while (d && (e = readdir(d)))
+        if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0)
+            return false;
+    return d != NULL;
 }
 
-volt_code scratch_make(const site *s, spool_id id, scratch *ret, volt_err *err)
+static bool is_untouched(const fresh *f)
 {
-    CLEANUP(free)
-    char *name = scratch_name(s, id);
-    CLEANUP(free)
-    char *top = mem_printf("%s/home/%s", s->config.work, name);
-    scratch sc = { .home = mem_printf("%s/home", top),
-                   .tmp = mem_printf("%s/tmp", top),
-                   .output = mem_printf("%s/output", top) };
-    volt_code rc;
+    struct stat st;
 
-    if ((rc = make_dir(top, err)) || (rc = make_dir(sc.home, err)) ||
-        (rc = make_dir(sc.tmp, err)) || (rc = make_dir(sc.output, err))) {
-        scratch_remove(s, id, &sc, NULL);
-        return rc;
+    return f->made && lstat(f->path, &st) == 0 && st.st_dev == f->dev && st.st_ino == f->ino &&
+           st.st_mode == f->mode && st.st_ctim.tv_sec == f->changed.tv_sec &&
+           st.st_ctim.tv_nsec == f->changed.tv_nsec && is_empty(f->path);
+}
+
+volt_code scratch_make(site *s, scratch *ret, volt_err *err)
+{
+    volt_code rc = scratch_clear(s, err);
+
+    if (!rc)
+        rc = make_dir(s->scratch, err); /* a task may have removed even that */
+    for (size_t i = 0; !rc && i < SCRATCH_N; i++) {
+        fresh *f = &s->fresh[i];
+        struct stat st;
+
+        if (f->made)
+            continue;
+        rc = make_dir(f->path, err);
+        if (rc || lstat(f->path, &st))
+            continue;
+        *f = (fresh){ .path = f->path,
+                      .made = true,
+                      .dev = st.st_dev,
+                      .ino = st.st_ino,
+                      .mode = st.st_mode,
+                      .changed = st.st_ctim };
     }
-    *ret = sc;
-    return VOLT_OK;
+    if (!rc)
+        *ret = (scratch){ .home = s->fresh[HOME].path,
+                          .tmp = s->fresh[TMP].path,
+                          .output = s->fresh[OUTPUT].path };
+    return rc;
 }
 
-volt_code scratch_remove(const site *s, spool_id id, scratch *sc, volt_err *err)
+volt_code scratch_clear(site *s, volt_err *err)
 {
-    CLEANUP(free)
-    char *name = scratch_name(s, id);
-    CLEANUP(free)
-    char *top = mem_printf("%s/home/%s", s->config.work, name);
+    volt_code rc = VOLT_OK;
 
-    free(sc->home);
-    free(sc->tmp);
-    free(sc->output);
-    *sc = (scratch){ 0 };
-    return rmtree(AT_FDCWD, top, err);
+    for (size_t i = 0; i < SCRATCH_N; i++) {
+        fresh *f = &s->fresh[i];
+
+        if (is_untouched(f))
+            continue;
+        f->made = false;
+        rc = rmtree(AT_FDCWD, f->path, rc ? NULL : err) ? VOLT_EIO : rc;
+    }
+    return rc;
 }

@@ -3,7 +3,7 @@
  * objects, workspaces, and scratch directories.
  *
  *   WORK/pool/<slot>/<repo>         workspaces, one a slot and repository, reused
- *   WORK/home/<slot>-<task>-<att>/  scratch of an attempt, removed after it: home, tmp, output
+ *   WORK/home/<slot>/               scratch of an attempt, removed after it: home, tmp, output
  */
 #ifndef VOLT_EXEC_SITE_H
 #define VOLT_EXEC_SITE_H
@@ -14,7 +14,6 @@
 
 #include "base/err.h"
 #include "base/slice.h"
-#include "exec/spool.h"
 #include "git/objects.h"
 #include "git/workspace.h"
 
@@ -63,12 +62,15 @@ void site_keep(site *s, const char *key);
 bool site_sweep(site *s);
 
 typedef struct scratch {
-    char *home, *tmp, *output; /* absolute */
+    const char *home, *tmp, *output; /* absolute */
 } scratch;
 
-/* Fresh directories for an attempt.  VOLT_EFULL: no space.  VOLT_EIO. */
-volt_code scratch_make(const site *s, spool_id id, scratch *ret, volt_err *err);
-/* Removes them with all in them, frees the paths.  VOLT_EIO: something stays, named. */
-volt_code scratch_remove(const site *s, spool_id id, scratch *sc, volt_err *err);
+/* Fresh directories for an attempt; the paths stand as long as the site.  Those that the last one
+ * did not touch are fresh still: making and removing directories would be most of the cost of a
+ * task that does nothing.  VOLT_EFULL: no space.  VOLT_EIO. */
+volt_code scratch_make(site *s, scratch *ret, volt_err *err);
+/* Removes what an attempt left in them.  VOLT_EIO: something stays, named; it is in the way of the
+ * next scratch_make(). */
+volt_code scratch_clear(site *s, volt_err *err);
 
 #endif

@@ -1,5 +1,6 @@
 #include "exec/output.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -16,6 +17,13 @@
 #include "base/mem.h"
 
 #define PLENTY ((uint64_t)1 << 30)
+
+static int given(void *ctx)
+{
+    const int *fd = ctx;
+
+    return *fd;
+}
 
 /* An unnamed file. */
 static int new_log(void)
@@ -53,7 +61,7 @@ static void assert_log(int fd, const char *want)
 static void keeps_every_byte_in_order(void **state)
 {
     int log = new_log(), w;
-    output *o = output_new(log, PLENTY);
+    output *o = output_new(given, &log, PLENTY);
     char bytes[256], *text;
     size_t n;
 
@@ -84,7 +92,7 @@ static void keeps_every_byte_in_order(void **state)
 static void a_pipe_held_open_by_others_is_left_at_the_end(void **state)
 {
     int log = new_log(), first, second;
-    output *o = output_new(log, PLENTY);
+    output *o = output_new(given, &log, PLENTY);
 
     (void)state;
     assert_int_equal(output_open(o, &first, NULL), VOLT_OK);
@@ -103,7 +111,7 @@ static void a_pipe_held_open_by_others_is_left_at_the_end(void **state)
 static void beyond_the_cap_a_line_says_so_and_the_writer_goes_on(void **state)
 {
     int log = new_log(), w;
-    output *o = output_new(log, 10);
+    output *o = output_new(given, &log, 10);
     static char big[300000];
 
     (void)state;
@@ -129,7 +137,7 @@ static void beyond_the_cap_a_line_says_so_and_the_writer_goes_on(void **state)
 static void exactly_the_cap_is_whole(void **state)
 {
     int log = new_log(), w;
-    output *o = output_new(log, 10);
+    output *o = output_new(given, &log, 10);
 
     (void)state;
     assert_int_equal(output_open(o, &w, NULL), VOLT_OK);
@@ -144,7 +152,7 @@ static void exactly_the_cap_is_whole(void **state)
 static void a_full_disk_does_not_stop_the_writer(void **state)
 {
     int log = open("/dev/full", O_RDWR | O_CLOEXEC), w;
-    output *o = output_new(log, PLENTY);
+    output *o = output_new(given, &log, PLENTY);
 
     (void)state;
     assert_int_equal(output_open(o, &w, NULL), VOLT_OK);
@@ -169,7 +177,7 @@ static void a_log_that_cannot_be_spliced_to_is_written(void **state)
 
     (void)state;
     fcntl(log, F_SETFL, O_APPEND); /* which splice() refuses, as some file systems do */
-    o = output_new(log, 10);
+    o = output_new(given, &log, 10);
     assert_int_equal(output_open(o, &w, NULL), VOLT_OK);
     assert_int_equal(write(w, "01234", 5), 5);
     output_pump(o);
@@ -181,10 +189,44 @@ static void a_log_that_cannot_be_spliced_to_is_written(void **state)
     assert_log(log, "0123456789\nvolt: the log ends here, at its limit of 10 bytes\n");
 }
 
+static int refuse(void *ctx)
+{
+    int *asked = ctx;
+
+    ++*asked;
+    errno = ENOSPC;
+    return -1;
+}
+
+static void a_log_is_made_for_the_first_byte_only(void **state)
+{
+    int asked = 0, w;
+    output *o = output_new(refuse, &asked, PLENTY);
+
+    (void)state;
+    assert_int_equal(output_open(o, &w, NULL), VOLT_OK);
+    assert_false(output_pump(o));
+    assert_true(output_fd(o) >= 0);
+    close(w);
+    assert_false(output_pump(o));
+    assert_int_equal(output_fd(o), -1);
+    output_close(o);
+    assert_int_equal(asked, 0);
+
+    assert_int_equal(output_open(o, &w, NULL), VOLT_OK);
+    assert_int_equal(write(w, "x", 1), 1);
+    close(w);
+    output_close(o);
+    assert_true(asked > 0);
+    assert_int_equal(output_lost(o), 1);
+    assert_string_equal(output_why(o), "the log ends here: No space left on device");
+    output_free(o);
+}
+
 static void own_lines_begin_on_a_new_line(void **state)
 {
     int log = new_log(), w;
-    output *o = output_new(log, PLENTY);
+    output *o = output_new(given, &log, PLENTY);
 
     (void)state;
     output_line(o, "volt: first");
@@ -207,6 +249,7 @@ int main(void)
         cmocka_unit_test(exactly_the_cap_is_whole),
         cmocka_unit_test(a_full_disk_does_not_stop_the_writer),
         cmocka_unit_test(a_log_that_cannot_be_spliced_to_is_written),
+        cmocka_unit_test(a_log_is_made_for_the_first_byte_only),
         cmocka_unit_test(own_lines_begin_on_a_new_line),
     };
 

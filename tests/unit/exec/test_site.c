@@ -112,36 +112,93 @@ static void a_workspace_belongs_to_the_job_it_was_prepared_for(void **state)
     site_free(s);
 }
 
-static void scratch_is_fresh_and_goes(void **state)
+static ino_t inode_of(const char *path)
+{
+    struct stat st;
+
+    return stat(path, &st) == 0 ? st.st_ino : 0;
+}
+
+static void touch(const char *dir, const char *name)
+{
+    char *path = mem_printf("%s/%s", dir, name);
+
+    fclose(fopen(path, "w"));
+    free(path);
+}
+
+static void scratch_is_fresh_and_what_is_left_in_it_goes(void **state)
 {
     site *s = open_site(1);
-    spool_id id = { 5, 2 };
-    scratch sc, other;
-    char *file;
+    scratch sc;
+    char *locked;
 
     (void)state;
-    assert_int_equal(scratch_make(s, id, &sc, NULL), VOLT_OK);
-    file = mem_printf("%s/locked", sc.home);
-    assert_int_equal(mkdir(file, 0700), 0);
-    assert_int_equal(chmod(file, 0), 0);
-    assert_int_equal(access(sc.tmp, W_OK), 0);
+    assert_int_equal(scratch_make(s, &sc, NULL), VOLT_OK);
+    locked = mem_printf("%s/locked", sc.home);
+    assert_int_equal(mkdir(locked, 0700), 0);
+    assert_int_equal(chmod(locked, 0), 0);
+    touch(sc.tmp, "x");
     assert_int_equal(access(sc.output, W_OK), 0);
-    assert_int_equal(scratch_remove(s, id, &sc, NULL), VOLT_OK);
-    assert_int_equal(access(file, F_OK), -1);
-    free(file);
-
-    /* of an executor that was killed: its successor clears its own, not another slot's */
-    assert_int_equal(scratch_make(s, id, &sc, NULL), VOLT_OK);
+    assert_int_equal(scratch_clear(s, NULL), VOLT_OK);
+    assert_int_equal(access(locked, F_OK), -1);
+    assert_int_equal(scratch_make(s, &sc, NULL), VOLT_OK);
+    assert_int_equal(rmdir(sc.home), 0);
+    assert_int_equal(rmdir(sc.tmp), 0);
+    assert_int_equal(rmdir(sc.output), 0);
+    free(locked);
     site_free(s);
-    s = open_site(11);
-    assert_int_equal(scratch_make(s, id, &other, NULL), VOLT_OK);
+}
+
+static void scratch_that_was_touched_is_made_anew(void **state)
+{
+    site *s = open_site(1);
+    char *gone = mem_printf("%s/home/1", work);
+    scratch sc;
+    ino_t home, tmp;
+
+    (void)state;
+    assert_int_equal(scratch_make(s, &sc, NULL), VOLT_OK);
+    home = inode_of(sc.home);
+    tmp = inode_of(sc.tmp);
+    assert_int_equal(scratch_clear(s, NULL), VOLT_OK);
+    assert_int_equal(scratch_make(s, &sc, NULL), VOLT_OK);
+    assert_int_equal(inode_of(sc.home), home); /* untouched */
+    assert_int_equal(inode_of(sc.tmp), tmp);
+
+    chmod(sc.home, 0755);
+    assert_int_equal(rmdir(sc.tmp), 0);
+    assert_int_equal(symlink("/etc", sc.tmp), 0);
+    assert_int_equal(scratch_clear(s, NULL), VOLT_OK);
+    assert_int_equal(access(sc.home, F_OK), -1);
+    assert_int_equal(access(sc.tmp, F_OK), -1);
+    assert_int_equal(access("/etc/passwd", F_OK), 0);
+    assert_int_equal(scratch_make(s, &sc, NULL), VOLT_OK);
+    assert_int_equal(rmtree(AT_FDCWD, gone, NULL), VOLT_OK);
+    assert_int_equal(scratch_make(s, &sc, NULL), VOLT_OK);
+    assert_int_equal(access(sc.home, W_OK), 0);
+    free(gone);
+    site_free(s);
+}
+
+static void scratch_of_a_killed_executor_goes_with_its_successor(void **state)
+{
+    site *s = open_site(1), *other = open_site(11);
+    scratch mine, others;
+    char *path;
+
+    (void)state;
+    assert_int_equal(scratch_make(s, &mine, NULL), VOLT_OK);
+    assert_int_equal(scratch_make(other, &others, NULL), VOLT_OK);
+    touch(mine.tmp, "x");
+    path = mem_strdup(mine.tmp);
     site_free(s);
     s = open_site(1);
-    assert_int_equal(access(sc.home, F_OK), -1);
-    assert_int_equal(access(other.home, F_OK), 0);
+    assert_int_equal(access(path, F_OK), -1);
+    assert_int_equal(access(others.home, F_OK), 0);
+    free(path);
     site_free(s);
-    free(sc.home), free(sc.tmp), free(sc.output);
-    free(other.home), free(other.tmp), free(other.output);
+    site_free(other);
 }
 
 static void the_environment_is_the_documented_one(void **state)
@@ -174,7 +231,7 @@ static void the_environment_is_the_documented_one(void **state)
                                .repo = SLICE("r"),
                                .oid = SLICE("0a1b"),
                                .ref = SLICE("refs/heads/a/b") };
-    scratch sc = { .home = (char[]){ "/h" }, .tmp = (char[]){ "/t" }, .output = (char[]){ "/o" } };
+    scratch sc = { .home = "/h", .tmp = "/t", .output = "/o" };
     environ_place place = { .workspace = "/w", .scratch = &sc };
     site_config config = { .runner = "box-1", .path = "/usr/bin:/bin", .tz = "UTC" };
     arena a = { 0 };
@@ -213,7 +270,12 @@ int main(void)
                                         remove_work),
         cmocka_unit_test_setup_teardown(a_workspace_belongs_to_the_job_it_was_prepared_for,
                                         make_work, remove_work),
-        cmocka_unit_test_setup_teardown(scratch_is_fresh_and_goes, make_work, remove_work),
+        cmocka_unit_test_setup_teardown(scratch_is_fresh_and_what_is_left_in_it_goes, make_work,
+                                        remove_work),
+        cmocka_unit_test_setup_teardown(scratch_that_was_touched_is_made_anew, make_work,
+                                        remove_work),
+        cmocka_unit_test_setup_teardown(scratch_of_a_killed_executor_goes_with_its_successor,
+                                        make_work, remove_work),
         cmocka_unit_test(the_environment_is_the_documented_one),
         cmocka_unit_test(programs_are_found_as_absolute_paths_only),
     };

@@ -37,6 +37,13 @@ static int64_t now_ms(void)
     return t.tv_sec * INT64_C(1000) + t.tv_nsec / 1000000;
 }
 
+static int given(void *ctx)
+{
+    const int *fd = ctx;
+
+    return *fd;
+}
+
 static unit *begin(bench *b, const char *script, int64_t timeout_ms, int64_t grace_ms)
 {
     static const char *env[] = { "PATH=/usr/bin:/bin", NULL };
@@ -52,7 +59,7 @@ static unit *begin(bench *b, const char *script, int64_t timeout_ms, int64_t gra
     b->log = mkstemp(path);
     assert_true(b->log >= 0);
     unlink(path);
-    b->out = output_new(b->log, 1 << 20);
+    b->out = output_new(given, &b->log, 1 << 20);
     return unit_start(&order, b->out, now_ms());
 }
 
