@@ -266,6 +266,7 @@ static exit_code run(const command_line *line)
         .lang = getenv("LANG"),
         .tz = getenv("TZ"),
         .timeout_ms = command_ms(line, "timeout"),
+        .batch = (uint64_t)command_number(line, "batch"),
         .fetch_ms = FETCH_MS,
         .log_max = LOG_MAX,
     };
@@ -283,6 +284,8 @@ static const option_spec options[] = {
       "take the objects of a repository from a clone on this machine", true },
     { "timeout", 0, OPTION_DURATION, "DURATION", "10m", 0, 0,
       "time limit of each test where no pipeline file says one", true },
+    { "batch", 0, OPTION_NUMBER, "N", "0", 0, 10000,
+      "files a batch where no pipeline file says it; 0: the dispatcher chooses", true },
     { "lease", 0, OPTION_DURATION, "DURATION", "30s", 0, 0,
       "how long a task goes on without the runner's agent", true },
 };

@@ -31,6 +31,9 @@ static const option_spec options[] = {
       "take the objects of repository NAME from this clone", true },
     { "timeout", 0, OPTION_DURATION, "TIME", "10m", 0, 0,
       "limit of a test where the pipeline has none; 0: none", false },
+    { "batch", 0, OPTION_NUMBER, "N", "0", 0, 10000,
+      "files handed over at once where there is no pipeline file; 0: the dispatcher chooses",
+      false },
     { "grace", 0, OPTION_DURATION, "TIME", "10s", 0, 0,
       "between TERM and KILL where nothing else is said", false },
 };
@@ -80,7 +83,7 @@ static volt_code executor_args(const command_line *line, const runner_config *co
 {
     const char *const *repos;
     size_t n = command_list(line, "repo", &repos), k = 0;
-    const char **args = ARENA_ARRAY(a, const char *, 2 * n + 9);
+    const char **args = ARENA_ARRAY(a, const char *, 2 * n + 11);
 
     if (n > REPOS_MAX)
         return volt_fail(err, VOLT_EINVALID, "at most %d repositories", REPOS_MAX);
@@ -89,6 +92,8 @@ static volt_code executor_args(const command_line *line, const runner_config *co
     args[k++] = config->agent.name;
     args[k++] = "--timeout";
     args[k++] = arena_printf(a, "%" PRId64 "ms", command_ms(line, "timeout"));
+    args[k++] = "--batch";
+    args[k++] = arena_printf(a, "%" PRId64, command_number(line, "batch"));
     for (size_t i = 0; i < n; i++) {
         volt_code code;
 

@@ -32,7 +32,8 @@ static void tell_part(planner *p, bool last)
     rec_job job = { .name = SLICE(DETECT_JOB),
                     .tests = true,
                     .timeout_ms = (uint64_t)site_settings(a->site)->timeout_ms,
-                    .files = p->files };
+                    .files = p->files,
+                    .batch = site_settings(a->site)->batch };
     msg m = { .type = MSG_plan,
               .plan = { .task = a->order.task,
                         .att = a->order.att,

@@ -28,6 +28,7 @@ typedef struct site_config {
     const char *const *repos; /* "name=path": local clones to take objects from */
     size_t repos_n;
     int64_t timeout_ms; /* limit that a plan gives each unit; 0: none */
+    uint64_t batch;     /* files handed over at once without a pipeline file; 0: any number */
     int64_t fetch_ms;   /* limit for fetching a commit; >= 1 */
     uint64_t log_max;   /* cap of an attempt's log where its assign has none, bytes */
 } site_config;
