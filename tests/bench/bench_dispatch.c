@@ -7,16 +7,10 @@
  * went from assigned to acknowledged.  Every one of these transitions is durable at the dispatcher.
  */
 #include <inttypes.h>
-#include <poll.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <time.h>
 #include <zmq.h>
 
-#include "base/mem.h"
-#include "base/prng.h"
-#include "net/sock.h"
-#include "wire/codec.h"
+#include "bench.h"
 
 #define RUNNERS_MAX 1000
 #define PART_UNITS  4000
@@ -28,31 +22,8 @@ typedef struct fleet {
     double began, ended;
     double hb_at;
     uint64_t hb_n;
-    buf out;
     arena arena;
 } fleet;
-
-static double now_s(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
-}
-
-static void die(const char *what)
-{
-    fprintf(stderr, "bench_dispatch: %s\n", what);
-    exit(1);
-}
-
-static void send_msg(fleet *f, sock *s, const msg *m)
-{
-    buf_clear(&f->out);
-    wire_encode(m, &f->out);
-    while (sock_send(s, 0, (slice){ 0 }, buf_slice(&f->out), NULL) == VOLT_EAGAIN)
-        poll(NULL, 0, 1);
-}
 
 static void send_plan(fleet *f, sock *s, const msg_assign *a)
 {
@@ -74,13 +45,13 @@ static void send_plan(fleet *f, sock *s, const msg_assign *a)
         job.files = (slices){ files, n };
         m.plan.jobs = (rec_job_list){ &job, 1 };
         m.plan.last = sent == f->units;
-        send_msg(f, s, &m);
+        bench_send(s, &m);
     }
-    f->began = now_s();
-    send_msg(f, s, &result);
+    f->began = bench_now_s();
+    bench_send(s, &result);
 }
 
-static void run_unit(fleet *f, sock *s, const msg_assign *a)
+static void run_unit(sock *s, const msg_assign *a)
 {
     rec_item item = { .verdict = VERDICT_PASSED, .duration_ms = 1 };
     msg start = { .type = MSG_start, .start = { .task = a->task, .att = a->att } };
@@ -91,8 +62,8 @@ static void run_unit(fleet *f, sock *s, const msg_assign *a)
                                .from = a->from,
                                .items = { &item, 1 } } };
 
-    send_msg(f, s, &start);
-    send_msg(f, s, &result);
+    bench_send(s, &start);
+    bench_send(s, &result);
 }
 
 /* Nothing is held between two turns of the loop, so nothing is listed. */
@@ -101,8 +72,8 @@ static void beat(fleet *f)
     msg hb = { .type = MSG_hb, .hb = { .n = ++f->hb_n, .free = 1 } };
 
     for (int i = 0; i < f->n; i++)
-        send_msg(f, f->v[i], &hb);
-    f->hb_at = now_s() + 1;
+        bench_send(f->v[i], &hb);
+    f->hb_at = bench_now_s() + 1;
 }
 
 static void take(fleet *f, sock *s)
@@ -113,23 +84,21 @@ static void take(fleet *f, sock *s)
     while (sock_recv(s, NULL, NULL, &frame, NULL) == VOLT_OK) {
         arena_reset(&f->arena);
         if (wire_decode(frame, &f->arena, &m, NULL) != VOLT_OK)
-            die("malformed answer");
+            bench_die("malformed answer");
         if (m.type == MSG_assign && m.assign.kind == TASK_PLAN)
             send_plan(f, s, &m.assign);
         else if (m.type == MSG_assign)
-            run_unit(f, s, &m.assign);
+            run_unit(s, &m.assign);
         else if (m.type == MSG_result_ok && ++f->done == f->units + 1)
-            f->ended = now_s();
+            f->ended = bench_now_s();
     }
 }
 
-static void connect_runner(fleet *f, const char *endpoint, prng *rng)
+static void connect_runner(fleet *f, const char *server, prng *rng)
 {
-    sock_options options = { .frame_max = WIRE_WORK_MAX };
     char id[33], boot[33], name[32];
     msg hello = { .type = MSG_hello,
                   .hello = { .vmin = 1, .vmax = 1, .slots = 1, .mode = MODE_RUN } };
-    volt_err err;
     sock *s;
 
     prng_hex32(rng, id);
@@ -138,10 +107,8 @@ static void connect_runner(fleet *f, const char *endpoint, prng *rng)
     hello.hello.id = slice_of(id);
     hello.hello.boot = slice_of(boot);
     hello.hello.name = slice_of(name);
-    if (sock_new(SOCK_DEALER, &options, &s, &err) != VOLT_OK ||
-        sock_connect(s, endpoint, &err) != VOLT_OK)
-        die(err.msg);
-    send_msg(f, s, &hello);
+    s = bench_connect(SOCK_DEALER, server);
+    bench_send(s, &hello);
     f->v[f->n++] = s;
 }
 
@@ -157,52 +124,47 @@ static void submit(fleet *f, prng *rng)
     snprintf(oid, sizeof oid, "%s01234567", sid);
     m.submit.sid = slice_of(sid);
     m.submit.oid = slice_of(oid);
-    send_msg(f, f->v[0], &m);
+    bench_send(f->v[0], &m);
 }
 
 int main(int argc, char **argv)
 {
     static fleet f;
     static zmq_pollitem_t items[RUNNERS_MAX];
-    prng rng = { (uint64_t)time(NULL) };
-    addr at;
-    addr_list list;
-    volt_err err;
-    int runners;
+    prng rng = { (uint64_t)bench_now_ns() };
+    long runners;
     double give_up;
 
-    if (argc != 4 || addr_parse(argv[1], &at, &err) != VOLT_OK ||
-        addr_resolve(&at, 1, &list, &err) != VOLT_OK)
-        die("usage: bench_dispatch SERVER RUNNERS UNITS");
-    runners = (int)strtol(argv[2], NULL, 10);
-    f.units = strtoull(argv[3], NULL, 10);
-    if (runners < 1 || runners > RUNNERS_MAX || f.units < 1)
-        die("1 to 1000 runners and at least one unit");
+    if (argc != 4)
+        bench_die("usage: bench_dispatch SERVER RUNNERS UNITS");
+    runners = bench_number(argv[2], 1);
+    f.units = (uint64_t)bench_number(argv[3], 1);
+    if (runners > RUNNERS_MAX)
+        bench_die("at most %d runners", RUNNERS_MAX);
     sock_setup();
-    for (int i = 0; i < runners; i++)
-        connect_runner(&f, list.v[0], &rng);
-    poll(NULL, 0, 500); /* all are registered */
+    for (long i = 0; i < runners; i++)
+        connect_runner(&f, argv[1], &rng);
+    bench_sleep_ms(500); /* all are registered */
     submit(&f, &rng);
     for (int i = 0; i < f.n; i++)
         items[i] = (zmq_pollitem_t){ .socket = sock_raw(f.v[i]), .events = ZMQ_POLLIN };
-    give_up = now_s() + 120;
+    give_up = bench_now_s() + 120;
     while (f.ended == 0.0) {
-        if (now_s() > f.hb_at)
+        if (bench_now_s() > f.hb_at)
             beat(&f);
-        if (now_s() > give_up)
-            die("not finished after 120 s");
+        if (bench_now_s() > give_up)
+            bench_die("not finished after 120 s");
         if (zmq_poll(items, f.n, 500) < 0)
-            die("poll failed");
+            bench_die("poll failed");
         for (int i = 0; i < f.n; i++)
             if (items[i].revents)
                 take(&f, f.v[i]);
     }
     printf("%.0f\n", (double)f.units / (f.ended - f.began));
     for (int i = 0; i < f.n; i++) {
-        send_msg(&f, f.v[i], &(msg){ .type = MSG_bye });
+        bench_send(f.v[i], &(msg){ .type = MSG_bye });
         sock_free_linger(f.v[i], 1000);
     }
-    buf_free(&f.out);
     arena_free(&f.arena);
     return 0;
 }

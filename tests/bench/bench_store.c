@@ -6,8 +6,7 @@
  * One build of TASKS units handed out one by one: a task is leased, starts and ends, which is 4
  * events, 3 puts of its row, 2 of its attempt's and 1 of its unit's.  100 tasks are under way at
  * once, so a task's rows are not in one commit but spread as they are in life.  Prints tasks/s for
- * 1, 16 and 256 transitions a commit, and the floor beside it: the same number of commits of one
- * small row.
+ * 1, 16 and 256 transitions a commit (bench_floor has the floor).
  */
 #include <inttypes.h>
 #include <stdio.h>
