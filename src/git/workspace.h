@@ -9,8 +9,9 @@
  * good by the same rule.  Nothing is read from or written through a symbolic link, and no mount is
  * entered.  A directory that cannot be made good is renamed aside and built afresh.
  *
- * Attributes (text, eol, ident, working-tree-encoding) are those of the commit.  Filters of other programs (LFS) do not
- * run: configuration would have to name them.  Modes are 0755 and 0644 whatever the umask.
+ * Attributes (text, eol, ident, working-tree-encoding) are those of the commit.  Filters of other
+ * programs (LFS) do not run: configuration would have to name them.  Modes are 0755 and 0644
+ * whatever the umask.
  *
  * The task sees a repository with a detached HEAD, the history, and the tags and branches of the
  * source as of the move (branches as origin/...), so that git log, status and describe work.
