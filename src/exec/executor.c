@@ -7,6 +7,7 @@
 #include "base/cleanup.h"
 #include "base/mem.h"
 #include "exec/attempt_parts.h"
+#include "exec/process.h"
 #include "wire/codec.h"
 
 /* Idle for so long, it removes what was set aside. */
@@ -147,10 +148,15 @@ int64_t executor_deadline_ms(const executor *e)
 
 void executor_step(executor *e, int64_t now_ms)
 {
+    process_exit ended;
+
     if (executor_busy(e)) {
         attempt_step(e->attempt, now_ms);
         e->sweep_ms = now_ms + SWEEP_AFTER_MS;
-    } else if (now_ms >= e->sweep_ms) {
-        e->sweep_ms = site_sweep(e->site) ? now_ms : ATTEMPT_NEVER;
+        return;
     }
+    while (process_reap(&ended) == PROCESS_ENDED) /* what a fetch left, which fell to us */
+        ;
+    if (now_ms >= e->sweep_ms)
+        e->sweep_ms = site_sweep(e->site) ? now_ms : ATTEMPT_NEVER;
 }

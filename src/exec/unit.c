@@ -51,6 +51,7 @@ static void finish(unit *u, int64_t now_ms)
     char limit[TEXT_DURATION_MAX];
 
     output_close(u->out);
+    assert(u->exited || o->left || o->end == UNIT_NOT_STARTED);
     if (u->pid > 0 && !u->exited)
         o->duration_ms = now_ms - u->started_ms;
     if (o->end == UNIT_TIMEOUT)

@@ -627,6 +627,67 @@ static void a_fixed_commit_after_a_broken_one_is_green(void **state)
     }
 }
 
+/* ---- remote repositories ---- */
+
+/* An ssh that runs what it is told here, after `first`. */
+static void set_ssh(const stage *s, const char *first)
+{
+    char *path = mem_printf("%s/ssh", s->dir);
+    FILE *f = fopen(path, "w");
+
+    fprintf(f, "#!/bin/sh\n%s\nshift\nexec sh -c \"$*\"\n", first);
+    fclose(f);
+    chmod(path, 0755);
+    setenv("GIT_SSH", path, 1);
+    setenv("GIT_SSH_VARIANT", "simple", 1);
+    free(path);
+}
+
+static msg_assign remote_order(stage *s, uint64_t task, slice oid)
+{
+    msg_assign a = order(s, task, oid, "tests/true");
+
+    a.url = slice_of(arena_printf(&s->mem, "ssh://there%s", s->repo));
+    return a;
+}
+
+static void a_remote_repository_is_fetched_and_then_followed(void **state)
+{
+    stage *s = *state;
+    msg_assign a;
+
+    set_ssh(s, ":");
+    add_file(s, "tests/true", 0755, "#!/bin/true\n");
+    a = remote_order(s, 1, commit(s));
+    assert_int_equal(run(s, &a)->verdict, VERDICT_PASSED);
+    add_file(s, "tests/true", 0755, "#!/bin/false\n");
+    a = remote_order(s, 2, commit(s));
+    a.build = 2;
+    assert_int_equal(run(s, &a)->verdict, VERDICT_FAILED);
+    a = remote_order(s, 3, SLICE("0123456789012345678901234567890123456789"));
+    begin(s, &a);
+    assert_int_equal(finish(s)->nack.code, CODE_REPO);
+}
+
+static void a_fetch_can_be_canceled(void **state)
+{
+    stage *s = *state;
+    msg_assign a;
+
+    set_ssh(s, "sleep 1000");
+    a = remote_order(s, 1, commit(s));
+    begin(s, &a);
+    assert_true(executor_busy(s->ex));
+    executor_report(s->ex);
+    assert_int_equal(last(s)->hb.held.v[0].state, HELD_ACCEPTED);
+    wait_some(s, 50);
+    assert_true(executor_busy(s->ex));
+    give(s, &(msg){ .type = MSG_cancel, .cancel = { .task = 1, .att = 1 } });
+    assert_int_equal(finish(s)->result.verdict, VERDICT_CANCELED);
+    while (process_reap(&(process_exit){ 0 }) != PROCESS_NONE) /* what its kill left to us */
+        process_kill_all();
+}
+
 /* ---- what the agent may say ---- */
 
 static void assert_refused(stage *s, const msg_assign *a, code want)
@@ -777,6 +838,8 @@ int main(void)
         TEST(home_is_empty_each_time_and_goes),
         TEST(batches_of_one_job_share_a_workspace_others_get_a_clean_one),
         TEST(a_fixed_commit_after_a_broken_one_is_green),
+        TEST(a_remote_repository_is_fetched_and_then_followed),
+        TEST(a_fetch_can_be_canceled),
         TEST(what_cannot_be_run_is_refused_with_a_reason),
         TEST(no_attempt_starts_twice),
         TEST(an_assign_that_comes_again_repeats_what_was_said),

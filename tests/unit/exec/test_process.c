@@ -20,6 +20,7 @@
 #include "base/mem.h"
 
 #define HOPS_MAX     20000 /* of a role that runs away, should nobody stop it */
+#define BUSH_DEPTH   9     /* 512 processes */
 #define WAIT_MS      10000
 #define STILL_WAITED 10
 
@@ -58,6 +59,15 @@ static void role_hop(void)
         if (fork() > 0)
             _exit(0);
     _exit(1);
+}
+
+/* Each forks as many as it may, and all stay. */
+static void role_bush(void)
+{
+    for (int depth = 0; depth < BUSH_DEPTH; depth++)
+        if (fork() < 0)
+            break;
+    sleep(60);
 }
 
 /* A daemon as daemons are made, which does not heed TERM. */
@@ -120,6 +130,8 @@ static bool play(const char *role)
         role_state();
     else if (strcmp(role, "hop") == 0)
         role_hop();
+    else if (strcmp(role, "bush") == 0)
+        role_bush();
     else if (strcmp(role, "daemon") == 0)
         role_daemon();
     else if (strcmp(role, "headless") == 0)
@@ -357,6 +369,18 @@ static void processes_that_fork_and_end_cannot_run_away(void **state)
     end_all();
 }
 
+static void a_storm_of_processes_is_ended(void **state)
+{
+    pid_t pid;
+
+    (void)state;
+    close(start_piped("bush", &pid));
+    end_all(); /* while it grows */
+    close(start_piped("bush", &pid));
+    poll(NULL, 0, 100);
+    end_all();
+}
+
 static void a_process_without_its_first_thread_is_ended(void **state)
 {
     pid_t pid;
@@ -435,6 +459,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(a_script_without_an_interpreter_line_is_a_shell_script),
         cmocka_unit_test(a_daemon_that_forked_twice_is_ended),
         cmocka_unit_test(processes_that_fork_and_end_cannot_run_away),
+        cmocka_unit_test(a_storm_of_processes_is_ended),
         cmocka_unit_test(a_process_without_its_first_thread_is_ended),
         cmocka_unit_test(a_stopped_process_heeds_term),
         cmocka_unit_test(the_child_of_a_killed_executor_dies_with_it),
