@@ -174,6 +174,10 @@ volt_code draft_check(const plan_draft *draft, volt_err *err)
         if (draft_index(&by_name, name))
             code = volt_fail(err, VOLT_EINVALID, "two jobs are named '" SLICE_FMT "'",
                              SLICE_ARG(name));
+        else if (!draft->jobs[i]->tests && draft->jobs[i]->units_n)
+            code = volt_fail(err, VOLT_EINVALID,
+                             "job '" SLICE_FMT "' lists test files, but it is a script",
+                             SLICE_ARG(name));
         else
             map_puts(&by_name, name, (void *)(uintptr_t)(i + 1));
     }

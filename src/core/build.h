@@ -81,7 +81,8 @@ typedef struct task {
     state state;
     verdict verdict;
     uint64_t att, tries, nacks;
-    uint32_t *units; /* batch: indexes into job->units */
+    uint64_t unfound; /* of the nacks, those of runners that do not find the commit */
+    uint32_t *units;  /* batch: indexes into job->units */
     size_t units_n;
     size_t done;      /* of these, reported */
     slice why;        /* in the build's arena */
@@ -142,8 +143,8 @@ typedef enum job_need { NEED_MET, NEED_OPEN, NEED_FAILED } job_need;
 /* Whether j's needs have all passed, some are open, or one can no longer pass (*which). */
 job_need job_needs(const job *j, const job **which);
 
-/* Checks what the draft's jobs say of each other: unique names, known needs, no cycle.
- * VOLT_EINVALID with a sentence for the build's author. */
+/* Checks what the draft's jobs say, also of each other: files of tests jobs only, unique names,
+ * known needs, no cycle.  VOLT_EINVALID with a sentence for the build's author. */
 volt_code draft_check(const plan_draft *draft, volt_err *err);
 
 /* As rows; texts are borrowed from the build. */

@@ -346,6 +346,7 @@ static void message(dispatch *d)
 static void begin(dispatch *d, int64_t now_ms, int64_t wall_ms, effects *out)
 {
     free_builds(&d->ended);
+    d->steps++;
     d->now_ms = now_ms;
     d->wall_ms = wall_ms;
     d->out = out;
@@ -444,9 +445,9 @@ static volt_code load_job(dispatch *d, const row_job *row, volt_err *err)
     if (j->tests && row->units) {
         j->units = NEW_ARRAY(unit, (size_t)row->units);
     } else if (!j->tests && j->state == STATE_FINAL) {
-        j->units_done = 1;
-        j->units_bad = verdict_is_bad(j->verdict);
-        b->units_done++;
+        j->units_done = row->units_done; /* 0 when it never ran */
+        j->units_bad = row->units_bad;
+        b->units_done += j->units_done;
         b->units_bad += j->units_bad;
     }
     b->jobs = mem_grow(b->jobs, b->jobs_n + 1, sizeof *b->jobs);
@@ -586,6 +587,7 @@ static void resume_task(dispatch *d, task *t)
     if (!r) { /* its row is written with its first hello, so only a damaged store gets here */
         r = fleet_add(&d->fleet, (slice){ t->runner_id, 32 });
         r->state = RUNNER_SUSPECT;
+        runner_describe(r, slice_of(t->runner_id), (slice){ 0 }, (slices){ 0 }, (slices){ 0 }, 0);
     }
     lease_grant(&d->leases, &t->lease, r, &r->leases, d->now_ms + 2 * d->config.lease_ms);
     if (t->kind == TASK_PLAN)

@@ -195,6 +195,10 @@ void on_rebuild(dispatch *d, const msg_rebuild *m)
         answer_err(d, CODE_DISK, "the dispatcher's disk is nearly full");
         return;
     }
+    if (d->builds_n >= DISPATCH_BUILDS_MAX) {
+        answer_err(d, CODE_BUSY, "100000 builds wait already");
+        return;
+    }
     like = *old;
     like.gen = (latest ? latest->gen : old->gen) + 1;
     b = life_submit(d, p, &like, old->priority);

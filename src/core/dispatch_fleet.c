@@ -125,10 +125,13 @@ void fleet_set_mode(dispatch *d, runner *r, runner_mode mode, slice why)
 
 void fleet_count_loss(dispatch *d, runner *r)
 {
+    if (r->loss_step == d->steps) /* one end of a runner takes all its attempts */
+        return;
+    r->loss_step = d->steps;
     if (++r->losses >= FLEET_LOSSES_MAX && r->mode == MODE_RUN)
         fleet_set_mode(d, r, MODE_CORDON,
                        step_text(d,
-                                 "%d attempts in a row were lost on it; look at it, then 'volt "
+                                 "it lost its work %d times in a row; look at it, then 'volt "
                                  "resume' it",
                                  FLEET_LOSSES_MAX));
 }
@@ -339,7 +342,16 @@ void on_hb(dispatch *d, runner *r, const msg_hb *m)
 
 void on_bye(dispatch *d, runner *r, const msg_bye *m)
 {
-    const char *why = m->why.n ? arena_str(&d->out->arena, m->why) : "its runner left";
+    slice why = m->why.n ? m->why : SLICE("its runner left");
 
-    gone(d, r, why);
+    /* Somebody stopped it: that speaks against neither its work nor itself, so no try is counted,
+     * and it may have the same work again when it is back. */
+    LIST_FOR_SAFE(l, &r->leases)
+    {
+        task *t = LIST_OWNER(LIST_OWNER(l, lease, on_runner), task, lease);
+
+        life_return(d, t, CODE_DRAIN, why, 0);
+        t->avoid = 0;
+    }
+    gone(d, r, arena_str(&d->out->arena, why));
 }

@@ -38,6 +38,8 @@ struct dispatch {
     const char *trouble; /* NULL, or what an operator should know */
     list ended; /* builds with a verdict, freed at the next step: effects may point into them */
 
+    uint64_t steps;
+
     /* Of the step under way. */
     int64_t now_ms, wall_ms;
     const dispatch_event *ev;

@@ -322,8 +322,11 @@ static void build_final(dispatch *d, build *b, verdict v, slice why)
     e->why = b->why;
     e->subject = b->subject;
     e->author = b->author;
-    if (b->finished_wall_ms > b->created_wall_ms)
+    if (b->finished_wall_ms > b->created_wall_ms) { /* the clock may have been set meanwhile */
         e->duration_ms = (uint64_t)(b->finished_wall_ms - b->created_wall_ms);
+        if (e->duration_ms > MSG_TIME_MAX)
+            e->duration_ms = MSG_TIME_MAX;
+    }
     map_remove(&d->builds, b->id);
     LIST_FOR(l, &b->tasks)
     {
@@ -391,6 +394,9 @@ static void build_advance(dispatch *d, build *b)
                 job_final(d, j, VERDICT_SKIPPED,
                           step_text(d, "job '" SLICE_FMT "' did not pass", SLICE_ARG(which->name)));
                 moved = true;
+            } else if (need == NEED_MET && j->tests && j->units_n == 0) {
+                job_final(d, j, VERDICT_NO_TESTS, SLICE("it lists no test files"));
+                moved = true;
             } else if (need == NEED_MET) {
                 job_ready(d, j);
             }
@@ -400,7 +406,7 @@ static void build_advance(dispatch *d, build *b)
         const job *j = b->jobs[i];
 
         open |= j->state != STATE_FINAL;
-        if (!j->allow_failure)
+        if (!j->allow_failure || j->verdict == VERDICT_CANCELED) /* which is no failure */
             v = verdict_worse(v, j->verdict);
     }
     if (!open)

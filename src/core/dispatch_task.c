@@ -58,13 +58,13 @@ void on_nack(dispatch *d, runner *r, const msg_nack *m)
     }
     switch (m->code) {
     case CODE_LOST:
-        life_lost(d, t, "its executor vanished");
+        life_lost(d, t, m->msg.n ? arena_str(&d->out->arena, m->msg) : "its executor vanished");
         break;
     case CODE_SPEC:
         life_task_final(d, t, VERDICT_ERRORED, m->msg);
         break;
     case CODE_NOT_FOUND: /* a mirror or a push may be behind: others may have it */
-        if (t->state != STATE_CANCELING && t->nacks + 1 >= COMMIT_NACKS_MAX)
+        if (t->state != STATE_CANCELING && ++t->unfound >= COMMIT_NACKS_MAX)
             life_task_final(d, t, VERDICT_ERRORED, m->msg);
         else
             life_return(d, t, m->code, m->msg, 1000);
@@ -85,7 +85,8 @@ static job *draft_job(build *b, plan_draft *draft, const rec_job *m)
 {
     job *j;
 
-    if (draft->n && slice_eq(draft->jobs[draft->n - 1]->name, m->name) && m->tests)
+    if (draft->n && m->tests && draft->jobs[draft->n - 1]->tests &&
+        slice_eq(draft->jobs[draft->n - 1]->name, m->name))
         return draft->jobs[draft->n - 1]; /* goes on in this part */
     if (draft->n == BUILD_JOBS_MAX)
         return NULL;
@@ -311,6 +312,7 @@ void on_result(dispatch *d, runner *r, const msg_result *m)
         late_result(d, r, m);
         return;
     }
+    life_running(d, t); /* its start may have been lost: a story has no holes */
     if (t->kind == TASK_TESTS && !take_items(d, t, m->from, &m->items)) {
         say_tests(d, r, t); /* asks for those that are missing; the result comes again */
         return;
@@ -326,7 +328,6 @@ void on_result(dispatch *d, runner *r, const msg_result *m)
             put_task(d, t);
         return;
     }
-    life_running(d, t); /* its start may have been lost: a story has no holes */
     t->duration_ms = m->duration_ms;
     t->exit = m->exit;
     t->signal = m->signal;
@@ -341,7 +342,8 @@ void on_result(dispatch *d, runner *r, const msg_result *m)
     }
     say_result(d, r, t->id, t->att);
     life_task_final(d, t, v, why);
-    if (t->kind == TASK_PLAN) { /* who planned keeps the first task: it rides behind the answer */
+    if (t->kind == TASK_PLAN &&
+        !d->stale_db) { /* who planned keeps the first task: it rides behind the answer */
         const match one = { &d->queue, &d->fleet, d->now_ms, dispatch_give, d };
 
         match_runner(&one, r);

@@ -109,8 +109,13 @@ void fleet_bind(fleet *f, runner *r, uint64_t peer)
     if (r->peer)
         map_remove(&f->by_peer, r->peer);
     r->peer = peer;
-    if (peer)
+    if (peer) {
+        runner *other = map_get(&f->by_peer, peer);
+
+        if (other) /* one connection that speaks for two runners: the newest is meant */
+            other->peer = 0;
         map_put(&f->by_peer, peer, r);
+    }
 }
 
 static slices keep_list(arena *a, slices s)

@@ -25,6 +25,7 @@ typedef struct runner {
     runner_mode mode;     /* an operator's at the dispatcher */
     runner_mode own_mode; /* as its hello says */
     uint64_t losses;
+    uint64_t loss_step; /* step of the newest: what ends in one step is one loss */
     uint64_t hb_count;
     int64_t seen_ms; /* monotonic: last message */
     int64_t seen_wall_ms;

@@ -1,0 +1,201 @@
+#include "dispatcher_world.h"
+
+/* ---- plans that say odd things ---- */
+
+static void ends_a_job_without_files_as_no_tests(void **state)
+{
+    world *w = *state;
+    rec_job jobs[] = { { .name = SLICE("empty"), .tests = true } };
+
+    world_hello(w, RUNNER, ID_1, BOOT, 2);
+    world_submit(w, "demo", "refs/heads/main");
+    world_plan(w, RUNNER, jobs, 1);
+
+    assert_non_null(world_event(w, EVENT_BUILD_DONE));
+    assert_int_equal(world_event(w, EVENT_BUILD_DONE)->verdict, VERDICT_NO_TESTS);
+}
+
+static void refuses_files_of_a_script_job(void **state)
+{
+    world *w = *state;
+    slice files[] = { SLICE("a") };
+    rec_job jobs[] = { { .name = SLICE("odd"), .files = { files, 1 } } };
+
+    world_hello(w, RUNNER, ID_1, BOOT, 2);
+    world_submit(w, "demo", "refs/heads/main");
+    world_plan(w, RUNNER, jobs, 1);
+
+    assert_int_equal(world_event(w, EVENT_BUILD_DONE)->verdict, VERDICT_ERRORED);
+    world_restart(w);
+}
+
+static void refuses_a_script_job_that_goes_on_with_files(void **state)
+{
+    world *w = *state;
+    slice files[] = { SLICE("a") };
+    rec_job jobs[] = { { .name = SLICE("odd") },
+                       { .name = SLICE("odd"), .tests = true, .files = { files, 1 } } };
+
+    world_hello(w, RUNNER, ID_1, BOOT, 2);
+    world_submit(w, "demo", "refs/heads/main");
+    world_plan(w, RUNNER, jobs, 2);
+
+    assert_int_equal(world_event(w, EVENT_BUILD_DONE)->verdict, VERDICT_ERRORED);
+    world_restart(w);
+}
+
+/* ---- clocks ---- */
+
+static void survives_a_clock_that_was_set_in_the_middle_of_a_build(void **state)
+{
+    world *w = *state;
+    rec_job jobs[] = { { .name = SLICE("script") } };
+
+    w->wall_ms = 5000; /* no battery: 1970 until the network says better */
+    world_hello(w, RUNNER, ID_1, BOOT, 1);
+    world_submit(w, "demo", "refs/heads/main");
+    world_plan(w, RUNNER, jobs, 1);
+    w->wall_ms = 1800000000000;
+    world_result(w, RUNNER, VERDICT_PASSED);
+
+    assert_int_equal(world_event(w, EVENT_BUILD_DONE)->verdict, VERDICT_PASSED);
+}
+
+/* ---- runners ---- */
+
+/* A machine with many slots that goes down once has not failed many times. */
+static void counts_the_end_of_a_runner_as_one_loss(void **state)
+{
+    world *w = *state;
+    rec_job jobs[8];
+    const msg *m;
+
+    for (size_t i = 0; i < 8; i++)
+        jobs[i] = (rec_job){ .name = { "abcdefgh" + i, 1 } };
+    world_hello(w, RUNNER, ID_1, BOOT, 8);
+    world_submit(w, "demo", "refs/heads/main");
+    world_plan(w, RUNNER, jobs, 8);
+    assert_int_equal(world_count(w, RUNNER, MSG_assign), 9);
+
+    world_forget(w);
+    world_hello(w, RUNNER, ID_1, BOOT2, 8);
+    assert_null(world_event(w, EVENT_RUNNER_MODE));
+    assert_int_equal(world_count(w, RUNNER, MSG_assign), 8);
+    world_say(w, CLIENT, &(msg){ .type = MSG_runners });
+    m = world_last(w, CLIENT, MSG_runners_are);
+    assert_int_equal(m->runners_are.rows.v[0].losses, 1);
+}
+
+static void survives_one_connection_that_says_hello_for_two_runners(void **state)
+{
+    world *w = *state;
+
+    world_hello(w, RUNNER, ID_1, BOOT, 1);
+    world_hello(w, RUNNER, ID_2, BOOT, 1);
+    for (uint64_t n = 1; n <= 20; n++) { /* the first falls silent and is given up */
+        world_wait(w, 1000);
+        world_say(w, RUNNER, &(msg){ .type = MSG_hb, .hb.n = n });
+    }
+    world_hello(w, RUNNER, ID_2, BOOT, 1);
+    world_forget(w);
+    world_say(w, RUNNER, &(msg){ .type = MSG_hb, .hb.n = 1 });
+    assert_null(world_last(w, RUNNER, MSG_who));
+    assert_non_null(world_last(w, RUNNER, MSG_hb_ok));
+}
+
+/* Ctrl-C of 'volt up' is neither a fault of the task nor of the runner, however often. */
+static void counts_no_loss_when_a_runner_says_bye(void **state)
+{
+    world *w = *state;
+    rec_job jobs[] = { { .name = SLICE("script") } };
+
+    world_hello(w, RUNNER, ID_1, BOOT, 1);
+    world_submit(w, "demo", "refs/heads/main");
+    world_plan(w, RUNNER, jobs, 1);
+    for (int i = 0; i < 6; i++) {
+        world_say(w, RUNNER, &(msg){ .type = MSG_bye, .bye.why = SLICE("stopped") });
+        world_forget(w);
+        world_hello(w, RUNNER, ID_1, i % 2 ? BOOT : BOOT2, 1);
+        assert_int_equal(world_assign(w, RUNNER)->att, i + 2);
+    }
+    world_result(w, RUNNER, VERDICT_PASSED);
+    assert_int_equal(world_event(w, EVENT_BUILD_DONE)->verdict, VERDICT_PASSED);
+}
+
+/* ---- the order of a story ---- */
+
+static void tells_that_a_batch_runs_before_its_outcomes(void **state)
+{
+    world *w = *state;
+    slice files[] = { SLICE("a"), SLICE("b") };
+    rec_job jobs[] = { { .name = SLICE("tests"), .tests = true, .files = { files, 2 } } };
+
+    world_hello(w, RUNNER, ID_1, BOOT, 1);
+    world_submit(w, "demo", "refs/heads/main");
+    world_plan(w, RUNNER, jobs, 1);
+    world_result(w, RUNNER, VERDICT_PASSED); /* its start was lost */
+    assert_true(world_event(w, EVENT_RUNNING)->seq < world_event(w, EVENT_TEST_DONE)->seq);
+}
+
+/* ---- verdicts ---- */
+
+static void cancels_a_build_of_jobs_that_may_fail(void **state)
+{
+    world *w = *state;
+    rec_job jobs[] = { { .name = SLICE("script"), .allow_failure = true } };
+
+    world_hello(w, RUNNER, ID_1, BOOT, 1);
+    world_submit(w, "demo", "refs/heads/main");
+    world_plan(w, RUNNER, jobs, 1);
+    world_say(w, CLIENT, &(msg){ .type = MSG_cancel_build, .cancel_build.build = 1 });
+    world_result(w, RUNNER, VERDICT_CANCELED);
+    assert_int_equal(world_event(w, EVENT_BUILD_DONE)->verdict, VERDICT_CANCELED);
+}
+
+/* Refuses the newest assign and waits for the next. */
+static void nack(world *w, uint64_t peer, code c)
+{
+    uint64_t task = world_assign(w, peer)->task, att = world_assign(w, peer)->att;
+
+    world_say(w, peer, &(msg){ .type = MSG_nack, .nack = { .task = task, .att = att, .code = c } });
+    for (uint64_t n = 1; n < 20 && world_assign(w, peer)->att == att; n++) {
+        world_wait(w, 1000);
+        world_say(w, peer, &(msg){ .type = MSG_hb, .hb.n = n });
+    }
+}
+
+static void counts_only_the_runners_that_do_not_find_a_commit(void **state)
+{
+    world *w = *state;
+
+    world_hello(w, RUNNER, ID_1, BOOT, 1);
+    world_submit(w, "demo", "refs/heads/main");
+    nack(w, RUNNER, CODE_BUSY);
+    nack(w, RUNNER, CODE_BUSY);
+    nack(w, RUNNER, CODE_NOT_FOUND);
+    assert_null(world_event(w, EVENT_BUILD_DONE));
+    nack(w, RUNNER, CODE_NOT_FOUND);
+    nack(w, RUNNER, CODE_NOT_FOUND);
+    assert_int_equal(world_event(w, EVENT_BUILD_DONE)->verdict, VERDICT_ERRORED);
+}
+
+int main(int argc, char **argv)
+{
+#define TEST(f) cmocka_unit_test_setup_teardown(f, world_set_up, world_tear_down)
+    const struct CMUnitTest tests[] = {
+        TEST(ends_a_job_without_files_as_no_tests),
+        TEST(refuses_files_of_a_script_job),
+        TEST(refuses_a_script_job_that_goes_on_with_files),
+        TEST(survives_a_clock_that_was_set_in_the_middle_of_a_build),
+        TEST(counts_the_end_of_a_runner_as_one_loss),
+        TEST(survives_one_connection_that_says_hello_for_two_runners),
+        TEST(counts_no_loss_when_a_runner_says_bye),
+        TEST(tells_that_a_batch_runs_before_its_outcomes),
+        TEST(cancels_a_build_of_jobs_that_may_fail),
+        TEST(counts_only_the_runners_that_do_not_find_a_commit),
+    };
+
+    if (argc > 1)
+        cmocka_set_test_filter(argv[1]);
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
