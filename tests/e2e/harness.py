@@ -211,14 +211,18 @@ class Repository:
             path = os.path.join(self.work, name)
             if text is None:
                 os.unlink(path)
+                if not os.listdir(os.path.dirname(path)):
+                    os.rmdir(os.path.dirname(path))
                 continue
             os.makedirs(os.path.dirname(path), exist_ok=True)
             with open(path, "wb") as f:
                 f.write(text if isinstance(text, bytes) else text.encode())
             os.chmod(path, 0o755 if text[:2] in ("#!", b"#!") else 0o644)
 
-    def commit(self, files=None, message="a commit", push=True):
-        """Its id."""
+    def commit(self, files=None, message=None, push=True):
+        """Its id, which no other commit of the test has."""
+        self.case.commits += 1
+        message = message or f"commit {self.case.commits} of the test"
         self.write(files or {})
         self.git("add", "-A")
         self.git("commit", "-q", "--allow-empty", "-m", message)
@@ -241,11 +245,11 @@ class Case(unittest.TestCase):
         bad = len(result.failures) + len(result.errors)
         self.dir = os.path.realpath(tempfile.mkdtemp(prefix="volt-e2e-"))
         self.processes = []
+        self.commits = 0
         self.environment = {**ENVIRONMENT, "HOME": self.path("home"),
                             "XDG_STATE_HOME": self.path("xdg")}
         self.server = None
         self.killed = False  # a process that looks after others was killed: they may be left
-        self.slow_stop = False
         os.mkdir(self.path("home"))
         self.addCleanup(self._end)
         try:
