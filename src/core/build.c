@@ -32,6 +32,7 @@ void build_free(build *b)
     for (size_t i = 0; i < b->jobs_n; i++)
         free(b->jobs[i]->units);
     free(b->jobs);
+    arena_free(&b->plan);
     arena_free(&b->arena);
     free(b);
 }
@@ -57,6 +58,7 @@ void draft_clear(plan_draft *draft)
     for (size_t i = 0; i < draft->n; i++)
         free(draft->jobs[i]->units);
     free(draft->jobs);
+    arena_free(&draft->arena);
     *draft = (plan_draft){ 0 };
 }
 
@@ -65,13 +67,50 @@ slice build_keep(build *b, slice s)
     return s.n ? arena_slice(&b->arena, s) : (slice){ 0 };
 }
 
-slices build_keep_list(build *b, slices s)
+static slices keep_list(arena *a, slices s)
 {
-    slices kept = { s.n ? ARENA_ARRAY(&b->arena, slice, s.n) : NULL, s.n };
+    slices kept = { s.n ? ARENA_ARRAY(a, slice, s.n) : NULL, s.n };
 
     for (size_t i = 0; i < s.n; i++)
-        kept.v[i] = build_keep(b, s.v[i]);
+        kept.v[i] = arena_slice(a, s.v[i]);
     return kept;
+}
+
+job *job_new(build *b, arena *a, const row_job *like)
+{
+    job *j = ARENA_NEW(a, job);
+
+    j->build = b;
+    j->idx = like->idx;
+    j->name = arena_slice(a, like->name);
+    j->needs = keep_list(a, like->needs);
+    j->labels = keep_list(a, like->labels);
+    j->spec = like->spec.n ? arena_slice(a, like->spec) : (slice){ 0 };
+    j->priority = like->priority;
+    j->timeout_ms = like->timeout_ms;
+    j->retry = like->retry;
+    j->batch = like->batch;
+    j->allow_failure = like->allow_failure;
+    j->tests = like->tests;
+    j->state = STATE_WAITING;
+    j->item.kind = ITEM_JOB;
+    return j;
+}
+
+void build_resolve(build *b)
+{
+    map by_name = { 0 };
+
+    for (size_t i = 0; i < b->jobs_n; i++)
+        map_puts(&by_name, b->jobs[i]->name, b->jobs[i]);
+    for (size_t i = 0; i < b->jobs_n; i++) {
+        job *j = b->jobs[i];
+
+        j->needed = ARENA_ARRAY(&b->arena, job *, j->needs.n);
+        for (size_t k = 0; k < j->needs.n; k++)
+            j->needed[k] = map_gets(&by_name, j->needs.v[k]);
+    }
+    map_free(&by_name);
 }
 
 verdict verdict_worse(verdict a, verdict b)
@@ -107,7 +146,7 @@ job_need job_needs(const job *j, const job **which)
     job_need need = NEED_MET;
 
     for (size_t i = 0; i < j->needs.n; i++) {
-        const job *other = build_job(j->build, j->needs.v[i]);
+        const job *other = j->needed[i];
 
         if (!other || other->state != STATE_FINAL) {
             if (need == NEED_MET)
@@ -127,39 +166,44 @@ static size_t draft_index(const map *by_name, slice name)
     return (size_t)(uintptr_t)map_gets(by_name, name); /* place + 1, or 0 */
 }
 
-/* Takes away jobs without open needs until none can be: what is left is a cycle (Kahn, 1962). */
+/* Takes away jobs without open needs until none is left: what is left is a cycle (Kahn, 1962). */
 static volt_code check_cycles(const plan_draft *draft, const map *by_name, volt_err *err)
 {
-    size_t *open = NEW_ARRAY(size_t, draft->n);
-    size_t left = draft->n;
-    bool moved = true;
+    size_t n = draft->n, needs = 0, ready_n = 0, taken = 0;
+    size_t *open = NEW_ARRAY(size_t, n);      /* needs that were not taken away */
+    size_t *first = NEW_ARRAY(size_t, n + 2); /* of job i: needed_by[first[i]..first[i + 1]) */
+    size_t *ready = NEW_ARRAY(size_t, n);
+    size_t *needed_by;
     volt_code code = VOLT_OK;
 
-    for (size_t i = 0; i < draft->n; i++)
-        open[i] = draft->jobs[i]->needs.n + 1; /* 0: taken away */
-    while (left && moved) {
-        moved = false;
-        for (size_t i = 0; i < draft->n; i++) {
-            size_t waits = 0;
-
-            if (!open[i])
-                continue;
-            for (size_t k = 0; k < draft->jobs[i]->needs.n; k++)
-                waits += open[draft_index(by_name, draft->jobs[i]->needs.v[k]) - 1] != 0;
-            if (waits == 0) {
-                open[i] = 0;
-                left--;
-                moved = true;
-            }
-        }
+    for (size_t i = 0; i < n; i++) {
+        open[i] = draft->jobs[i]->needs.n;
+        needs += open[i];
+        for (size_t k = 0; k < open[i]; k++)
+            first[draft_index(by_name, draft->jobs[i]->needs.v[k]) + 1]++;
+        if (open[i] == 0)
+            ready[ready_n++] = i;
     }
-    for (size_t i = 0; left && i < draft->n; i++)
+    for (size_t i = 0; i < n; i++)
+        first[i + 2] += first[i + 1]; /* one place too far: filling moves it back */
+    needed_by = NEW_ARRAY(size_t, needs);
+    for (size_t i = 0; i < n; i++)
+        for (size_t k = 0; k < open[i]; k++)
+            needed_by[first[draft_index(by_name, draft->jobs[i]->needs.v[k])]++] = i;
+    for (; taken < ready_n; taken++)
+        for (size_t k = first[ready[taken]]; k < first[ready[taken] + 1]; k++)
+            if (--open[needed_by[k]] == 0)
+                ready[ready_n++] = needed_by[k];
+    for (size_t i = 0; taken < n && i < n; i++)
         if (open[i]) {
             code = volt_fail(err, VOLT_EINVALID, "job '" SLICE_FMT "' needs itself in a circle",
                              SLICE_ARG(draft->jobs[i]->name));
             break;
         }
     free(open);
+    free(first);
+    free(ready);
+    free(needed_by);
     return code;
 }
 

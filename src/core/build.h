@@ -22,6 +22,7 @@
 
 #define BUILD_JOBS_MAX  1000
 #define BUILD_UNITS_MAX 100000
+#define BUILD_PLAN_MAX  (32 << 20) /* bytes of its texts */
 
 struct runner;
 
@@ -46,6 +47,7 @@ typedef struct job {
     uint64_t idx;
     slice name;
     slices needs;
+    struct job **needed; /* the jobs that `needs` names, by build_resolve() */
     slices labels;
     slice spec;
     uint64_t priority, timeout_ms, retry, batch;
@@ -69,8 +71,10 @@ typedef struct plan_draft {
     job **jobs;
     size_t n, cap;
     size_t units;
+    size_t bytes; /* of its texts */
     uint64_t next_part;
     bool whole;
+    arena arena; /* with all of it but the arrays that grow */
 } plan_draft;
 
 typedef struct task {
@@ -116,6 +120,7 @@ struct build {
     list tasks; /* of task.in_build */
     bool canceled;
     arena arena;
+    arena plan; /* that of the accepted draft */
     list in_dispatch;
 };
 
@@ -125,7 +130,6 @@ void build_free(build *b);
 task *task_new(build *b, job *j, uint64_t id, task_kind kind);
 /* A copy that lives as long as the build. */
 slice build_keep(build *b, slice s);
-slices build_keep_list(build *b, slices s);
 
 /* The worse of two: errored > lost > timeout > failed > canceled > no-tests > passed; flaky counts
  * as passed, skipped as nothing. */
@@ -133,8 +137,12 @@ verdict verdict_worse(verdict a, verdict b);
 /* Neither passed nor flaky nor skipped. */
 bool verdict_is_bad(verdict v);
 
-/* Forgets what came of a plan; its texts stay in the build's arena. */
+/* A job at the end of the draft, or at that of a loaded build: its texts and lists in `a`. */
+job *job_new(build *b, arena *a, const row_job *like);
+/* Forgets what came of a plan. */
 void draft_clear(plan_draft *draft);
+/* The plan is accepted, or all its jobs are loaded: finds the jobs that others need. */
+void build_resolve(build *b);
 
 /* The job of that name, or NULL. */
 job *build_job(const build *b, slice name);

@@ -425,23 +425,10 @@ static volt_code load_job(dispatch *d, const row_job *row, volt_err *err)
         return volt_fail(err, VOLT_ECORRUPT,
                          "job %llu of build %llu has no build or is out of order",
                          (unsigned long long)row->idx, (unsigned long long)row->build);
-    j = ARENA_NEW(&b->arena, job);
-    j->build = b;
-    j->idx = row->idx;
-    j->name = build_keep(b, row->name);
-    j->needs = build_keep_list(b, row->needs);
-    j->labels = build_keep_list(b, row->labels);
-    j->spec = build_keep(b, row->spec);
-    j->priority = row->priority;
-    j->timeout_ms = row->timeout_ms;
-    j->retry = row->retry;
-    j->batch = row->batch;
-    j->allow_failure = row->allow_failure;
-    j->tests = row->tests;
+    j = job_new(b, &b->plan, row);
     j->state = row->state;
     j->verdict = row->verdict;
     j->why = build_keep(b, row->why);
-    j->item.kind = ITEM_JOB;
     if (j->tests && row->units) {
         j->units = NEW_ARRAY(unit, (size_t)row->units);
     } else if (!j->tests && j->state == STATE_FINAL) {
@@ -468,7 +455,7 @@ static volt_code load_unit(dispatch *d, const row_unit *row, volt_err *err)
                          (unsigned long long)row->i, (unsigned long long)row->job,
                          (unsigned long long)row->build);
     u = &j->units[j->units_n++];
-    u->file = build_keep(b, row->file);
+    u->file = arena_slice(&b->plan, row->file);
     u->verdict = row->verdict;
     if (u->verdict) {
         j->units_out = j->units_n;
@@ -603,6 +590,7 @@ void dispatch_loaded(dispatch *d, int64_t now_ms, int64_t wall_ms, effects *out)
     {
         build *b = LIST_OWNER(l, build, in_dispatch);
 
+        build_resolve(b);
         LIST_FOR(k, &b->tasks)
         {
             resume_task(d, LIST_OWNER(k, task, in_build));

@@ -529,7 +529,9 @@ void life_planned(dispatch *d, task *plan)
 
     b->jobs = draft->jobs;
     b->jobs_n = draft->n;
+    b->plan = draft->arena;
     *draft = (plan_draft){ 0 };
+    build_resolve(b);
     for (size_t i = 0; i < b->jobs_n; i++)
         b->units += b->jobs[i]->tests ? b->jobs[i]->units_n : 1;
     b->state = STATE_RUNNING;

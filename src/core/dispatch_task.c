@@ -90,21 +90,18 @@ static job *draft_job(build *b, plan_draft *draft, const rec_job *m)
         return draft->jobs[draft->n - 1]; /* goes on in this part */
     if (draft->n == BUILD_JOBS_MAX)
         return NULL;
-    j = ARENA_NEW(&b->arena, job);
-    j->build = b;
-    j->idx = draft->n;
-    j->name = build_keep(b, m->name);
-    j->needs = build_keep_list(b, m->needs);
-    j->labels = build_keep_list(b, m->labels);
-    j->spec = build_keep(b, m->spec);
-    j->priority = m->priority;
-    j->timeout_ms = m->timeout_ms;
-    j->retry = m->retry;
-    j->batch = m->batch;
-    j->allow_failure = m->allow_failure;
-    j->tests = m->tests;
-    j->state = STATE_WAITING;
-    j->item.kind = ITEM_JOB;
+    j = job_new(b, &draft->arena,
+                &(row_job){ .idx = draft->n,
+                            .name = m->name,
+                            .needs = m->needs,
+                            .labels = m->labels,
+                            .spec = m->spec,
+                            .priority = m->priority,
+                            .timeout_ms = m->timeout_ms,
+                            .retry = m->retry,
+                            .batch = m->batch,
+                            .allow_failure = m->allow_failure,
+                            .tests = m->tests });
     if (draft->n == draft->cap) {
         draft->cap = draft->cap ? draft->cap * 2 : 8;
         draft->jobs = mem_grow(draft->jobs, draft->cap, sizeof *draft->jobs);
@@ -113,16 +110,30 @@ static job *draft_job(build *b, plan_draft *draft, const rec_job *m)
     return j;
 }
 
+static size_t bytes_of(slices s)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < s.n; i++)
+        n += s.v[i].n + sizeof(slice);
+    return n;
+}
+
 static bool draft_add(build *b, plan_draft *draft, const rec_job *m)
 {
-    job *j = draft_job(b, draft, m);
+    job *j;
 
-    if (!j || draft->units + m->files.n + 1 > BUILD_UNITS_MAX + BUILD_JOBS_MAX)
-        return false;
     draft->units += m->files.n;
+    draft->bytes +=
+        m->name.n + m->spec.n + bytes_of(m->needs) + bytes_of(m->labels) + bytes_of(m->files);
+    if (draft->units > BUILD_UNITS_MAX || draft->bytes > BUILD_PLAN_MAX)
+        return false;
+    j = draft_job(b, draft, m);
+    if (!j)
+        return false;
     j->units = mem_grow(j->units, j->units_n + m->files.n, sizeof *j->units);
     for (size_t i = 0; i < m->files.n; i++)
-        j->units[j->units_n++] = (unit){ .file = build_keep(b, m->files.v[i]) };
+        j->units[j->units_n++] = (unit){ .file = arena_slice(&draft->arena, m->files.v[i]) };
     return true;
 }
 
@@ -138,8 +149,9 @@ void on_plan(dispatch *d, runner *r, const msg_plan *m)
     if (m->part == t->draft.next_part && !t->draft.whole) {
         for (size_t i = 0; i < m->jobs.n; i++)
             if (!draft_add(t->build, &t->draft, &m->jobs.v[i])) {
-                life_task_final(d, t, VERDICT_ERRORED,
-                                SLICE("the plan is too large: at most 1000 jobs and 100000 files"));
+                life_task_final(
+                    d, t, VERDICT_ERRORED,
+                    SLICE("the plan is too large: at most 1000 jobs, 100000 files and 32 MiB"));
                 fence(d, r, m->task, m->att);
                 return;
             }

@@ -239,6 +239,15 @@ static inline const msg_assign *world_assign(const world *w, uint64_t peer)
     return &m->assign;
 }
 
+/* Forgets all but that, so that a long story fits. */
+static inline void world_forget_but_assign(world *w, uint64_t peer)
+{
+    const msg *m = world_last(w, peer, MSG_assign);
+
+    w->heard[0] = (heard){ peer, *m };
+    w->heard_n = 1;
+}
+
 /* The runner answers its newest assign, a plan, with these jobs in one part. */
 static inline void world_plan(world *w, uint64_t peer, rec_job *jobs, size_t n)
 {

@@ -44,6 +44,93 @@ static void refuses_a_script_job_that_goes_on_with_files(void **state)
     world_restart(w);
 }
 
+/* The dispatcher has one thread: what a commit may ask of it has to stay quick.  Each of 1,000 jobs
+ * needs the 64 behind it; looked up by name at each end this took minutes. */
+static void orders_jobs_with_many_needs(void **state)
+{
+    enum { JOBS = 1000, NEEDS = 64, PART = 100 };
+    world *w = *state;
+    static char names[JOBS][8];
+    slice needs[JOBS];
+    rec_job jobs[PART];
+    uint64_t task, att;
+
+    world_hello(w, RUNNER, ID_1, BOOT, 1);
+    world_submit(w, "demo", "refs/heads/main");
+    task = world_assign(w, RUNNER)->task, att = world_assign(w, RUNNER)->att;
+    for (size_t i = 0; i < JOBS; i++) {
+        snprintf(names[i], sizeof names[i], "%zu", i);
+        needs[i] = slice_of(names[i]);
+    }
+    for (size_t part = 0; part < JOBS / PART; part++) {
+        for (size_t k = 0; k < PART; k++) {
+            size_t i = part * PART + k;
+
+            jobs[k] = (rec_job){ .name = needs[i],
+                                 .needs = { needs + i + 1,
+                                            JOBS - 1 - i < NEEDS ? JOBS - 1 - i : NEEDS } };
+        }
+        world_say(w, RUNNER,
+                  &(msg){ .type = MSG_plan,
+                          .plan = { .task = task,
+                                    .att = att,
+                                    .part = part,
+                                    .last = part == JOBS / PART - 1,
+                                    .jobs = { jobs, PART } } });
+    }
+    world_say(w, RUNNER,
+              &(msg){ .type = MSG_result,
+                      .result = { .task = task, .att = att, .verdict = VERDICT_PASSED } });
+    world_forget(w);
+    world_restart(w);
+    world_hello(w, RUNNER, ID_1, BOOT, 1); /* the first script's assign comes again */
+    for (size_t i = JOBS; i-- > 0;) {
+        assert_true(slice_eq(world_assign(w, RUNNER)->job, needs[i]));
+        world_forget_but_assign(w, RUNNER);
+        world_result(w, RUNNER, VERDICT_PASSED);
+    }
+    assert_int_equal(world_event(w, EVENT_BUILD_DONE)->verdict, VERDICT_PASSED);
+}
+
+static void refuses_jobs_that_need_each_other(void **state)
+{
+    world *w = *state;
+    slice a = SLICE("a"), b = SLICE("b"), c = SLICE("c");
+    rec_job jobs[] = { { .name = a },
+                       { .name = b, .needs = { (slice[]){ a, c }, 2 } },
+                       { .name = c, .needs = { &b, 1 } } };
+
+    world_hello(w, RUNNER, ID_1, BOOT, 1);
+    world_submit(w, "demo", "refs/heads/main");
+    world_plan(w, RUNNER, jobs, 3);
+    assert_int_equal(world_event(w, EVENT_BUILD_DONE)->verdict, VERDICT_ERRORED);
+    assert_true(
+        slice_is(world_event(w, EVENT_BUILD_DONE)->why, "job 'b' needs itself in a circle"));
+}
+
+static void refuses_a_plan_of_too_many_bytes(void **state)
+{
+    enum { FILES = 60, NAME = 4096 };
+    world *w = *state;
+    char *name = mem_zero(NAME);
+    slice files[FILES];
+    rec_job j = { .name = SLICE("tests"), .tests = true, .files = { files, FILES } };
+    uint64_t task, att;
+
+    memset(name, 'x', NAME);
+    for (size_t i = 0; i < FILES; i++)
+        files[i] = (slice){ name, NAME };
+    world_hello(w, RUNNER, ID_1, BOOT, 1);
+    world_submit(w, "demo", "refs/heads/main");
+    task = world_assign(w, RUNNER)->task, att = world_assign(w, RUNNER)->att;
+    for (uint64_t part = 0; part < 200 && !world_event(w, EVENT_BUILD_DONE); part++)
+        world_say(w, RUNNER,
+                  &(msg){ .type = MSG_plan,
+                          .plan = { .task = task, .att = att, .part = part, .jobs = { &j, 1 } } });
+    assert_int_equal(world_event(w, EVENT_BUILD_DONE)->verdict, VERDICT_ERRORED);
+    free(name);
+}
+
 /* ---- clocks ---- */
 
 static void survives_a_clock_that_was_set_in_the_middle_of_a_build(void **state)
@@ -186,6 +273,9 @@ int main(int argc, char **argv)
         TEST(ends_a_job_without_files_as_no_tests),
         TEST(refuses_files_of_a_script_job),
         TEST(refuses_a_script_job_that_goes_on_with_files),
+        TEST(orders_jobs_with_many_needs),
+        TEST(refuses_jobs_that_need_each_other),
+        TEST(refuses_a_plan_of_too_many_bytes),
         TEST(survives_a_clock_that_was_set_in_the_middle_of_a_build),
         TEST(counts_the_end_of_a_runner_as_one_loss),
         TEST(survives_one_connection_that_says_hello_for_two_runners),
