@@ -19,8 +19,8 @@
 
 #include "base/mem.h"
 
-#define HOPS_MAX     20000 /* of a role that runs away, should nobody stop it */
-#define BUSH_DEPTH   9     /* 512 processes */
+#define HOPS_MAX     500000 /* of a role that runs away, should nobody stop it: a minute */
+#define BUSH_DEPTH   9      /* 512 processes */
 #define WAIT_MS      10000
 #define STILL_WAITED 10
 
