@@ -1,0 +1,500 @@
+#include "runner.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/mem.h"
+
+#define JOBS_MAX  6
+#define FILES_MAX 24
+#define STEP_MS   300 /* a long unit writes this often */
+#define LONELY_MS 15000
+
+unsigned char output_byte(uint64_t task, uint64_t att, uint64_t i)
+{
+    return (unsigned char)(task * 31 + att * 57 + i * 7 + (i >> 8) * 13);
+}
+
+/* ---- speaking ---- */
+
+static void say(executor *x, const msg *m)
+{
+    buf frame = { 0 };
+
+    wire_encode(m, &frame);
+    runner_hears(x, buf_slice(&frame), false);
+    buf_free(&frame);
+}
+
+static void spool_add(buf *part, slice frame)
+{
+    uint64_t n = frame.n;
+
+    buf_add(part, &n, sizeof n);
+    buf_add_slice(part, frame);
+}
+
+static void say_and_spool(executor *x, buf *part, const msg *m)
+{
+    buf frame = { 0 };
+
+    wire_encode(m, &frame);
+    spool_add(part, buf_slice(&frame));
+    runner_hears(x, buf_slice(&frame), false);
+    buf_free(&frame);
+}
+
+static void report(executor *x)
+{
+    rec_held held = { .task = x->order.assign.task, .att = x->order.assign.att };
+    msg m = { .type = MSG_hb, .hb = { .n = 1 } };
+
+    held.state = x->phase == EXEC_DONE ? HELD_DONE
+                 : !executor_busy(x)   ? held_state_none
+                 : x->started          ? HELD_RUNNING
+                                       : HELD_ACCEPTED;
+    if (held.state) {
+        held.log_bytes = x->spool->log_bytes;
+        m.hb.held = (rec_held_list){ &held, 1 };
+    }
+    say(x, &m);
+}
+
+static void say_start(executor *x)
+{
+    say(x, &(msg){ .type = MSG_start,
+                   .start = { .task = x->order.assign.task, .att = x->order.assign.att } });
+}
+
+bool executor_busy(const executor *x)
+{
+    return x->up && (x->phase == EXEC_FETCH || x->phase == EXEC_UNITS);
+}
+
+static void leave_when_done(executor *x)
+{
+    if (x->leaving && !executor_busy(x))
+        executor_die(x);
+}
+
+static void refuse(executor *x, const msg_assign *m, code why)
+{
+    msg n = { .type = MSG_nack, .nack = { .task = m->task, .att = m->att, .code = why } };
+
+    n.nack.msg = SLICE("simulated");
+    say(x, &n);
+}
+
+static void refuse_own(executor *x, code why)
+{
+    x->phase = EXEC_REFUSED;
+    x->serial++;
+    refuse(x, &x->order.assign, why);
+    leave_when_done(x);
+}
+
+/* ---- what a commit holds: decided by its id ---- */
+
+static prng of_commit(const executor *x, uint64_t salt)
+{
+    return (prng){ mix_bytes(UINT64_C(14695981039346656037) + salt, x->order.assign.oid) };
+}
+
+static slices some_files(arena *a, uint64_t n)
+{
+    slices files = { ARENA_ARRAY(a, slice, n), (size_t)n };
+
+    for (uint64_t i = 0; i < n; i++)
+        files.v[i] = slice_of(arena_printf(a, "tests/test_%02" PRIu64 ".py", i));
+    return files;
+}
+
+static rec_job some_job(arena *a, prng *r, size_t i, bool tests)
+{
+    rec_job j = { .name = slice_of(arena_printf(a, "job%zu", i)), .tests = tests };
+
+    if (tests) {
+        j.files = some_files(a, 1 + prng_below(r, FILES_MAX));
+        j.batch = prng_below(r, 3) ? 0 : 1 + prng_below(r, 3);
+    } else {
+        j.spec = SLICE("make check");
+        j.retry = prng_below(r, 3) ? 0 : 1 + prng_below(r, 2);
+    }
+    j.priority = prng_below(r, 3);
+    j.allow_failure = prng_below(r, 6) == 0;
+    if (prng_below(r, 5) == 0) {
+        j.labels = (slices){ ARENA_NEW(a, slice), 1 };
+        j.labels.v[0] = SLICE(LABEL_SPECIAL);
+    }
+    return j;
+}
+
+/* The jobs of the commit; verdict_none: planning itself fails. */
+static rec_job_list make_plan(executor *x, arena *a, verdict *ret)
+{
+    prng r = of_commit(x, 1);
+    uint64_t kind = prng_below(&r, 12);
+    rec_job_list l = { ARENA_ARRAY(a, rec_job, JOBS_MAX), 0 };
+
+    *ret = VERDICT_PASSED;
+    if (kind == 0)
+        return l;
+    if (kind == 1) {
+        *ret = prng_below(&r, 2) ? VERDICT_ERRORED : VERDICT_FAILED;
+        return l;
+    }
+    l.n = kind < 6 ? 1 : 2 + (size_t)prng_below(&r, JOBS_MAX - 1);
+    for (size_t i = 0; i < l.n; i++) {
+        rec_job *j = &l.v[i];
+
+        *j = some_job(a, &r, i, kind < 6 || prng_below(&r, 2));
+        j->needs.v = ARENA_ARRAY(a, slice, JOBS_MAX);
+        for (size_t k = 0; k < i; k++)
+            if (prng_below(&r, 3) == 0)
+                j->needs.v[j->needs.n++] = l.v[k].name;
+    }
+    if (kind == 2) { /* nonsense: a cycle, or a need that nobody has */
+        l.v[0].needs = (slices){ ARENA_NEW(a, slice), 1 };
+        l.v[0].needs.v[0] = prng_below(&r, 2) ? l.v[0].name : SLICE("nobody");
+    }
+    return l;
+}
+
+static verdict some_verdict(const executor *x, uint64_t unit)
+{
+    prng r = of_commit(x, 7 + x->order.assign.att * 1000 + x->order.assign.task * 77 + unit);
+    static const verdict bad[] = { VERDICT_FAILED, VERDICT_TIMEOUT, VERDICT_NO_TESTS,
+                                   VERDICT_ERRORED };
+
+    return prng_below(&r, 10) ? VERDICT_PASSED : bad[prng_below(&r, 4)];
+}
+
+/* ---- working ---- */
+
+static void step(void *ctx, uint64_t serial);
+
+static void later(executor *x, int64_t ms)
+{
+    call_at(x->r->w, x->r->w->now_ms + ms, step, x, x->serial);
+}
+
+static void finish(executor *x, verdict v, const char *why)
+{
+    const msg_assign *order = &x->order.assign;
+    msg m = { .type = MSG_result,
+              .result = { .task = order->task,
+                          .att = order->att,
+                          .ep = order->ep,
+                          .verdict = v,
+                          .msg = slice_of(why),
+                          .log_bytes = x->spool->log_bytes,
+                          .duration_ms = (uint64_t)(x->r->w->now_ms - x->began_ms) } };
+
+    if (order->kind == TASK_TESTS) {
+        m.result.from = order->from + x->flushed;
+        m.result.items = (rec_item_list){ x->items, x->items_n };
+    }
+    x->phase = EXEC_DONE;
+    x->serial++;
+    wire_encode(&m, &x->spool->result);
+    runner_hears(x, buf_slice(&x->spool->result), false);
+    leave_when_done(x);
+}
+
+static void write_some(executor *x, uint64_t n)
+{
+    const msg_assign *order = &x->order.assign;
+
+    if (order->log_max && x->spool->log_bytes + n > order->log_max)
+        n = order->log_max - x->spool->log_bytes;
+    x->spool->log_bytes += n;
+    oracle_output(x->r->w->oracle, order->task, order->att, x->spool->log_bytes);
+}
+
+static uint64_t units_n(const executor *x)
+{
+    return x->order.assign.kind == TASK_TESTS ? x->order.assign.files.n : 1;
+}
+
+static void next_unit(executor *x)
+{
+    world *w = x->r->w;
+
+    x->left_ms = chance(w, w->calm ? 2 : w->k.slow) ? some_ms(w, 1000, 30000)
+                 : chance(w, 150)                   ? some_ms(w, 50, 1500)
+                                                    : some_ms(w, 0, 30);
+    if (chance(w, 10))
+        write_some(x, pick(w, 40000));
+    later(x, x->left_ms < STEP_MS ? x->left_ms : STEP_MS);
+}
+
+static void flush(executor *x)
+{
+    const msg_assign *order = &x->order.assign;
+    msg m = { .type = MSG_tests,
+              .tests = { .task = order->task,
+                         .att = order->att,
+                         .from = order->from + x->flushed,
+                         .items = { x->items, x->items_n } } };
+
+    if (order->kind != TASK_TESTS || x->items_n == 0)
+        return;
+    say_and_spool(x, &x->spool->tests, &m);
+    x->flushed += x->items_n;
+    x->items_n = 0;
+}
+
+static verdict worse(verdict a, verdict b)
+{
+    return b == VERDICT_PASSED && a ? a : b;
+}
+
+static void end_unit(executor *x)
+{
+    world *w = x->r->w;
+    verdict v = x->canceled ? VERDICT_CANCELED : some_verdict(x, x->order.assign.from + x->next);
+
+    write_some(x, chance(w, 30) ? pick(w, 20000) : pick(w, 300));
+    x->worst = worse(x->worst, v);
+    x->items[x->items_n++] = (rec_item){ .verdict = v, .duration_ms = 5 };
+    x->next++;
+    if (x->next == units_n(x) || x->canceled) {
+        finish(x, x->worst, x->canceled ? "canceled" : "");
+        return;
+    }
+    if (x->items_n == ITEMS_MAX || chance(w, 400))
+        flush(x);
+    next_unit(x);
+}
+
+static void plan(executor *x)
+{
+    world *w = x->r->w;
+    arena a = { 0 };
+    verdict v;
+    rec_job_list jobs = make_plan(x, &a, &v);
+    msg m = { .type = MSG_plan,
+              .plan = { .task = x->order.assign.task, .att = x->order.assign.att } };
+
+    for (size_t i = 0; i < jobs.n; i++) {
+        rec_job j = jobs.v[i];
+        slices files = j.files;
+
+        while (j.tests && files.n > 2 && chance(w, 200)) { /* goes on in the next part */
+            j.files.n = 1 + (size_t)pick(w, files.n - 1);
+            m.plan.jobs = (rec_job_list){ &j, 1 };
+            say_and_spool(x, &x->spool->plan, &m);
+            m.plan.part++;
+            files.v += j.files.n;
+            files.n -= j.files.n;
+            j.files = files;
+        }
+        m.plan.jobs = (rec_job_list){ &j, 1 };
+        m.plan.last = i + 1 == jobs.n;
+        say_and_spool(x, &x->spool->plan, &m);
+        m.plan.part++;
+    }
+    if (jobs.n == 0 && v == VERDICT_PASSED) {
+        m.plan.jobs = (rec_job_list){ 0 };
+        m.plan.last = true;
+        say_and_spool(x, &x->spool->plan, &m);
+    }
+    arena_free(&a);
+    finish(x, v, "");
+}
+
+static code some_refusal(world *w)
+{
+    static const code why[] = { CODE_REPO, CODE_NOT_FOUND, CODE_DISK,
+                                CODE_LOST, CODE_SPEC,      CODE_BUSY };
+
+    return why[pick(w, sizeof why / sizeof *why)];
+}
+
+static void begin(executor *x)
+{
+    world *w = x->r->w;
+
+    if (!w->calm && chance(w, w->k.nack)) {
+        refuse_own(x, some_refusal(w));
+        return;
+    }
+    x->phase = EXEC_UNITS;
+    x->started = true;
+    oracle_task_starts(w->oracle, slice_of(x->r->id), &x->order.assign);
+    say_start(x);
+    if (x->order.assign.kind == TASK_PLAN)
+        later(x, some_ms(w, 0, 50));
+    else
+        next_unit(x);
+}
+
+static void step(void *ctx, uint64_t serial)
+{
+    executor *x = ctx;
+
+    if (serial != x->serial || !executor_busy(x))
+        return;
+    if (x->phase == EXEC_FETCH) {
+        begin(x);
+    } else if (x->order.assign.kind == TASK_PLAN) {
+        plan(x);
+    } else if (x->left_ms > STEP_MS && !x->canceled) {
+        x->left_ms -= STEP_MS;
+        write_some(x, pick(x->r->w, 2000));
+        later(x, x->left_ms < STEP_MS ? x->left_ms : STEP_MS);
+    } else {
+        end_unit(x);
+    }
+}
+
+/* ---- the agent's word ---- */
+
+static void take_assign(executor *x, slice frame, const msg_assign *m)
+{
+    const msg_assign *old = &x->order.assign;
+    sim_runner *r = x->r;
+
+    if (x->phase != EXEC_IDLE && x->phase != EXEC_REFUSED && old->task == m->task &&
+        old->att == m->att) {
+        if (x->phase == EXEC_DONE)
+            runner_hears(x, buf_slice(&x->spool->result), false);
+        else if (x->started)
+            say_start(x);
+        return;
+    }
+    if (executor_busy(x) || x->leaving) {
+        refuse(x, m, CODE_BUSY);
+        return;
+    }
+    if (runner_spool(r, m->task, m->att)) { /* it began once, and must not again */
+        x->phase = EXEC_REFUSED;
+        refuse(x, m, CODE_LOST);
+        return;
+    }
+    arena_reset(&x->mem);
+    wire_decode(arena_slice(&x->mem, frame), &x->mem, &x->order, NULL);
+    x->spool = runner_spool_new(r, m->task, m->att, frame);
+    x->phase = EXEC_FETCH;
+    x->started = x->canceled = false;
+    x->next = x->flushed = x->items_n = 0;
+    x->worst = verdict_none;
+    x->began_ms = r->w->now_ms;
+    x->serial++;
+    later(x, chance(r->w, 900) ? some_ms(r->w, 0, 20) : some_ms(r->w, 0, 4000));
+}
+
+static void cancel(executor *x, const char *why)
+{
+    if (!executor_busy(x))
+        return;
+    x->canceled = true;
+    x->serial++;
+    if (x->phase == EXEC_FETCH || x->order.assign.kind == TASK_PLAN)
+        finish(x, VERDICT_CANCELED, why);
+    else
+        later(x, some_ms(x->r->w, 0, 400));
+}
+
+static void take_cancel(executor *x, const msg_cancel *m)
+{
+    if (x->phase == EXEC_IDLE || x->order.assign.task != m->task || x->order.assign.att != m->att)
+        return;
+    if (x->phase == EXEC_DONE)
+        runner_hears(x, buf_slice(&x->spool->result), false);
+    else if (!x->canceled)
+        cancel(x, "canceled");
+}
+
+static void leave(executor *x)
+{
+    x->leaving = true;
+    cancel(x, "the runner was stopped");
+    if (x->up)
+        leave_when_done(x);
+}
+
+void executor_take(executor *x, slice frame)
+{
+    arena a = { 0 };
+    msg m;
+
+    if (wire_decode(frame, &a, &m, NULL) != VOLT_OK)
+        broken(x->r->w, "wire", "an executor does not understand its agent");
+    cover("agent to executor", msg_type_text(m.type));
+    tell_frame(x->r->w, &x->r->p, "[exec]<-", frame);
+    if (m.type == MSG_assign)
+        take_assign(x, frame, &m.assign);
+    else if (m.type == MSG_cancel)
+        take_cancel(x, &m.cancel);
+    else if (m.type == MSG_hb)
+        report(x);
+    else if (m.type == MSG_bye)
+        leave(x);
+    arena_free(&a);
+}
+
+/* ---- life ---- */
+
+void executor_start(executor *x)
+{
+    x->up = true;
+    x->leaving = false;
+    x->phase = EXEC_IDLE;
+    x->serial++;
+    if (x->r->p.up)
+        executor_connect(x, false);
+    else
+        executor_die(x);
+}
+
+void executor_die(executor *x)
+{
+    bool told = x->connected;
+
+    if (!x->up)
+        return;
+    tell(x->r->w, &x->r->p, "executor %u ends", x->slot);
+    x->up = false;
+    x->serial++;
+    x->phase = EXEC_IDLE;
+    if (told)
+        runner_hears(x, (slice){ 0 }, true);
+    x->connected = false;
+}
+
+void executor_connect(executor *x, bool told)
+{
+    x->connected = true;
+    x->conn++;
+    x->last_out = told;
+    report(x);
+}
+
+static void lonely(void *ctx, uint64_t conn)
+{
+    executor *x = ctx;
+
+    if (!x->up || x->connected || x->conn != conn)
+        return;
+    cover("fault", "executor left alone for a lease");
+    leave(x);
+}
+
+void executor_disconnect(executor *x)
+{
+    if (!x->up || !x->connected)
+        return;
+    x->connected = false;
+    x->conn++;
+    if (!executor_busy(x))
+        executor_die(x);
+    else
+        call_at(x->r->w, x->r->w->now_ms + LONELY_MS, lonely, x, x->conn);
+}
+
+void executor_free(executor *x)
+{
+    arena_free(&x->mem);
+}

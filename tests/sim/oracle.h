@@ -1,0 +1,110 @@
+/*
+ * oracle.h - what the oracle remembers, shared by oracle.c (what is said and done), oracle_rows.c
+ * (what becomes durable) and oracle_rest.c (how it ends).
+ */
+#ifndef VOLT_TESTS_SIM_ORACLE_H
+#define VOLT_TESTS_SIM_ORACLE_H
+
+#include "sim.h"
+
+#define BUILDS_MAX 4096
+#define JOBS_LIMIT 8
+#define UNITS_MAX  32
+
+/* Rows as they were committed. */
+typedef struct known_job {
+    bool there, tests, allow_failure, special; /* special: wants the label */
+    slice name;
+    slices needs;
+    state state;
+    verdict verdict;
+    uint64_t units;
+    verdict unit[UNITS_MAX];
+} known_job;
+
+typedef struct known_build {
+    uint64_t id;
+    slice repo, ref, oid;
+    uint64_t gen;
+    state state;
+    verdict verdict;
+    bool canceled;
+    uint64_t plan; /* its plan task */
+    size_t jobs_n;
+    known_job jobs[JOBS_LIMIT];
+} known_build;
+
+typedef struct known_task {
+    uint64_t id, build, job;
+    task_kind kind;
+    state state;
+    verdict verdict;
+    uint64_t att, tries, done, log_bytes;
+    char runner[33];
+    int64_t requeued_ms;
+} known_task;
+
+typedef struct known_runner {
+    char id[33];
+    runner_mode mode;
+    uint64_t slots;
+    size_t busy, plans;
+} known_runner;
+
+typedef struct known_submission {
+    slice sid;
+    uint64_t build;
+} known_submission;
+
+/* What really happened to an attempt. */
+typedef struct truth {
+    uint64_t task, att;
+    char runner[33];
+    unsigned starts;
+    uint64_t log_bytes;
+} truth;
+
+typedef struct saw {
+    slice sid, repo, ref, oid;
+} saw;
+
+typedef struct pending {
+    row row;
+    uint64_t hash; /* of an event */
+    bool canceled; /* a build: somebody asked for its end */
+} pending;
+
+struct oracle {
+    world *w;
+    arena mem;  /* what is committed */
+    arena open; /* of the open transaction */
+    pending *pend;
+    size_t pend_n, pend_cap;
+    known_build *builds[BUILDS_MAX]; /* by id */
+    uint64_t builds_n;
+    known_task **tasks; /* by id */
+    uint64_t tasks_n, tasks_cap;
+    map runners;      /* id -> known_runner */
+    map submissions;  /* sid -> known_submission */
+    map identities;   /* repo, ref, oid, gen -> known_build */
+    map truths;       /* task << 20 | att */
+    uint64_t *events; /* hash by seq */
+    uint64_t events_n, events_cap;
+    uint64_t published; /* newest number published by this dispatcher process */
+    uint64_t ep;
+    saw *saws;
+    size_t saws_n, saws_cap;
+    int64_t repo_nack_ms; /* newest complaint about an unreachable repository */
+};
+
+known_task *oracle_task(const oracle *o, uint64_t task);
+truth *oracle_truth(oracle *o, uint64_t task, uint64_t att);
+bool is_leased(state s);
+bool is_good(verdict v);
+/* For messages. */
+#define ULL(x) ((unsigned long long)(x))
+
+/* One committed row. */
+void oracle_apply(oracle *o, const pending *p);
+
+#endif

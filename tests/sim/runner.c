@@ -1,0 +1,503 @@
+#include "runner.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/mem.h"
+
+/* ---- spool ---- */
+
+spool *runner_spool(sim_runner *r, uint64_t task, uint64_t att)
+{
+    LIST_FOR(n, &r->spools)
+    {
+        spool *s = LIST_OWNER(n, spool, node);
+
+        if (s->task == task && s->att == att)
+            return s;
+    }
+    return NULL;
+}
+
+spool *runner_spool_new(sim_runner *r, uint64_t task, uint64_t att, slice assign)
+{
+    spool *s = NEW(spool);
+
+    s->task = task;
+    s->att = att;
+    buf_add_slice(&s->assign, assign);
+    list_push(&r->spools, &s->node);
+    return s;
+}
+
+static void spool_free(spool *s)
+{
+    list_remove(&s->node);
+    buf_free(&s->assign);
+    buf_free(&s->plan);
+    buf_free(&s->tests);
+    buf_free(&s->result);
+    free(s);
+}
+
+/* ---- what stepping the agent makes happen ---- */
+
+static void agent_takes(sim_runner *r, agent_event ev);
+
+typedef struct whisper { /* between an executor and its agent */
+    executor *x;
+    uint64_t conn;
+    bool gone, up;
+    buf frame;
+} whisper;
+
+static void whisper_arrives(void *ctx, uint64_t arg)
+{
+    whisper *s = ctx;
+    executor *x = s->x;
+    sim_runner *r = x->r;
+    agent_event ev = { .kind = AGENT_EXEC_MSG, .slot = x->slot };
+    arena a = { 0 };
+    msg m;
+
+    (void)arg;
+    if (r->p.paused_ms && s->conn == x->conn) {
+        call_at(r->w, r->p.paused_ms + 1, whisper_arrives, s, 0);
+        return;
+    }
+    if (r->p.up && s->conn == x->conn) {
+        if (s->gone) {
+            ev.kind = AGENT_EXEC_GONE;
+        } else if (s->up) {
+            ev.kind = AGENT_EXEC_UP;
+        } else {
+            wire_decode(buf_slice(&s->frame), &a, &m, NULL);
+            cover("executor to agent", msg_type_text(m.type));
+            tell_frame(r->w, &r->p, "[exec]->", buf_slice(&s->frame));
+            ev.msg = &m;
+        }
+        agent_takes(r, ev);
+    }
+    arena_free(&a);
+    buf_free(&s->frame);
+    free(s);
+}
+
+static void whisper_send(executor *x, slice frame, bool up, bool gone)
+{
+    world *w = x->r->w;
+    whisper *s = NEW(whisper);
+
+    s->x = x;
+    s->conn = x->conn;
+    s->up = up;
+    s->gone = gone;
+    buf_add_slice(&s->frame, frame);
+    x->last_out = x->last_out > w->now_ms ? x->last_out : w->now_ms;
+    x->last_out += some_ms(w, 0, 1);
+    call_at(w, x->last_out, whisper_arrives, s, 0);
+}
+
+void runner_hears(executor *x, slice frame, bool gone)
+{
+    if (!x->connected)
+        return;
+    if (!gone && x->last_out == 0) /* the first word follows the connection */
+        whisper_send(x, (slice){ 0 }, true, false);
+    whisper_send(x, frame, false, gone);
+}
+
+static void spawn(void *ctx, uint64_t life)
+{
+    executor *x = ctx;
+    sim_runner *r = x->r;
+
+    if (life != r->p.life || !r->p.up || x->up)
+        return;
+    if (!r->w->calm && chance(r->w, 30)) { /* it does not start */
+        x->connected = true;
+        runner_hears(x, (slice){ 0 }, true);
+        x->connected = false;
+        return;
+    }
+    executor_start(x);
+}
+
+static const msg *decode_spooled(sim_runner *r, slice frame)
+{
+    msg *m = ARENA_NEW(&r->out.arena, msg);
+
+    if (wire_decode(arena_slice(&r->out.arena, frame), &r->out.arena, m, NULL) != VOLT_OK)
+        broken(r->w, "wire", "a spooled message cannot be read");
+    return m;
+}
+
+static void tell_spooled(sim_runner *r, const agent_effect *e, const msg *m)
+{
+    const agent_event ev = { .kind = AGENT_SPOOL,
+                             .now_ms = r->w->now_ms,
+                             .task = e->task,
+                             .att = e->att,
+                             .part = e->part,
+                             .msg = m };
+
+    agent_step(r->a, &ev, &r->out);
+}
+
+static void read_part(sim_runner *r, agent_effect e)
+{
+    spool *s = runner_spool(r, e.task, e.att);
+    const buf *from = !s                           ? NULL
+                      : e.part == AGENT_PART_PLAN  ? &s->plan
+                      : e.part == AGENT_PART_TESTS ? &s->tests
+                                                   : &s->result;
+
+    if (e.part == AGENT_PART_RESULT) {
+        tell_spooled(r, &e, from && from->n ? decode_spooled(r, buf_slice(from)) : NULL);
+        return;
+    }
+    for (size_t at = 0; from && at < from->n;) {
+        uint64_t n;
+        const msg *m;
+
+        memcpy(&n, from->p + at, sizeof n);
+        m = decode_spooled(r, (slice){ from->p + at + sizeof n, (size_t)n });
+        at += sizeof n + (size_t)n;
+        if (m->type != MSG_plan || m->plan.part >= e.off)
+            tell_spooled(r, &e, m);
+    }
+    tell_spooled(r, &e, NULL);
+}
+
+typedef struct log_wish {
+    sim_runner *r;
+    uint64_t task, att, off, max;
+} log_wish;
+
+static void read_log(void *ctx, uint64_t life)
+{
+    log_wish *want = ctx;
+    sim_runner *r = want->r;
+    spool *s = runner_spool(r, want->task, want->att);
+    uint64_t n = s && s->log_bytes > want->off ? s->log_bytes - want->off : 0;
+    char *bytes;
+
+    if (r->p.paused_ms && life == r->p.life) {
+        call_at(r->w, r->p.paused_ms + 1, read_log, want, life);
+        return;
+    }
+    n = n < want->max ? n : want->max;
+    bytes = mem_array((size_t)n + 1, 1);
+    for (uint64_t i = 0; i < n; i++)
+        bytes[i] = (char)output_byte(want->task, want->att, want->off + i);
+    if (r->p.up && life == r->p.life)
+        agent_takes(r, (agent_event){ .kind = AGENT_LOG_READ,
+                                      .task = want->task,
+                                      .att = want->att,
+                                      .off = want->off,
+                                      .bytes = { bytes, (size_t)n } });
+    free(bytes);
+    free(want);
+}
+
+static void want_log(sim_runner *r, const agent_effect *e)
+{
+    log_wish *want = NEW(log_wish);
+
+    *want = (log_wish){ r, e->task, e->att, e->off, e->max };
+    call_at(r->w, r->w->now_ms + some_ms(r->w, 0, 2), read_log, want, r->p.life);
+}
+
+static void delete_spool(sim_runner *r, const agent_effect *e)
+{
+    spool *s = runner_spool(r, e->task, e->att);
+    arena a = { 0 };
+    msg m = { 0 };
+
+    if (!s)
+        return;
+    if (s->result.n)
+        wire_decode(buf_slice(&s->result), &a, &m, NULL);
+    oracle_spool_deleted(r->w->oracle, slice_of(r->id), e->task, e->att,
+                         s->result.n ? &m.result : NULL);
+    arena_free(&a);
+    for (unsigned i = 0; i <= r->slots; i++)
+        if (r->exec[i].spool == s) {
+            if (executor_busy(&r->exec[i]))
+                broken(r->w, "spool",
+                       "task %" PRIu64 " attempt %" PRIu64
+                       " loses its spool while its executor works",
+                       e->task, e->att);
+            r->exec[i].spool = NULL;
+            if (r->exec[i].phase == EXEC_DONE)
+                r->exec[i].phase = EXEC_IDLE;
+        }
+    spool_free(s);
+}
+
+static void carry_out(sim_runner *r, agent_effect e)
+{
+    executor *x = e.slot <= r->slots ? &r->exec[e.slot] : NULL;
+
+    buf_clear(&r->frame);
+    switch (e.kind) {
+    case AGENT_SEND:
+        wire_encode(e.msg, &r->frame);
+        cover("agent to dispatcher", msg_type_text(e.msg->type));
+        if (e.msg->type == MSG_nack)
+            oracle_nacked(r->w->oracle, &e.msg->nack);
+        link_send(&r->work, buf_slice(&r->frame));
+        break;
+    case AGENT_EXEC:
+        wire_encode(e.msg, &r->frame);
+        if (x && x->up && x->connected)
+            executor_take(x, buf_slice(&r->frame));
+        break;
+    case AGENT_SPAWN:
+        executor_die(x);
+        x->conn++; /* what it said last is not heard */
+        call_at(r->w, r->w->now_ms + some_ms(r->w, 1, 40), spawn, x, r->p.life);
+        break;
+    case AGENT_SAVE:
+        snprintf(r->hist, sizeof r->hist, "%s", e.hist);
+        r->ep = e.ep;
+        break;
+    case AGENT_READ_LOG:
+        want_log(r, &e);
+        break;
+    case AGENT_READ:
+        read_part(r, e);
+        break;
+    case AGENT_DELETE_SPOOL:
+        delete_spool(r, &e);
+        break;
+    case AGENT_RECONNECT:
+        link_close(&r->work);
+        link_open(&r->work);
+        break;
+    case AGENT_SAY:
+        tell(r->w, &r->p, "says: %s", e.text);
+        break;
+    case AGENT_EXIT:
+        tell(r->w, &r->p, "leaves: %s", e.text);
+        for (unsigned i = 0; i <= r->slots && e.why != AGENT_REFUSED; i++)
+            executor_die(&r->exec[i]);
+        r->p.dying = true;
+        break;
+    }
+}
+
+static void agent_takes(sim_runner *r, agent_event ev)
+{
+    static const char *const names[] = { "send", "exec",         "spawn",     "save", "read log",
+                                         "read", "delete spool", "reconnect", "say",  "exit" };
+
+    ev.now_ms = r->w->now_ms;
+    agent_step(r->a, &ev, &r->out);
+    for (size_t i = 0; i < r->out.n && !process_dies(&r->p); i++) { /* reading adds to it */
+        cover("agent effect", names[r->out.v[i].kind]);
+        carry_out(r, r->out.v[i]);
+    }
+    agent_effects_clear(&r->out);
+    process_settle(&r->p);
+}
+
+/* ---- as a process ---- */
+
+static void on_frame(process *p, link *l, uint64_t peer, slice frame)
+{
+    sim_runner *r = (sim_runner *)p;
+    arena a = { 0 };
+    msg m;
+
+    (void)l, (void)peer;
+    if (wire_decode(frame, &a, &m, NULL) != VOLT_OK)
+        broken(r->w, "wire", "a runner does not understand the dispatcher");
+    cover("dispatcher to agent", msg_type_text(m.type));
+    agent_takes(r, (agent_event){ .kind = AGENT_MSG, .msg = &m });
+    arena_free(&a);
+}
+
+static void on_time(process *p, int64_t gap_ms)
+{
+    sim_runner *r = (sim_runner *)p;
+
+    (void)gap_ms;
+    agent_takes(r, (agent_event){ .kind = AGENT_TICK });
+}
+
+static int64_t deadline_ms(const process *p)
+{
+    return agent_next_deadline_ms(((const sim_runner *)p)->a);
+}
+
+static void find_spooled(sim_runner *r)
+{
+    LIST_FOR_SAFE(n, &r->spools)
+    {
+        spool *s = LIST_OWNER(n, spool, node);
+        agent_event ev = { .kind = AGENT_FOUND, .task = s->task, .att = s->att };
+        arena a = { 0 };
+        msg m;
+
+        wire_decode(buf_slice(&s->assign), &a, &m, NULL);
+        ev.msg = &m;
+        ev.has_result = s->result.n > 0;
+        agent_takes(r, ev);
+        arena_free(&a);
+        if (!r->p.up)
+            return;
+    }
+}
+
+static void on_start(process *p)
+{
+    sim_runner *r = (sim_runner *)p;
+    char boot[33];
+    agent_config config = { .id = r->id,
+                            .name = r->name,
+                            .host = r->host,
+                            .boot = boot,
+                            .hist = r->hist,
+                            .maxep = r->ep,
+                            .slots = r->slots,
+                            .labels = { r->labels, r->labels_n },
+                            .reach = { r->reach, r->reach_n } };
+
+    prng_hex32(&r->w->rng, boot);
+    config.seed = prng_next(&r->w->rng);
+    r->a = agent_new(&config);
+    link_open(&r->work);
+    find_spooled(r);
+    for (unsigned i = 0; p->up && i <= r->slots; i++)
+        if (r->exec[i].up) {
+            agent_takes(r, (agent_event){ .kind = AGENT_EXEC_UP, .slot = i });
+            executor_connect(&r->exec[i], true);
+        }
+    if (p->up)
+        agent_takes(r, (agent_event){ .kind = AGENT_BEGIN });
+}
+
+static void on_crash(process *p)
+{
+    sim_runner *r = (sim_runner *)p;
+
+    agent_free(r->a);
+    r->a = NULL;
+    agent_effects_clear(&r->out);
+    link_close(&r->work);
+    for (unsigned i = 0; i <= r->slots; i++)
+        executor_disconnect(&r->exec[i]);
+}
+
+static const process_ops ops = { on_start, on_crash, on_frame, on_time, deadline_ms };
+
+/* ---- life ---- */
+
+void runner_make(world *w, size_t number)
+{
+    sim_runner *r = NEW(sim_runner);
+
+    r->w = w;
+    r->number = number;
+    w->runners[number] = r;
+    process_init(&r->p, w, &ops, "runner", number);
+    snprintf(r->name, sizeof r->name, "r%zu", number);
+    snprintf(r->host, sizeof r->host, "h%zu", number);
+    prng_hex32(&w->rng, r->id);
+    r->slots = 1 + (unsigned)pick(w, SLOTS_MAX);
+    r->labels[0] = SLICE(LABEL_SPECIAL);
+    r->labels_n = number == 0 || chance(w, 300);
+    r->reach[0] = SLICE("repo1"); /* local to the first host, see observer.c */
+    r->reach_n = chance(w, 500);
+    list_init(&r->spools);
+    link_init(&r->work, &r->p, LINK_WORK);
+    for (unsigned i = 0; i <= SLOTS_MAX; i++)
+        r->exec[i] = (executor){ .r = r, .slot = i };
+    r->p.up_at = w->now_ms + some_ms(w, 0, 2000);
+    process_arm(&r->p);
+}
+
+void runner_end(sim_runner *r)
+{
+    agent_free(r->a);
+    agent_effects_free(&r->out);
+    link_close(&r->work);
+    LIST_FOR_SAFE(n, &r->spools)
+    {
+        spool_free(LIST_OWNER(n, spool, node));
+    }
+    for (unsigned i = 0; i <= SLOTS_MAX; i++)
+        executor_free(&r->exec[i]);
+    buf_free(&r->frame);
+    free(r);
+}
+
+process *runner_process(sim_runner *r)
+{
+    return &r->p;
+}
+
+/* The whole machine: all processes, and what of the spool had not reached the disk. */
+static void machine_dies(sim_runner *r)
+{
+    cover("fault", "runner's machine lost");
+    tell(r->w, &r->p, "its machine dies");
+    process_kill(&r->p, some_ms(r->w, 100, 10000));
+    for (unsigned i = 0; i <= r->slots; i++) {
+        executor_die(&r->exec[i]);
+        r->exec[i].spool = NULL;
+    }
+    LIST_FOR_SAFE(n, &r->spools)
+    {
+        if (chance(r->w, 500))
+            spool_free(LIST_OWNER(n, spool, node));
+    }
+}
+
+void runner_fault(sim_runner *r)
+{
+    uint64_t kind = pick(r->w, 6);
+
+    if (kind == 0) {
+        machine_dies(r);
+    } else if (kind < 3) {
+        cover("fault", "executor killed");
+        executor_die(&r->exec[pick(r->w, r->slots + 1)]);
+    } else if (r->p.up && !r->p.paused_ms) {
+        cover("fault", kind == 3   ? "runner drained"
+                       : kind == 4 ? "runner stopped"
+                                   : "agent killed");
+        if (kind == 5)
+            process_kill(&r->p, some_ms(r->w, 0, 20000));
+        else
+            agent_takes(r, (agent_event){ .kind = kind == 3 ? AGENT_DRAIN : AGENT_STOP });
+    }
+}
+
+void runner_calm(sim_runner *r)
+{
+    r->work.stall_up = r->work.stall_down = 0;
+}
+
+bool runner_at_rest(const sim_runner *r, const char **why)
+{
+    if (!r->p.up || !agent_registered(r->a))
+        *why = "a runner is not registered";
+    else if (agent_held(r->a))
+        *why = "a runner holds an attempt";
+    else if (!list_empty(&r->spools))
+        *why = "L2: a spool is not empty";
+    else
+        return true;
+    return false;
+}
+
+bool runner_reaches(const world *w, slice id, slice repo)
+{
+    for (size_t i = 0; i < w->runners_n; i++)
+        if (slice_is(id, w->runners[i]->id))
+            return !slice_is(repo, "repo1") || i == 0 || w->runners[i]->reach_n;
+    return false;
+}

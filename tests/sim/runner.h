@@ -1,0 +1,82 @@
+/*
+ * runner.h - shared by runner.c (agent, spool) and executor.c.
+ */
+#ifndef VOLT_TESTS_SIM_RUNNER_H
+#define VOLT_TESTS_SIM_RUNNER_H
+
+#include "sim.h"
+
+#define ITEMS_MAX 64
+
+/* WORK/spool/<task>-<att>.  The log's bytes are known from its length. */
+typedef struct spool {
+    list node;
+    uint64_t task, att;
+    buf assign;
+    buf plan, tests; /* frames, each behind its length (8 bytes) */
+    uint64_t log_bytes;
+    buf result;
+} spool;
+
+typedef enum exec_phase { EXEC_IDLE, EXEC_FETCH, EXEC_UNITS, EXEC_DONE, EXEC_REFUSED } exec_phase;
+
+typedef struct executor {
+    struct sim_runner *r;
+    unsigned slot;
+    bool up;
+    bool connected;
+    uint64_t conn;    /* raised when the connection to the agent is made or lost */
+    uint64_t serial;  /* raised when what was planned is off */
+    int64_t last_out; /* arrival of the newest frame at the agent */
+    bool leaving;
+    exec_phase phase;
+    bool started, canceled;
+    arena mem; /* of `order` */
+    msg order;
+    spool *spool;
+    int64_t began_ms, left_ms; /* of the unit */
+    uint64_t next, flushed;    /* units ended; told by `tests` */
+    rec_item items[ITEMS_MAX];
+    size_t items_n;
+    verdict worst;
+} executor;
+
+typedef struct sim_runner {
+    process p;
+    world *w;
+    size_t number;
+    char id[33], name[16], host[16];
+    char hist[33]; /* durable, with ep */
+    uint64_t ep;
+    unsigned slots;
+    slice labels[1], reach[1];
+    size_t labels_n, reach_n;
+    agent *a;
+    agent_effects out;
+    bool stepping;
+    link work;
+    executor exec[SLOTS_MAX + 1];
+    list spools;
+    buf frame;
+} sim_runner;
+
+/* ---- executor.c ---- */
+
+void executor_start(executor *x);
+/* Killed, with its task. */
+void executor_die(executor *x);
+/* The agent's socket is there (told: the agent knows), or gone. */
+void executor_connect(executor *x, bool told);
+void executor_disconnect(executor *x);
+void executor_take(executor *x, slice frame);
+bool executor_busy(const executor *x);
+void executor_free(executor *x);
+
+/* ---- runner.c ---- */
+
+/* An executor speaks, or (NULL frame) is gone. */
+void runner_hears(executor *x, slice frame, bool gone);
+spool *runner_spool(sim_runner *r, uint64_t task, uint64_t att);
+spool *runner_spool_new(sim_runner *r, uint64_t task, uint64_t att, slice assign);
+
+#endif
