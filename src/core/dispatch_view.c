@@ -4,11 +4,33 @@
 
 #define VIEW_ROWS_MAX 1000
 
-/* Why an item that fits nobody now waits: the first thing that an operator could change. */
+/* A label of the class that no runner has; empty: each is there. */
+static slice missing_label(const dispatch *d, const queue_class *c)
+{
+    for (size_t i = 0; i < c->labels.n; i++) {
+        bool some = false;
+
+        LIST_FOR(l, &d->fleet.all)
+        {
+            const runner *r = LIST_OWNER(l, runner, in_fleet);
+
+            some = r->state == RUNNER_UP && runner_has_labels(r, (slices){ &c->labels.v[i], 1 });
+            if (some)
+                break;
+        }
+        if (!some)
+            return c->labels.v[i];
+    }
+    return (slice){ 0 };
+}
+
+/* Why what fits nobody now waits: the first thing that an operator could change; NULL: a runner
+ * takes such work.  O(runners), at once when one is found early, so that each class of a long queue
+ * is looked at once and not each row. */
 static const char *no_runner_reason(const dispatch *d, const queue_class *c, arena *a)
 {
-    size_t up = 0, labelled = 0, reaching = 0, taking = 0;
-    slice label = { 0 };
+    bool up = false, labelled = false, reaching = false;
+    slice label;
 
     LIST_FOR(l, &d->fleet.all)
     {
@@ -16,78 +38,79 @@ static const char *no_runner_reason(const dispatch *d, const queue_class *c, are
 
         if (r->state != RUNNER_UP)
             continue;
-        up++;
+        up = true;
         if (!runner_has_labels(r, c->labels))
             continue;
-        labelled++;
+        labelled = true;
         if (!runner_suits(r, c))
             continue;
-        reaching++;
-        taking += runner_takes(r);
-    }
-    for (size_t i = 0; i < c->labels.n && !labelled; i++) {
-        bool some = false;
-
-        LIST_FOR(l, &d->fleet.all)
-        {
-            const runner *r = LIST_OWNER(l, runner, in_fleet);
-
-            some |= r->state == RUNNER_UP && runner_has_labels(r, (slices){ &c->labels.v[i], 1 });
-        }
-        if (!some)
-            label = c->labels.v[i];
+        reaching = true;
+        if (runner_takes(r))
+            return NULL;
     }
     if (!up)
         return "no runner is connected";
-    if (label.n)
-        return arena_printf(a, "no runner has label " SLICE_FMT, SLICE_ARG(label));
-    if (!labelled)
-        return "no runner has all its labels";
-    if (!reaching)
+    if (reaching)
+        return "its runners are cordoned or draining";
+    if (labelled)
         return arena_printf(a,
                             "no runner can reach the repository; start one on " SLICE_FMT
                             " or with --repo " SLICE_FMT "=PATH",
                             SLICE_ARG(c->host), SLICE_ARG(c->repo));
-    if (!taking)
-        return "its runners are cordoned or draining";
-    return NULL;
+    label = missing_label(d, c);
+    if (label.n)
+        return arena_printf(a, "no runner has label " SLICE_FMT, SLICE_ARG(label));
+    return "no runner has all its labels";
 }
 
-static const char *unreachable_reason(const dispatch *d, const queue_item *item, arena *a)
+static const char *unreachable_reason(const dispatch *d, const queue_line *line, arena *a)
 {
-    const char *why = NULL;
+    const bad_repo *bad = NULL;
 
     LIST_FOR(l, &d->fleet.all)
     {
         const runner *r = LIST_OWNER(l, runner, in_fleet);
-        const bad_repo *bad;
 
-        if (!runner_takes(r) || !runner_suits(r, item->line->in))
+        if (!runner_takes(r) || !runner_suits(r, line->in))
             continue;
-        bad = runner_bad_repo(r, item->line->repo, d->now_ms);
+        bad = runner_bad_repo(r, line->repo, d->now_ms);
         if (!bad)
             return NULL;
-        why = arena_printf(a, "no runner can reach the repository: %s", bad->why);
     }
-    return why;
+    return bad ? arena_printf(a, "no runner can reach the repository: %s", bad->why) : NULL;
 }
 
-static const char *reason(const dispatch *d, int64_t now_ms, const queue_item *item, size_t ahead,
-                          arena *a)
+/* What keeps the whole line waiting, or NULL; `of_class` is what no_runner_reason() said. */
+static const char *line_reason(const dispatch *d, const queue_line *line, const char *of_class,
+                               arena *a)
+{
+    if (d->stale_db)
+        return d->trouble;
+    return of_class ? of_class : unreachable_reason(d, line, a);
+}
+
+static const char *turn_reason(size_t ahead, arena *a)
+{
+    return ahead ? arena_printf(a, "%zu ahead", ahead) : "next for a free slot";
+}
+
+static const char *delay_reason(const dispatch *d, int64_t now_ms, const queue_item *item, arena *a)
+{
+    if (d->stale_db)
+        return d->trouble;
+    return arena_printf(a, "tried again in %lld s",
+                        (long long)((item->delay.key - now_ms + 999) / 1000));
+}
+
+/* Why one queued item waits. */
+static const char *reason(const dispatch *d, int64_t now_ms, const queue_item *item, arena *a)
 {
     const char *why;
 
-    if (d->stale_db)
-        return d->trouble;
     if (item->delay.at)
-        return arena_printf(a, "tried again in %lld s",
-                            (long long)((item->delay.key - now_ms + 999) / 1000));
-    why = no_runner_reason(d, item->line->in, a);
-    if (!why)
-        why = unreachable_reason(d, item, a);
-    if (why)
-        return why;
-    return ahead ? arena_printf(a, "%zu ahead", ahead) : "next for a free slot";
+        return delay_reason(d, now_ms, item, a);
+    why = line_reason(d, item->line, no_runner_reason(d, item->line->in, a), a);
+    return why ? why : turn_reason(0, a);
 }
 
 static void describe_task(const task *t, rec_task_row *ret)
@@ -107,8 +130,7 @@ static void describe_task(const task *t, rec_task_row *ret)
                            .units = t->units_n - t->done };
 }
 
-static void describe_item(const dispatch *d, int64_t now_ms, const queue_item *item, size_t ahead,
-                          rec_task_row *ret, arena *a)
+static void describe_item(const queue_item *item, const char *why, rec_task_row *ret)
 {
     if (item->kind == ITEM_TASK) {
         describe_task(HEAP_OWNER(item, task, item), ret);
@@ -123,39 +145,54 @@ static void describe_item(const dispatch *d, int64_t now_ms, const queue_item *i
                                .since_ms = (uint64_t)j->build->created_wall_ms,
                                .units = j->units_n - j->units_out };
     }
-    ret->why = slice_of(reason(d, now_ms, item, ahead, a));
+    ret->why = slice_of(why);
+}
+
+static size_t units_waiting(const queue_item *item)
+{
+    const job *j = item->kind == ITEM_JOB ? HEAP_OWNER(item, job, item) : NULL;
+
+    return j ? j->units_n - j->units_out : 1;
+}
+
+static void waiting_line(const dispatch *d, const queue_line *line, const char *of_class,
+                         msg_status_is *ret, arena *a)
+{
+    rec_task_row_list *rows = &ret->waiting;
+    const char *why = rows->n < VIEW_ROWS_MAX ? line_reason(d, line, of_class, a) : NULL;
+
+    LIST_FOR(i, &line->items)
+    {
+        const queue_item *item = LIST_OWNER(i, queue_item, node);
+
+        if (rows->n < VIEW_ROWS_MAX)
+            describe_item(item, why ? why : turn_reason((size_t)ret->queued, a),
+                          &rows->v[rows->n++]);
+        ret->queued += units_waiting(item);
+    }
 }
 
 static void waiting(const dispatch *d, int64_t now_ms, msg_status_is *ret, arena *a)
 {
-    rec_task_row *rows = ARENA_ARRAY(a, rec_task_row, VIEW_ROWS_MAX);
-    size_t n = 0;
+    rec_task_row_list *rows = &ret->waiting;
 
+    rows->v = ARENA_ARRAY(a, rec_task_row, VIEW_ROWS_MAX);
     LIST_FOR(l, &d->queue.classes)
     {
         const queue_class *c = LIST_OWNER(l, queue_class, node);
+        const char *why = c->n && rows->n < VIEW_ROWS_MAX ? no_runner_reason(d, c, a) : NULL;
 
         LIST_FOR(k, &c->lines)
         {
-            LIST_FOR(i, &LIST_OWNER(k, queue_line, node)->items)
-            {
-                const queue_item *item = LIST_OWNER(i, queue_item, node);
-
-                if (n < VIEW_ROWS_MAX) {
-                    describe_item(d, now_ms, item, (size_t)ret->queued, &rows[n], a);
-                    n++;
-                }
-                ret->queued += item->kind == ITEM_JOB ? HEAP_OWNER(item, job, item)->units_n -
-                                                            HEAP_OWNER(item, job, item)->units_out
-                                                      : 1;
-            }
+            waiting_line(d, LIST_OWNER(k, queue_line, node), why, ret, a);
         }
     }
-    for (size_t i = 0; i < d->queue.delayed.n; i++, ret->queued++)
-        if (n < VIEW_ROWS_MAX)
-            describe_item(d, now_ms, HEAP_OWNER(d->queue.delayed.v[i], queue_item, delay), 0,
-                          &rows[n++], a);
-    ret->waiting = (rec_task_row_list){ rows, n };
+    for (size_t i = 0; i < d->queue.delayed.n; i++, ret->queued++) {
+        const queue_item *item = HEAP_OWNER(d->queue.delayed.v[i], queue_item, delay);
+
+        if (rows->n < VIEW_ROWS_MAX)
+            describe_item(item, delay_reason(d, now_ms, item, a), &rows->v[rows->n++]);
+    }
 }
 
 static void running(const dispatch *d, msg_status_is *ret, arena *a)
@@ -248,7 +285,7 @@ void dispatch_explain(const dispatch *d, int64_t now_ms, rec_task_row *row, aren
         return;
     row->runner = t->runner_name;
     if (t->state == STATE_QUEUED && queue_has(&t->item))
-        row->why = slice_of(reason(d, now_ms, &t->item, 0, a));
+        row->why = slice_of(reason(d, now_ms, &t->item, a));
 }
 
 void dispatch_progress(const dispatch *d, rec_build_row *row)
@@ -276,5 +313,5 @@ void dispatch_job_progress(const dispatch *d, uint64_t id, rec_job_row *row, are
     if (j->state == STATE_WAITING && job_needs(j, &which) == NEED_OPEN && which)
         row->why = slice_of(arena_printf(a, "needs " SLICE_FMT, SLICE_ARG(which->name)));
     else if (queue_has(&j->item))
-        row->why = slice_of(reason(d, d->now_ms, &j->item, 0, a));
+        row->why = slice_of(reason(d, d->now_ms, &j->item, a));
 }

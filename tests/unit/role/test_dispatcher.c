@@ -266,6 +266,102 @@ static void counts_only_the_runners_that_do_not_find_a_commit(void **state)
     assert_int_equal(world_event(w, EVENT_BUILD_DONE)->verdict, VERDICT_ERRORED);
 }
 
+/* ---- answers ---- */
+
+static void hello_as(world *w, uint64_t peer, uint64_t n, slices labels)
+{
+    char id[33];
+
+    snprintf(id, sizeof id, "%032llx", (unsigned long long)n);
+    world_say(w, peer,
+              &(msg){ .type = MSG_hello,
+                      .hello = { .vmin = 1,
+                                 .vmax = 1,
+                                 .id = slice_of(id),
+                                 .name = SLICE("box"),
+                                 .boot = SLICE(BOOT),
+                                 .slots = 1,
+                                 .labels = labels } });
+}
+
+static void ask_status(world *w)
+{
+    world_forget(w);
+    world_say(w, CLIENT, &(msg){ .type = MSG_status, .r = 1 });
+    assert_non_null(world_last(w, CLIENT, MSG_status_is));
+}
+
+/* The whole fleet was looked at for each row: 10,000 runners and 1,000 rows took half a second. */
+static void tells_why_a_long_queue_waits(void **state)
+{
+    enum { RUNNERS = 10000, ROWS = 1000 };
+    world *w = *state;
+    slice labels[] = { SLICE("linux"), SLICE("x86") };
+    slice gpu = SLICE("gpu");
+    rec_job *jobs = NEW_ARRAY(rec_job, ROWS);
+    char(*names)[8] = (char(*)[8])mem_zero(ROWS * 8);
+    const rec_task_row_list *rows;
+
+    for (uint64_t i = 1; i <= RUNNERS; i++) {
+        hello_as(w, 100 + i, i, (slices){ labels, 2 });
+        world_forget(w);
+    }
+    world_submit(w, "demo", "refs/heads/main");
+    for (size_t i = 0; i < ROWS; i++) {
+        snprintf(names[i], sizeof names[i], "%zu", i);
+        jobs[i] = (rec_job){ .name = slice_of(names[i]), .labels = { &gpu, 1 } };
+    }
+    for (size_t i = 0; i < w->heard_n; i++)
+        if (w->heard[i].m.type == MSG_assign)
+            world_plan(w, w->heard[i].peer, jobs, ROWS);
+    for (int i = 0; i < 10; i++)
+        ask_status(w);
+    rows = &world_last(w, CLIENT, MSG_status_is)->status_is.waiting;
+    assert_int_equal(rows->n, ROWS);
+    assert_true(slice_is(rows->v[ROWS - 1].why, "no runner has label gpu"));
+    free(jobs);
+    free(names);
+}
+
+static void tells_each_reason_of_waiting(void **state)
+{
+    world *w = *state;
+    slice gpu = SLICE("gpu");
+    rec_job jobs[] = { { .name = SLICE("a"), .labels = { &gpu, 1 } } };
+    const msg_status_is *is;
+
+    world_submit(w, "demo", "refs/heads/main");
+    ask_status(w);
+    is = &world_last(w, CLIENT, MSG_status_is)->status_is;
+    assert_true(slice_is(is->waiting.v[0].why, "no runner is connected"));
+
+    world_hello(w, RUNNER, ID_1, BOOT, 1);
+    world_plan(w, RUNNER, jobs, 1);
+    ask_status(w);
+    is = &world_last(w, CLIENT, MSG_status_is)->status_is;
+    assert_true(slice_is(is->waiting.v[0].why, "no runner has label gpu"));
+
+    hello_as(w, RUNNER2, 7, (slices){ &gpu, 1 });
+    world_submit(w, "demo", "refs/heads/next"); /* a second plan, and a third that waits */
+    world_submit(w, "demo", "refs/heads/third");
+    world_submit(w, "demo", "refs/heads/fourth");
+    ask_status(w);
+    is = &world_last(w, CLIENT, MSG_status_is)->status_is;
+    assert_int_equal(is->waiting.n, 1);
+    assert_true(slice_is(is->waiting.v[0].why, "next for a free slot"));
+
+    world_say(
+        w, CLIENT,
+        &(msg){ .type = MSG_set_mode, .set_mode = { .runner = SLICE(ID_1), .mode = MODE_CORDON } });
+    world_say(w, CLIENT,
+              &(msg){ .type = MSG_set_mode,
+                      .set_mode = { .runner = SLICE("00000000000000000000000000000007"),
+                                    .mode = MODE_DRAIN } });
+    ask_status(w);
+    is = &world_last(w, CLIENT, MSG_status_is)->status_is;
+    assert_true(slice_is(is->waiting.v[0].why, "its runners are cordoned or draining"));
+}
+
 int main(int argc, char **argv)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, world_set_up, world_tear_down)
@@ -283,6 +379,8 @@ int main(int argc, char **argv)
         TEST(tells_that_a_batch_runs_before_its_outcomes),
         TEST(cancels_a_build_of_jobs_that_may_fail),
         TEST(counts_only_the_runners_that_do_not_find_a_commit),
+        TEST(tells_why_a_long_queue_waits),
+        TEST(tells_each_reason_of_waiting),
     };
 
     if (argc > 1)
