@@ -56,8 +56,8 @@ void children_free(children *c)
     free(c);
 }
 
-/* This process's environment with the mark for children_watch_parent(), and without the options that
- * VOLT_* variables give to `volt up`: VOLT_DATA means another directory to each command. */
+/* This process's environment with the mark for children_watch_parent(), and without the options
+ * that VOLT_* variables give to `volt up`: VOLT_DATA means another directory to each command. */
 static char **child_environment(void)
 {
     size_t n = 0, kept = 0;
@@ -118,6 +118,13 @@ volt_code children_start(children *c, const char *name, const char *const *args,
     for (size_t i = 0; i < n; i++)
         p->args[i + 1] = mem_strdup(args[i]);
     return spawn(p, err);
+}
+
+void children_keep(children *c, const char *name)
+{
+    for (size_t i = 0; i < c->n; i++)
+        if (strcmp(c->v[i].name, name) == 0)
+            c->v[i].keep = true;
 }
 
 static bool named(const process *p, const char *prefix)

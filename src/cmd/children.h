@@ -33,6 +33,8 @@ void children_free(children *c);
  * VOLT_EIO, VOLT_EFULL. */
 volt_code children_start(children *c, const char *name, const char *const *args, bool keep,
                          volt_err *err);
+/* From now on the child of that name is started again when it ends. */
+void children_keep(children *c, const char *name);
 /* Signals every child whose name begins with `prefix` and counts on its end from now on. */
 void children_signal(children *c, const char *prefix, int signal);
 /* How many children whose name begins with `prefix` run. */

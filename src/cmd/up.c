@@ -53,6 +53,16 @@ static void on_signal(void *ctx, int signal)
         u->interrupts++;
 }
 
+static void say_again(const child_end *end)
+{
+    if (WIFSIGNALED(end->status))
+        log_warn("%s was ended by signal %d and was started again", end->name,
+                 WTERMSIG(end->status));
+    else
+        log_warn("%s ended with exit code %d and was started again", end->name,
+                 WEXITSTATUS(end->status));
+}
+
 /* Collects children that ended; notes those that should not have. */
 static void reap(up *u)
 {
@@ -60,7 +70,7 @@ static void reap(up *u)
 
     while (children_reap(u->children, loop_now_ms(), &end)) {
         if (end.again) {
-            log_warn("%s ended (status %d) and was started again", end.name, end.status);
+            say_again(&end);
         } else if (strcmp(end.name, "observer") == 0 && u->once) {
             u->observer_done = true;
             u->observer_status = end.status;
@@ -99,7 +109,8 @@ static volt_code start_dispatcher(up *u, volt_err *err)
     volt_code code;
 
     unlink(endpoint); /* what an earlier run left says nothing */
-    code = children_start(u->children, "dispatcher", args, !u->once, err);
+    /* Not started again until it was ready once: what keeps it from starting has been said. */
+    code = children_start(u->children, "dispatcher", args, false, err);
     while (code == VOLT_OK && access(endpoint, R_OK) != 0) {
         wait_a_little(u, 5);
         if (u->ended_name)
@@ -114,6 +125,8 @@ static volt_code start_dispatcher(up *u, volt_err *err)
         code = files_read(endpoint, ENDPOINT_MAX, &text, err);
     if (code == VOLT_OK)
         u->server = mem_strndup(text.p, strcspn(text.p, "\n"));
+    if (code == VOLT_OK && !u->once)
+        children_keep(u->children, "dispatcher");
     return code;
 }
 
@@ -212,12 +225,10 @@ static volt_code start(up *u, volt_err *err)
 
 /* ---- stop ---- */
 
+/* A second Ctrl-C ends every waiting. */
 static void wait_for_end(up *u, const char *prefix, int64_t until_ms)
 {
-    int asked = u->interrupts;
-
-    while (children_running(u->children, prefix) && loop_now_ms() < until_ms &&
-           u->interrupts == asked)
+    while (children_running(u->children, prefix) && loop_now_ms() < until_ms && u->interrupts < 2)
         wait_a_little(u, 20);
 }
 
@@ -235,7 +246,8 @@ static void stop(up *u)
     children_signal(u->children, "dispatcher", SIGTERM);
     wait_for_end(u, "", until);
     children_signal(u->children, "", SIGKILL);
-    wait_for_end(u, "", until + 500);
+    u->interrupts = 0; /* what was killed is collected in any case */
+    wait_for_end(u, "", loop_now_ms() + 500);
 }
 
 /* ---- run ---- */

@@ -157,6 +157,15 @@ static void print_build(up_summary *s, const rec_build_row *b)
     }
 }
 
+/* A newer build of the same branch is among those before it: it was of an earlier run. */
+static bool is_superseded(const rec_build_row *rows, size_t i)
+{
+    for (size_t k = 0; k < i; k++)
+        if (slice_eq(rows[k].repo, rows[i].repo) && slice_eq(rows[k].ref, rows[i].ref))
+            return true;
+    return false;
+}
+
 bool up_summary_print(up_summary *s)
 {
     const msg ask = { .type = MSG_builds, .builds = { .max = BUILDS_MAX } };
@@ -183,6 +192,8 @@ bool up_summary_print(up_summary *s)
     }
     printf("\n");
     for (size_t i = n; i-- > 0;) { /* newest first came; oldest first is printed */
+        if (is_superseded(rows, i))
+            continue;
         print_build(s, &rows[i]);
         if (rows[i].units_bad)
             print_bad_units(s, rows[i].build);
