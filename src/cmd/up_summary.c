@@ -12,6 +12,7 @@
 #include "base/text.h"
 #include "cmd/client.h"
 #include "cmd/show.h"
+#include "core/verdict.h"
 
 #define ASK_MS       2000
 #define BUILDS_MAX   500
@@ -126,8 +127,7 @@ static void print_bad_units(up_summary *s, uint64_t build)
         for (size_t i = 0; i < m->units_are.rows.n; i++) {
             const rec_test_row *unit = &m->units_are.rows.v[i];
 
-            if (unit->verdict == VERDICT_PASSED || unit->verdict == VERDICT_FLAKY ||
-                unit->verdict == VERDICT_SKIPPED)
+            if (!verdict_is_bad(unit->verdict))
                 continue;
             bad[n] = *unit;
             bad[n++].file = arena_slice(&a, unit->file);

@@ -19,6 +19,7 @@
 #include "core/lease.h"
 #include "core/queue.h"
 #include "core/row.h"
+#include "core/verdict.h"
 
 #define BUILD_JOBS_MAX  1000
 #define BUILD_UNITS_MAX 100000
@@ -130,12 +131,6 @@ void build_free(build *b);
 task *task_new(build *b, job *j, uint64_t id, task_kind kind);
 /* A copy that lives as long as the build. */
 slice build_keep(build *b, slice s);
-
-/* The worse of two: errored > lost > timeout > failed > canceled > no-tests > passed; flaky counts
- * as passed, skipped as nothing. */
-verdict verdict_worse(verdict a, verdict b);
-/* Neither passed nor flaky nor skipped. */
-bool verdict_is_bad(verdict v);
 
 /* A job at the end of the draft, or at that of a loaded build: its texts and lists in `a`. */
 job *job_new(build *b, arena *a, const row_job *like);

@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "base/cleanup.h"
 #include "base/mem.h"
+#include "core/verdict.h"
 #include "exec/attempt_parts.h"
 #include "pipeline/detect.h"
 #include "unittest_one.h" /* made from unittest_one.py: static const char unittest_one[] */
@@ -65,27 +66,6 @@ volt_code batch_check(const attempt *a, volt_err *err)
 }
 
 /* ---- outcomes ---- */
-
-/* Roll-up, worst wins (protocol.md, Verdicts). */
-static int badness(verdict v)
-{
-    switch (v) {
-    case VERDICT_ERRORED:
-        return 6;
-    case VERDICT_LOST:
-        return 5;
-    case VERDICT_TIMEOUT:
-        return 4;
-    case VERDICT_FAILED:
-        return 3;
-    case VERDICT_CANCELED:
-        return 2;
-    case VERDICT_NO_TESTS:
-        return 1;
-    default:
-        return 0;
-    }
-}
 
 /* What a Python file's exit status says; see unittest_one.py. */
 static verdict python_verdict(attempt *a, const unit_outcome *o, rec_item *item)
@@ -171,7 +151,7 @@ static void record(attempt *a, const unit_outcome *o, int64_t now_ms)
     a->cpu_us += o->cpu_us;
     if (o->max_rss_bytes > a->max_rss_bytes)
         a->max_rss_bytes = o->max_rss_bytes;
-    if (!a->worst || badness(item.verdict) > badness(a->worst)) {
+    if (verdict_worse(a->worst, item.verdict) != a->worst) {
         a->worst = item.verdict;
         a->worst_item = item;
     }
