@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "cmd/command.h"
+#include "cmd/holdback.h"
 #include "cmd/hook.h"
 #include "cmd/json.h"
 #include "cmd/lines.h"
@@ -21,9 +22,10 @@
 
 #define EVENT_FRAME_MAX ((int64_t)1024 * 1024)
 #define REPLY_FRAME_MAX ((int64_t)32 * 1024 * 1024) /* a page: 1,000 events of at most 16 KiB */
-#define QUESTIONS_MAX   8    /* wait for a dispatcher that is away; each is repeated later */
-#define BATCH_MAX       256  /* messages taken before the output is flushed */
-#define FIRST_WORD_MS   2000 /* a dispatcher that is there says something within 1 s */
+#define QUESTIONS_MAX   8   /* wait for a dispatcher that is away; each is repeated later */
+#define BATCH_MAX       256 /* messages taken before the output is flushed */
+#define TEXT_MAX        ((size_t)4 << 20) /* held back, in bytes; then reading waits too */
+#define FIRST_WORD_MS   2000              /* a dispatcher that is there says something within 1 s */
 
 enum { TAG_FOLLOW, TAG_RESULTS, TAG_LOGS };
 
@@ -47,7 +49,8 @@ typedef struct tail {
     const char *repo; /* NULL: all */
     uint64_t count_left, until_build;
 
-    buf out;
+    holdback lines; /* what is to be shown */
+    buf out;        /* what is being written */
     int64_t heard_ms, rotate_ms;
     bool met;    /* something was heard at all */
     bool silent; /* said so */
@@ -68,6 +71,7 @@ static void flush(tail *t)
 {
     volt_err err;
 
+    holdback_take(&t->lines, &t->out);
     switch (output_write(&t->out, !t->over, &err)) {
     case VOLT_OK:
     case VOLT_ECANCELED: /* the loop reports the signal */
@@ -87,7 +91,7 @@ static void show_json(tail *t, const msg_event *event)
     msg m = { .type = MSG_event };
 
     m.event = *event;
-    json_add_line(json_of_msg(&m), &t->out);
+    json_add_line(json_of_msg(&m), &t->lines.text);
 }
 
 /* ---- events ---- */
@@ -110,10 +114,14 @@ static void apply(tail *t, int64_t now_ms, const msg_event *e)
 
     if (t->ending)
         return;
+    /* The line of a finished build is shown when its file is there: who was killed, and goes on
+     * behind the last event that was shown, lacks no file. */
+    if (wanted && e->kind == EVENT_BUILD_DONE && t->results)
+        holdback_hold(&t->lines);
     if (shown && t->json)
         show_json(t, e);
     else if (shown)
-        line_of_event(e, t->color, &t->out);
+        line_of_event(e, t->color, &t->lines.text);
     if (t->logs)
         logs_event(t->logs, now_ms, e, wanted);
     if (wanted && e->kind == EVENT_BUILD_DONE) {
@@ -130,6 +138,7 @@ static void on_result(void *ctx, const msg_event *event, const char *path)
 {
     tail *t = ctx;
 
+    holdback_release(&t->lines);
     if (t->hook)
         hook_add(t->hook, loop_now_ms(), event, path);
 }
@@ -142,6 +151,7 @@ static void start_anew(tail *t, const follow_act *act)
         log_warn("results of %zu builds of the old history cannot be had any more",
                  results_pending(t->results));
         results_forget(t->results);
+        holdback_release_all(&t->lines);
     }
     if (t->logs)
         logs_forget(t->logs);
@@ -179,7 +189,7 @@ static void carry_out(tail *t, int64_t now_ms)
 static bool is_held(const tail *t)
 {
     return (t->results && results_is_full(t->results)) || (t->hook && hook_is_full(t->hook)) ||
-           (t->logs && logs_is_full(t->logs));
+           (t->logs && logs_is_full(t->logs)) || t->lines.text.n > TEXT_MAX;
 }
 
 /* ---- messages ---- */
@@ -227,7 +237,8 @@ static void take_published(tail *t, int64_t now_ms, slice frame)
         return; /* the next head beat tells what is missing */
     if (m.type == MSG_head && output_is_closed())
         end_now(t, EXIT_DONE);
-    if (m.type == MSG_log && t->logs && !t->ending)
+    /* What the pieces of a log lack is fetched at its end. */
+    if (m.type == MSG_log && t->logs && !t->ending && t->lines.text.n <= TEXT_MAX)
         logs_piece(t->logs, now_ms, &m.log);
     if (is_held(t) || t->ending)
         return;
@@ -479,7 +490,7 @@ static volt_code set_up(tail *t, const command_line *line, volt_err *err)
                               .color = t->color,
                               .whole = config.from != FOLLOW_LIVE,
                               .filtered = t->repo != NULL,
-                              .out = &t->out };
+                              .out = &t->lines.text };
 
         t->logs = logs_new(&shown);
         rc = sock_subscribe(t->sub, SLICE("l."), err);
@@ -500,6 +511,7 @@ static void clean_up(tail *t)
     loop_free(t->loop);
     arena_free(&t->arena);
     buf_free(&t->held);
+    holdback_free(&t->lines);
     buf_free(&t->out);
 }
 
@@ -546,7 +558,8 @@ const command command_tail = {
         "after any interruption.\n"
         "\n"
         "With --results DIR, each finished build is written to DIR/REPO/COMMIT, replaced at once, "
-        "and DIR/COMMIT links to it: the verdict first, then each unit with its verdict, duration "
+        "and DIR/COMMIT links to it, before its end is shown: the verdict first, then each unit "
+        "with its verdict, duration "
         "and the number of bytes of its output, then just these bytes.  A commit that was tested "
         "more than once has the newest build's file.  '/' and a leading '.' of a repository's name "
         "become %2F and %2E.  With --from start all files are written again.\n"

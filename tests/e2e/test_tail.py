@@ -3,6 +3,7 @@ import base64
 import json
 import os
 import re
+import select
 import signal
 import subprocess
 import sys
@@ -320,6 +321,28 @@ class TailTest(unittest.TestCase):
         self.assertEqual(os.readlink(f"{self.dir}/{oid}"), f"seed/{oid}")
         self.assertEqual(sorted(os.listdir(f"{self.dir}/seed")), [oid])
         self.assertEqual(sorted(os.listdir(self.dir)), sorted(["seed", oid]))
+
+    def test_a_build_is_shown_when_its_file_is_there(self):
+        self.d.deaf = True
+        t = self.tail("--json", "--results", self.dir)
+        self.until(lambda: self.poke_until_shown(t))
+        self.d.build(4, units=[("tests/a", "passed", b"fine\n")])
+        kinds = []
+        while "task_done" not in kinds:
+            last = json.loads(t.line())
+            kinds.append(last["kind"])
+        self.d.event("runner_up", runner="later")
+        t.process.kill()  # the dispatcher did not tell what the file needs
+        self.assertEqual(t.wait(), b"")
+        self.d.deaf = False
+        t = self.tail("--json", "--from", str(last["seq"] + 1), "--results", self.dir,
+                      "--count", "2")
+        self.assertEqual([o["kind"] for o in t.objects()], ["build_done", "runner_up"])
+        self.assertEqual(read_result(f"{self.dir}/seed/{4:040x}")[1][0][2], b"fine\n")
+
+    def poke_until_shown(self, t):
+        self.d.event("runner_up", runner="new")
+        return select.select([t.process.stdout], [], [], 0)[0]
 
     def test_units_of_many_batches_are_fetched_in_few_questions(self):
         self.d.build(1, units=[(f"t{i}", "passed", b"o%d\n" % i) for i in range(3000)],
