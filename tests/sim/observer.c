@@ -32,7 +32,7 @@ typedef struct entry {
 /* What an observer knows of a repository; `cursor`, `known` and the spool are durable. */
 typedef struct watched {
     sim_repo *repo;
-    char url[48];
+    char url[64];
     unsigned cursor[BRANCHES];
     bool known;
     unsigned known_commits; /* of the repository, when its first sight was over */
