@@ -243,7 +243,7 @@ static void read_part(runner *r, agent_effect e)
     volt_err err;
     volt_code code = spool_open(r->config->work->dir, (spool_id){ e.task, e.att }, &s, &err);
 
-    if (!code && spool_has(s, parts[e.part]))
+    if (!code)
         code = spool_read(s, parts[e.part], PART_MAX, &bytes, &err);
     if (code && code != VOLT_ENOTFOUND)
         log_warn("%s", err.msg);
@@ -327,7 +327,7 @@ static volt_code find_spooled(runner *r, volt_err *err)
             spool_read(s, SPOOL_ASSIGN, PART_MAX, &bytes, NULL) == VOLT_OK && bytes.n &&
             wire_decode(buf_slice(&bytes), &a, &m, NULL) == VOLT_OK && m.type == MSG_assign) {
             ev.msg = &m;
-            ev.has_result = spool_has(s, SPOOL_RESULT);
+            ev.has_result = spool_has_result(s);
         }
         step(r, ev);
     }

@@ -14,39 +14,37 @@
 #include "base/cleanup.h"
 #include "base/mem.h"
 
-#define HEAD_SIZE  4
-#define NAME_SIZE  48
-#define ASIDE      "gone-" /* prefix of a directory that is being deleted */
-#define RESULT_NEW "result.new"
-
-static const char *const part_names[] = {
-    [SPOOL_ASSIGN] = "assign", [SPOOL_PLAN] = "plan",     [SPOOL_TESTS] = "tests",
-    [SPOOL_LOG] = "log",       [SPOOL_RESULT] = "result",
-};
+#define LENGTH_SIZE 4
+#define HEAD_SIZE   (LENGTH_SIZE + 1) /* of a record: its length, its part */
+#define NAME_SIZE   64
+#define READ_SIZE   16384
+#define LOG_SUFFIX  ".log"
 
 struct spool {
     spool_id id;
-    int dir;
-    int log; /* -1 until asked for */
+    int root;    /* WORK/spool */
+    int records; /* the attempt's file */
+    int log;     /* -1 until asked for */
+    off_t end;   /* the writer's: bytes of whole records */
 };
 
 DEFINE_CLEANUP(spool *, spool_free);
 DEFINE_CLEANUP(DIR *, closedir);
 
-static volt_code fail_errno(volt_err *err, const char *what, spool_id id, const char *name)
+static volt_code fail_errno(volt_err *err, const char *what, spool_id id)
 {
     volt_code code = errno == ENOSPC || errno == EDQUOT ? VOLT_EFULL
                      : errno == ENOENT                  ? VOLT_ENOTFOUND
                      : errno == EEXIST                  ? VOLT_EEXISTS
                                                         : VOLT_EIO;
 
-    return volt_fail(err, code, "%s spool %" PRIu64 "-%" PRIu64 "%s%s: %s", what, id.task, id.att,
-                     *name ? "/" : "", name, strerror(errno));
+    return volt_fail(err, code, "%s spool %" PRIu64 "-%" PRIu64 ": %s", what, id.task, id.att,
+                     strerror(errno));
 }
 
-static void dir_name(spool_id id, char ret[NAME_SIZE])
+static void file_name(spool_id id, const char *suffix, char ret[NAME_SIZE])
 {
-    snprintf(ret, NAME_SIZE, "%" PRIu64 "-%" PRIu64, id.task, id.att);
+    snprintf(ret, NAME_SIZE, "%" PRIu64 "-%" PRIu64 "%s", id.task, id.att, suffix);
 }
 
 /* WORK/spool as a descriptor; -1 with errno. */
@@ -61,6 +59,47 @@ static int open_root(const char *work, bool make)
     if (mkdir(path, 0700) && errno != EEXIST)
         return -1;
     return open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+}
+
+static volt_code spool_new(const char *work, spool_id id, int flags, spool **ret, volt_err *err)
+{
+    CLEANUP(spool_free)
+    spool *s = NEW(spool);
+    char name[NAME_SIZE];
+
+    file_name(id, "", name);
+    s->id = id;
+    s->records = s->log = -1;
+    s->root = open_root(work, flags & O_CREAT);
+    if (s->root >= 0)
+        s->records = openat(s->root, name, flags | O_CLOEXEC, 0600);
+    if (s->records < 0)
+        return fail_errno(err, flags & O_CREAT ? "make" : "open", id);
+    *ret = TAKE(s);
+    return VOLT_OK;
+}
+
+void spool_free(spool *s)
+{
+    if (!s)
+        return;
+    if (s->log >= 0)
+        close(s->log);
+    if (s->records >= 0)
+        close(s->records);
+    if (s->root >= 0)
+        close(s->root);
+    free(s);
+}
+
+spool_id spool_of(const spool *s)
+{
+    return s->id;
+}
+
+volt_code spool_open(const char *work, spool_id id, spool **ret, volt_err *err)
+{
+    return spool_new(work, id, O_RDONLY, ret, err);
 }
 
 /* Writes all of `v`, which it changes; false with errno. */
@@ -86,88 +125,48 @@ static bool write_all(int fd, struct iovec *v, int n)
     return true;
 }
 
-static volt_code write_part(const spool *s, const char *name, int flags, struct iovec *v, int n,
-                            volt_err *err)
+static void put_length(size_t n, unsigned char ret[LENGTH_SIZE])
 {
-    CLEANUP(close)
-    int fd = openat(s->dir, name, O_WRONLY | O_CREAT | O_CLOEXEC | flags, 0600);
+    for (size_t i = 0; i < LENGTH_SIZE; i++)
+        ret[i] = (unsigned char)(n >> 8 * i);
+}
 
-    off_t before;
+static size_t get_length(const unsigned char *p)
+{
+    return (size_t)p[0] | (size_t)p[1] << 8 | (size_t)p[2] << 16 | (size_t)p[3] << 24;
+}
 
-    if (fd < 0)
-        return fail_errno(err, "open", s->id, name);
-    before = flags & O_APPEND ? lseek(fd, 0, SEEK_END) : 0;
-    if (!write_all(fd, v, n)) {
-        volt_code rc = fail_errno(err, "write", s->id, name);
+static volt_code add_record(spool *s, spool_part part, slice frame, volt_err *err)
+{
+    unsigned char head[HEAD_SIZE];
+    struct iovec v[2] = { { head, sizeof head }, { (void *)(uintptr_t)frame.p, frame.n } };
 
-        /* No half frame may stay before those that follow. */
-        if (ftruncate(fd, before))
-            return fail_errno(err, "cut", s->id, name);
+    assert(frame.n <= UINT32_MAX);
+    put_length(frame.n, head);
+    head[LENGTH_SIZE] = (unsigned char)part;
+    if (!write_all(s->records, v, 2)) {
+        volt_code rc = fail_errno(err, "write", s->id);
+
+        /* No half record may stay before those that follow. */
+        if (ftruncate(s->records, s->end))
+            return fail_errno(err, "cut", s->id);
         return rc;
     }
-    return VOLT_OK;
-}
-
-static spool *spool_new(spool_id id, int dir)
-{
-    spool *s = NEW(spool);
-
-    s->id = id;
-    s->dir = dir;
-    s->log = -1;
-    return s;
-}
-
-void spool_free(spool *s)
-{
-    if (!s)
-        return;
-    if (s->log >= 0)
-        close(s->log);
-    close(s->dir);
-    free(s);
-}
-
-spool_id spool_of(const spool *s)
-{
-    return s->id;
-}
-
-volt_code spool_open(const char *work, spool_id id, spool **ret, volt_err *err)
-{
-    CLEANUP(close)
-    int root = open_root(work, false);
-    char name[NAME_SIZE];
-    int dir;
-
-    dir_name(id, name);
-    dir = root < 0 ? -1 : openat(root, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (dir < 0)
-        return fail_errno(err, "open", id, "");
-    *ret = spool_new(id, dir);
+    s->end += (off_t)(sizeof head + frame.n);
     return VOLT_OK;
 }
 
 volt_code spool_create(const char *work, spool_id id, slice assign, spool **ret, volt_err *err)
 {
-    CLEANUP(close)
-    int root = open_root(work, true);
     CLEANUP(spool_free)
     spool *s = NULL;
-    struct iovec v = { (void *)(uintptr_t)assign.p, assign.n };
-    char name[NAME_SIZE];
     volt_code rc;
-    int dir;
 
     assert(id.task > 0 && id.att > 0);
-    dir_name(id, name);
-    if (root < 0 || mkdirat(root, name, 0700))
-        return fail_errno(err, "make", id, "");
-    dir = openat(root, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (dir < 0)
-        return fail_errno(err, "open", id, "");
-    s = spool_new(id, dir);
-    rc = write_part(s, part_names[SPOOL_ASSIGN], O_EXCL, &v, 1, err);
+    rc = spool_new(work, id, O_WRONLY | O_CREAT | O_EXCL | O_APPEND, &s, err);
+    if (rc)
+        return rc;
+    rc = add_record(s, SPOOL_ASSIGN, assign, err);
     if (rc) {
         spool_delete(work, id);
         return rc;
@@ -178,109 +177,142 @@ volt_code spool_create(const char *work, spool_id id, slice assign, spool **ret,
 
 int spool_log_fd(spool *s)
 {
+    char name[NAME_SIZE];
+
+    file_name(s->id, LOG_SUFFIX, name);
     if (s->log < 0)
-        s->log = openat(s->dir, part_names[SPOOL_LOG], O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+        s->log = openat(s->root, name, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     return s->log;
 }
 
 volt_code spool_add(spool *s, spool_part part, slice frame, volt_err *err)
 {
-    uint32_t n = (uint32_t)frame.n;
-    unsigned char head[HEAD_SIZE] = { (unsigned char)n, (unsigned char)(n >> 8),
-                                      (unsigned char)(n >> 16), (unsigned char)(n >> 24) };
-    struct iovec v[2] = { { head, sizeof head }, { (void *)(uintptr_t)frame.p, frame.n } };
-
     assert(part == SPOOL_PLAN || part == SPOOL_TESTS);
-    assert(frame.n <= UINT32_MAX);
-    return write_part(s, part_names[part], O_APPEND, v, 2, err);
+    return add_record(s, part, frame, err);
 }
 
 volt_code spool_finish(spool *s, slice result, volt_err *err)
 {
-    struct iovec v = { (void *)(uintptr_t)result.p, result.n };
-    volt_code rc = write_part(s, RESULT_NEW, O_TRUNC, &v, 1, err);
-
-    if (rc)
-        return rc;
-    if (renameat(s->dir, RESULT_NEW, s->dir, part_names[SPOOL_RESULT]))
-        return fail_errno(err, "rename", s->id, RESULT_NEW);
-    return VOLT_OK;
-}
-
-bool spool_has(const spool *s, spool_part part)
-{
-    return faccessat(s->dir, part_names[part], F_OK, 0) == 0;
-}
-
-uint64_t spool_size(const spool *s, spool_part part)
-{
     struct stat st;
 
-    return fstatat(s->dir, part_names[part], &st, 0) == 0 ? (uint64_t)st.st_size : 0;
+    if (fstat(s->records, &st) == 0 && st.st_nlink == 0) {
+        errno = ENOENT;
+        return fail_errno(err, "end", s->id);
+    }
+    return add_record(s, SPOOL_RESULT, result, err);
 }
 
-volt_code spool_read(const spool *s, spool_part part, size_t max, buf *out, volt_err *err)
+static volt_code read_records(const spool *s, size_t max, buf *ret, volt_err *err)
 {
-    CLEANUP(close)
-    int fd = openat(s->dir, part_names[part], O_RDONLY | O_CLOEXEC);
-    size_t had = out->n;
-
-    assert(part != SPOOL_LOG);
-    if (fd < 0)
-        return errno == ENOENT ? VOLT_OK : fail_errno(err, "open", s->id, part_names[part]);
     for (;;) {
-        ssize_t n = read(fd, buf_room(out, 16384), 16384);
+        ssize_t n = pread(s->records, buf_room(ret, READ_SIZE), READ_SIZE, (off_t)ret->n);
 
         if (n == 0)
             return VOLT_OK;
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0)
-            return fail_errno(err, "read", s->id, part_names[part]);
-        out->n += (size_t)n;
-        out->p[out->n] = '\0';
-        if (out->n - had > max)
+            return fail_errno(err, "read", s->id);
+        ret->n += (size_t)n;
+        if (ret->n > max)
             return volt_fail(err, VOLT_EFULL,
-                             "spool %" PRIu64 "-%" PRIu64 "/%s is larger than %zu bytes",
-                             s->id.task, s->id.att, part_names[part], max);
+                             "spool %" PRIu64 "-%" PRIu64 " is larger than %zu bytes", s->id.task,
+                             s->id.att, max);
     }
 }
 
-bool spool_next(slice *rest, slice *ret)
+/* Takes the first record off *rest.  False: no whole one is left. */
+static bool next_record(slice *rest, spool_part *part, slice *frame)
 {
-    const unsigned char *p = (const unsigned char *)rest->p;
     size_t n;
 
     if (rest->n < HEAD_SIZE)
         return false;
-    n = (size_t)p[0] | (size_t)p[1] << 8 | (size_t)p[2] << 16 | (size_t)p[3] << 24;
+    n = get_length((const unsigned char *)rest->p);
     if (rest->n - HEAD_SIZE < n)
         return false;
-    *ret = (slice){ rest->p + HEAD_SIZE, n };
-    *rest = (slice){ ret->p + n, rest->n - HEAD_SIZE - n };
+    *part = (spool_part)(unsigned char)rest->p[LENGTH_SIZE];
+    *frame = (slice){ rest->p + HEAD_SIZE, n };
+    *rest = (slice){ frame->p + n, rest->n - HEAD_SIZE - n };
+    return true;
+}
+
+volt_code spool_read(const spool *s, spool_part part, size_t max, buf *out, volt_err *err)
+{
+    CLEANUP(buf)
+    buf all = { 0 };
+    volt_code rc = read_records(s, max, &all, err);
+    slice rest = buf_slice(&all), frame;
+    spool_part is;
+
+    if (rc)
+        return rc;
+    assert(part != SPOOL_LOG);
+    while (next_record(&rest, &is, &frame)) {
+        unsigned char length[LENGTH_SIZE];
+
+        if (is != part)
+            continue;
+        put_length(frame.n, length);
+        if (part == SPOOL_PLAN || part == SPOOL_TESTS)
+            buf_add(out, length, sizeof length);
+        buf_add_slice(out, frame);
+    }
+    return VOLT_OK;
+}
+
+bool spool_has_result(const spool *s)
+{
+    unsigned char head[HEAD_SIZE];
+    off_t at = 0;
+    struct stat st;
+
+    if (fstat(s->records, &st) < 0)
+        return false;
+    while (pread(s->records, head, sizeof head, at) == HEAD_SIZE) {
+        at += HEAD_SIZE + (off_t)get_length(head);
+        if (head[LENGTH_SIZE] == SPOOL_RESULT)
+            return at <= st.st_size;
+    }
+    return false;
+}
+
+bool spool_next(slice *rest, slice *ret)
+{
+    size_t n;
+
+    if (rest->n < LENGTH_SIZE)
+        return false;
+    n = get_length((const unsigned char *)rest->p);
+    if (rest->n - LENGTH_SIZE < n)
+        return false;
+    *ret = (slice){ rest->p + LENGTH_SIZE, n };
+    *rest = (slice){ ret->p + n, rest->n - LENGTH_SIZE - n };
     return true;
 }
 
 volt_code spool_read_log(spool *s, uint64_t off, char *to, size_t max, size_t *n, volt_err *err)
 {
+    char name[NAME_SIZE];
     size_t got = 0;
 
+    file_name(s->id, LOG_SUFFIX, name);
     /* Opened for reading only: the agent must not make a log where the executor made none. */
     if (s->log < 0)
-        s->log = openat(s->dir, part_names[SPOOL_LOG], O_RDONLY | O_CLOEXEC);
+        s->log = openat(s->root, name, O_RDONLY | O_CLOEXEC);
     if (s->log < 0 && errno == ENOENT) {
         *n = 0;
         return VOLT_OK;
     }
     if (s->log < 0)
-        return fail_errno(err, "open", s->id, part_names[SPOOL_LOG]);
+        return fail_errno(err, "open the log of", s->id);
     while (got < max) {
         ssize_t did = pread(s->log, to + got, max - got, (off_t)(off + got));
 
         if (did < 0 && errno == EINTR)
             continue;
         if (did < 0)
-            return fail_errno(err, "read", s->id, part_names[SPOOL_LOG]);
+            return fail_errno(err, "read the log of", s->id);
         if (did == 0)
             break;
         got += (size_t)did;
@@ -289,51 +321,46 @@ volt_code spool_read_log(spool *s, uint64_t off, char *to, size_t max, size_t *n
     return VOLT_OK;
 }
 
-/* Removes a directory renamed aside; it holds files only. */
-static void remove_aside(int root, const char *name)
-{
-    int fd = openat(root, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    CLEANUP(closedir)
-    DIR *d = fd < 0 ? NULL : fdopendir(fd);
-    const struct dirent *e;
-
-    if (!d)
-        return;
-    while ((e = readdir(d)))
-        if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0)
-            unlinkat(fd, e->d_name, 0);
-    unlinkat(root, name, AT_REMOVEDIR);
-}
-
 void spool_delete(const char *work, spool_id id)
 {
     CLEANUP(close)
     int root = open_root(work, false);
     char name[NAME_SIZE];
-    char aside[NAME_SIZE + sizeof ASIDE];
 
     if (root < 0)
         return;
-    dir_name(id, name);
-    snprintf(aside, sizeof aside, "%s%s", ASIDE, name);
-    remove_aside(root, aside); /* of a deletion that was cut short */
-    if (renameat(root, name, root, aside) == 0)
-        remove_aside(root, aside);
+    file_name(id, "", name);
+    unlinkat(root, name, 0);
+    file_name(id, LOG_SUFFIX, name);
+    unlinkat(root, name, 0);
 }
 
-/* "12-3", as dir_name() writes it. */
-static bool parse_name(const char *name, spool_id *ret)
+/* "12-3" and `suffix`, as file_name() writes it. */
+static bool parse_name(const char *name, const char *suffix, spool_id *ret)
 {
     char again[NAME_SIZE];
     spool_id id;
 
     if (sscanf(name, "%" SCNu64 "-%" SCNu64, &id.task, &id.att) != 2 || !id.task || !id.att)
         return false;
-    dir_name(id, again);
+    file_name(id, suffix, again);
     if (strcmp(again, name) != 0)
         return false;
     *ret = id;
     return true;
+}
+
+/* A log whose attempt is deleted. */
+static void remove_stray_log(int root, const char *name)
+{
+    char attempt[NAME_SIZE];
+    spool_id id;
+
+    if (!parse_name(name, LOG_SUFFIX, &id))
+        return;
+    file_name(id, "", attempt);
+    if (faccessat(root, attempt, F_OK, 0) < 0 && errno == ENOENT)
+        unlinkat(root, name, 0);
 }
 
 static int compare_ids(const void *a, const void *b)
@@ -361,10 +388,10 @@ volt_code spool_scan(const char *work, spool_id **ret, size_t *n, volt_err *err)
     while ((e = readdir(d))) {
         spool_id id;
 
-        if (strncmp(e->d_name, ASIDE, sizeof ASIDE - 1) == 0)
-            remove_aside(root, e->d_name);
-        if (!parse_name(e->d_name, &id))
+        if (!parse_name(e->d_name, "", &id)) {
+            remove_stray_log(root, e->d_name);
             continue;
+        }
         if (count == cap) {
             cap = cap ? 2 * cap : 16;
             v = mem_grow(v, cap, sizeof *v);

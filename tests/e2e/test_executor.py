@@ -130,7 +130,7 @@ class ExecutorTest(unittest.TestCase):
 
     def log(self, task=1):
         try:
-            with open(f"{self.work}/spool/{task}-1/log") as f:
+            with open(f"{self.work}/spool/{task}-1.log") as f:
                 return f.read()
         except OSError:
             return ""
@@ -201,7 +201,8 @@ class ExecutorTest(unittest.TestCase):
         agent.close()
         self.assertEqual(p.wait(PATIENCE_S), 0)
         self.assertFalse(alive(task))
-        self.assertTrue(os.path.exists(f"{self.work}/spool/1-1/result"))
+        with open(f"{self.work}/spool/1-1", "rb") as f:
+            self.assertIn(b"\xa6result", f.read())
 
     def test_term_ends_the_task_and_the_executor(self):
         p = self.start()

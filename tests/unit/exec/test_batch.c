@@ -61,7 +61,7 @@ static void outcomes_travel_together(void **state)
     for (size_t i = 0; i < s->said_n; i++)
         if (s->said[i].type == MSG_tests)
             tests[tests_n++] = s->frames[i];
-    assert_spooled(s, "tests", tests, tests_n);
+    assert_spooled(s, SPOOL_TESTS, tests, tests_n);
 }
 
 static void an_outcome_is_told_while_the_next_unit_runs(void **state)

@@ -35,7 +35,7 @@ static void plans_the_units_of_a_commit(void **state)
     assert_int_equal(job->files.n, 2);
     assert_true(slice_is(job->files.v[0], "tests/a/run"));
     assert_true(slice_is(job->files.v[1], "tests/test_b.py"));
-    assert_spooled(s, "plan", &s->frames[1], 1);
+    assert_spooled(s, SPOOL_PLAN, &s->frames[1], 1);
 }
 
 static void a_commit_without_tests_has_a_plan_without_jobs(void **state)
@@ -80,7 +80,7 @@ static void a_large_plan_comes_in_parts(void **state)
         }
     }
     assert_int_equal(n, FILES);
-    assert_spooled(s, "plan", &s->frames[1], s->said_n - 2);
+    assert_spooled(s, SPOOL_PLAN, &s->frames[1], s->said_n - 2);
 }
 
 /* ---- remote repositories ---- */
