@@ -235,33 +235,42 @@ static volt_code open_store(server *s, volt_err *err)
     return code;
 }
 
-/* Store, core and sockets.  A full disk is met by giving up the ballast, once. */
-static volt_code start(server *s, volt_err *err)
+static volt_code open_all(server *s, volt_err *err)
 {
     volt_code code = open_store(s, err);
 
     if (code == VOLT_OK)
         code = open_sockets(s, err);
-    if (code == VOLT_OK)
-        code = start_dispatcher(s, err);
+    return code == VOLT_OK ? start_dispatcher(s, err) : code;
+}
+
+static void close_all(server *s)
+{
+    dispatcher_free(TAKE(s->dispatcher));
+    sock_free_linger(TAKE(s->intake), 0);
+    sock_free_linger(TAKE(s->work), 100);
+    sock_free_linger(TAKE(s->events), 100);
+    logs_close(TAKE(s->logs));
+    store_close(TAKE(s->store));
+}
+
+/* Store, core and sockets.  A full disk is met by giving up the ballast, once, and beginning anew:
+ * it may have stopped any of the steps. */
+static volt_code start(server *s, volt_err *err)
+{
+    volt_code code = open_all(s, err);
+
     if (code == VOLT_EFULL && drop_ballast(s)) {
         log_warn("'%s' is full; the ballast was given up to start", s->dir);
-        store_close(TAKE(s->store));
-        code = store_open_sqlite(s->dir, &s->store, err);
-        if (code == VOLT_OK)
-            code = start_dispatcher(s, err);
+        close_all(s);
+        code = open_all(s, err);
     }
     return code;
 }
 
 static void stop(server *s)
 {
-    dispatcher_free(s->dispatcher);
-    sock_free_linger(s->intake, 0);
-    sock_free_linger(s->work, 100);
-    sock_free_linger(s->events, 100);
-    logs_close(s->logs);
-    store_close(s->store);
+    close_all(s);
     loop_free(s->loop);
 }
 

@@ -159,6 +159,13 @@ static bool from_the_future(const dispatch *d, const task *t, const rec_held *h)
     return h->task > d->last_task;
 }
 
+static void find_stale(dispatch *d)
+{
+    d->stale_db = true;
+    d->trouble = "a runner knows work or a start that this data directory does not: it is an old "
+                 "copy; nothing is assigned until the newest one is back in place";
+}
+
 static void reconcile_held(dispatch *d, runner *r, const msg_hello *m, reconcile *rc)
 {
     bool same_history = slice_is(m->hist, d->config.hist);
@@ -178,10 +185,7 @@ static void reconcile_held(dispatch *d, runner *r, const msg_hello *m, reconcile
             rc->keep[rc->keep_n++] =
                 (rec_held){ .task = h->task, .att = h->att, .log_bytes = t->log_bytes };
         } else if (from_the_future(d, t, h)) {
-            d->stale_db = true;
-            d->trouble =
-                "a runner holds work that this data directory never gave out: it is an old "
-                "copy; nothing is assigned until the newest one is back in place";
+            find_stale(d);
             drop(rc, h, CODE_STALE_DB);
         } else {
             drop(rc, h, CODE_STALE);
@@ -265,6 +269,9 @@ void on_hello(dispatch *d, const msg_hello *m)
     describe(d, r, m);
     fleet_heard(d, r);
     put_runner(d, r);
+    /* It would ignore our assigns, as those of a dispatcher that was replaced. */
+    if (slice_is(m->hist, d->config.hist) && m->maxep > d->config.ep)
+        find_stale(d);
 
     rc.keep = ARENA_ARRAY(&d->out->arena, rec_held, m->held.n);
     rc.drop = ARENA_ARRAY(&d->out->arena, rec_held, m->held.n);

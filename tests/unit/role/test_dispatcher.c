@@ -1,5 +1,12 @@
 #include "dispatcher_world.h"
 
+static void ask_status(world *w)
+{
+    world_forget(w);
+    world_say(w, CLIENT, &(msg){ .type = MSG_status, .r = 1 });
+    assert_non_null(world_last(w, CLIENT, MSG_status_is));
+}
+
 /* ---- plans that say odd things ---- */
 
 static void ends_a_job_without_files_as_no_tests(void **state)
@@ -209,6 +216,30 @@ static void counts_no_loss_when_a_runner_says_bye(void **state)
     assert_int_equal(world_event(w, EVENT_BUILD_DONE)->verdict, VERDICT_PASSED);
 }
 
+/* Such a runner takes no assign of ours, so each would end as a loss. */
+static void assigns_nothing_once_a_runner_knows_a_newer_start(void **state)
+{
+    world *w = *state;
+
+    world_submit(w, "demo", "refs/heads/main");
+    world_hello(w, RUNNER, ID_1, BOOT, 1);
+    world_forget(w);
+    world_say(w, RUNNER2,
+              &(msg){ .type = MSG_hello,
+                      .hello = { .vmin = 1,
+                                 .vmax = 1,
+                                 .id = SLICE(ID_2),
+                                 .name = SLICE("box"),
+                                 .boot = SLICE(BOOT),
+                                 .hist = SLICE(HIST),
+                                 .maxep = 99,
+                                 .slots = 1 } });
+    world_submit(w, "demo", "refs/heads/next");
+    assert_null(world_last(w, 0, MSG_assign));
+    ask_status(w);
+    assert_true(world_last(w, CLIENT, MSG_status_is)->status_is.trouble.n > 0);
+}
+
 /* ---- the order of a story ---- */
 
 static void tells_that_a_batch_runs_before_its_outcomes(void **state)
@@ -282,13 +313,6 @@ static void hello_as(world *w, uint64_t peer, uint64_t n, slices labels)
                                  .boot = SLICE(BOOT),
                                  .slots = 1,
                                  .labels = labels } });
-}
-
-static void ask_status(world *w)
-{
-    world_forget(w);
-    world_say(w, CLIENT, &(msg){ .type = MSG_status, .r = 1 });
-    assert_non_null(world_last(w, CLIENT, MSG_status_is));
 }
 
 /* The whole fleet was looked at for each row: 10,000 runners and 1,000 rows took half a second. */
@@ -376,6 +400,7 @@ int main(int argc, char **argv)
         TEST(counts_the_end_of_a_runner_as_one_loss),
         TEST(survives_one_connection_that_says_hello_for_two_runners),
         TEST(counts_no_loss_when_a_runner_says_bye),
+        TEST(assigns_nothing_once_a_runner_knows_a_newer_start),
         TEST(tells_that_a_batch_runs_before_its_outcomes),
         TEST(cancels_a_build_of_jobs_that_may_fail),
         TEST(counts_only_the_runners_that_do_not_find_a_commit),
