@@ -20,7 +20,8 @@
 #include "store/logs.h"
 #include "wire/codec.h"
 
-#define DRAIN_MAX    256 /* frames a transaction */
+#define DRAIN_MAX    256       /* frames a transaction */
+#define UNSENT_MAX   (8 << 20) /* bytes of answers a transaction: pages are large */
 #define CHECK_MS     5000
 #define DISK_LOW     (64ull << 20)  /* free bytes below which new commits are refused */
 #define DISK_FINE    (128ull << 20) /* and above which they are taken again */
@@ -314,7 +315,8 @@ static volt_code drain(server *s, volt_err *err)
     volt_code code = VOLT_OK;
     bool work = true, intake = true;
 
-    for (int n = 0; n < DRAIN_MAX && (work || intake); n++) {
+    for (int n = 0;
+         n < DRAIN_MAX && (work || intake) && dispatcher_unsent(s->dispatcher) < UNSENT_MAX; n++) {
         if (work)
             work = take_frame(s, s->work, &code, err);
         if (code != VOLT_OK)

@@ -315,6 +315,11 @@ volt_code dispatcher_commit(dispatcher *d, volt_err *err)
     return code;
 }
 
+size_t dispatcher_unsent(const dispatcher *d)
+{
+    return d->outbox.n;
+}
+
 int64_t dispatcher_next_deadline_ms(const dispatcher *d)
 {
     return dispatch_next_deadline_ms(d->core);

@@ -60,6 +60,9 @@ volt_code dispatcher_tick(dispatcher *d, int64_t now_ms, int64_t wall_ms, int64_
 /* Commits, then speaks.  Does nothing when nothing happened. */
 volt_code dispatcher_commit(dispatcher *d, volt_err *err);
 
+/* Bytes that wait for the commit to be sent: who gives frames stops and commits when they are many.
+ */
+size_t dispatcher_unsent(const dispatcher *d);
 int64_t dispatcher_next_deadline_ms(const dispatcher *d);
 /* Refuse new submissions while the disk is nearly full. */
 void dispatcher_set_disk_low(dispatcher *d, bool low);

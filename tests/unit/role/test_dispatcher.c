@@ -386,6 +386,23 @@ static void tells_each_reason_of_waiting(void **state)
     assert_true(slice_is(is->waiting.v[0].why, "its runners are cordoned or draining"));
 }
 
+static void tells_how_much_waits_to_be_sent(void **state)
+{
+    world *w = *state;
+    const msg m = { .type = MSG_status };
+    buf frame = { 0 };
+    volt_err err;
+
+    wire_encode(&m, &frame);
+    assert_int_equal(dispatcher_unsent(w->d), 0);
+    assert_int_equal(dispatcher_frame(w->d, w->now_ms, w->wall_ms, CLIENT, buf_slice(&frame), &err),
+                     VOLT_OK);
+    assert_true(dispatcher_unsent(w->d) > 0);
+    assert_int_equal(dispatcher_commit(w->d, &err), VOLT_OK);
+    assert_int_equal(dispatcher_unsent(w->d), 0);
+    buf_free(&frame);
+}
+
 int main(int argc, char **argv)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, world_set_up, world_tear_down)
@@ -406,6 +423,7 @@ int main(int argc, char **argv)
         TEST(counts_only_the_runners_that_do_not_find_a_commit),
         TEST(tells_why_a_long_queue_waits),
         TEST(tells_each_reason_of_waiting),
+        TEST(tells_how_much_waits_to_be_sent),
     };
 
     if (argc > 1)
