@@ -229,10 +229,12 @@ static bool take_one(sim_dispatcher *sd)
 
     list_remove(&f->node);
     tell_frame(sd->w, &sd->p, "<-", buf_slice(&f->frame));
+    oracle_hears(sd->w->oracle, buf_slice(&f->frame));
     code = dispatcher_frame(sd->d, sd->w->now_ms, WALL_START + sd->w->now_ms, f->peer,
                             buf_slice(&f->frame), &err);
     if (code == VOLT_EMSG)
         broken(sd->w, "wire", "the dispatcher does not understand: %s", err.msg);
+    oracle_heard(sd->w->oracle);
     buf_free(&f->frame);
     free(f);
     return check(sd, code, &err);
@@ -255,13 +257,14 @@ static void turn(sim_dispatcher *sd)
             return;
     if (!check(sd, dispatcher_commit(sd->d, &err), &err) || sd->p.dying)
         return;
+    oracle_spoken(w->oracle);
     if (list_empty(&sd->inbox))
         oracle_turn(w->oracle);
 }
 
 /* ---- as a process ---- */
 
-static void on_frame(process *p, link *l, uint64_t peer, slice frame)
+static void on_frame(process *p, net_link *l, uint64_t peer, slice frame)
 {
     sim_dispatcher *sd = (sim_dispatcher *)p;
     frame_in *f = NEW(frame_in);
@@ -354,6 +357,11 @@ void dispatcher_make(world *w)
     sd->config.hist_if_new = sd->hist;
     sd->config.log_window = windows[pick(w, 4)];
     sd->config.log_max = chance(w, 500) ? 0 : 50000;
+    if (w->k.lease_ms) {
+        sd->config.lease_ms = w->k.lease_ms;
+        sd->config.hb_ms = w->k.lease_ms / 10;
+        sd->config.suspect_ms = w->k.lease_ms / 3;
+    }
     sd->config.tries_max = chance(w, 700) ? 0 : 1 + pick(w, 5);
     process_start(&sd->p);
 }

@@ -484,6 +484,8 @@ static void lonely(void *ctx, uint64_t conn)
 
 void executor_disconnect(executor *x)
 {
+    world *w = x->r->w;
+
     if (!x->up || !x->connected)
         return;
     x->connected = false;
@@ -491,7 +493,7 @@ void executor_disconnect(executor *x)
     if (!executor_busy(x))
         executor_die(x);
     else
-        call_at(x->r->w, x->r->w->now_ms + LONELY_MS, lonely, x, x->conn);
+        call_at(w, w->now_ms + (w->k.lease_ms ? w->k.lease_ms : LONELY_MS), lonely, x, x->conn);
 }
 
 void executor_free(executor *x)

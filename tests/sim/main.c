@@ -10,6 +10,7 @@
  */
 #include <getopt.h>
 #include <inttypes.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
@@ -100,6 +101,16 @@ typedef struct args {
     const char *need;
 } args;
 
+static char dying_words[64];
+
+/* An assert in a core, or worse: the seed is what matters. */
+static void on_death(int number)
+{
+    fputs(dying_words, stderr); /* nothing else runs in this program */
+    signal(number, SIG_DFL);
+    raise(number);
+}
+
 static double real_s(void)
 {
     struct timespec t;
@@ -125,6 +136,7 @@ static int run(const args *a)
     double end = a->seconds > 0 ? real_s() + a->seconds : 0;
 
     for (uint64_t seed = a->from; end > 0 ? real_s() < end : seed <= a->to; seed++, n++) {
+        snprintf(dying_words, sizeof dying_words, "volt_sim: in seed %" PRIu64 "\n", seed);
         sim_run(seed, a->trace, &r);
         if (a->twice) {
             sim_run(seed, false, &again);
@@ -192,6 +204,7 @@ int main(int argc, char **argv)
             return 2;
         }
     }
+    signal(SIGABRT, on_death);
     rc = run(&a);
     free_cover();
     return rc;

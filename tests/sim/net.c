@@ -9,7 +9,7 @@
 
 /* ---- connections ---- */
 
-static void drop_outbox(link *l)
+static void drop_outbox(net_link *l)
 {
     LIST_FOR_SAFE(n, &l->outbox)
     {
@@ -19,7 +19,7 @@ static void drop_outbox(link *l)
     l->outbox_n = 0;
 }
 
-void link_init(link *l, process *client, link_kind kind)
+void link_init(net_link *l, process *client, link_kind kind)
 {
     l->w = client->w;
     l->client = client;
@@ -37,7 +37,7 @@ static void forget_ghost(void *ctx, uint64_t peer)
 }
 
 /* The dispatcher notices at once, or only when TCP gives up. */
-static void disconnect(link *l, bool noticed)
+static void disconnect(net_link *l, bool noticed)
 {
     world *w = l->w;
 
@@ -54,11 +54,11 @@ static void disconnect(link *l, bool noticed)
     l->peer = 0;
 }
 
-static void transmit_up(link *l, packet *k);
+static void transmit_up(net_link *l, packet *k);
 
 static void connect_try(void *ctx, uint64_t tries)
 {
-    link *l = ctx;
+    net_link *l = ctx;
     world *w = l->w;
 
     if (tries != l->tries || !l->open || l->connected)
@@ -83,25 +83,25 @@ static void connect_try(void *ctx, uint64_t tries)
     l->outbox_n = 0;
 }
 
-static void connect_soon(link *l)
+static void connect_soon(net_link *l)
 {
     call_at(l->w, l->w->now_ms + some_ms(l->w, 0, 150), connect_try, l, l->tries);
 }
 
-void link_open(link *l)
+void link_open(net_link *l)
 {
     l->open = true;
     connect_soon(l);
 }
 
-void link_close(link *l)
+void link_close(net_link *l)
 {
     l->open = false;
     disconnect(l, chance(l->w, 800));
     drop_outbox(l);
 }
 
-void link_break(link *l, bool noticed)
+void link_break(net_link *l, bool noticed)
 {
     if (!l->connected)
         return;
@@ -114,7 +114,7 @@ void net_dispatcher_gone(world *w)
 {
     LIST_FOR(n, &w->links)
     {
-        link *l = LIST_OWNER(n, link, in_world);
+        net_link *l = LIST_OWNER(n, net_link, in_world);
 
         if (!l->connected)
             continue;
@@ -127,7 +127,7 @@ void net_dispatcher_gone(world *w)
 
 /* ---- frames ---- */
 
-static packet *make_packet(link *l, bool up, slice frame)
+static packet *make_packet(net_link *l, bool up, slice frame)
 {
     packet *k = mem_zero(sizeof *k + frame.n);
 
@@ -142,7 +142,7 @@ static packet *make_packet(link *l, bool up, slice frame)
 }
 
 /* When it arrives; order is kept unless the network is lossy. */
-static int64_t arrival(link *l, bool up)
+static int64_t arrival(net_link *l, bool up)
 {
     world *w = l->w;
     int64_t *last = up ? &l->last_up : &l->last_down;
@@ -159,7 +159,7 @@ static int64_t arrival(link *l, bool up)
     return at;
 }
 
-static bool is_lost(link *l, bool up)
+static bool is_lost(net_link *l, bool up)
 {
     const world *w = l->w;
 
@@ -168,7 +168,7 @@ static bool is_lost(link *l, bool up)
     return w->now_ms < (up ? l->stall_up : l->stall_down) || chance(l->w, w->k.drop);
 }
 
-static void transmit(link *l, packet *k)
+static void transmit(net_link *l, packet *k)
 {
     world *w = l->w;
 
@@ -186,12 +186,12 @@ static void transmit(link *l, packet *k)
     heap_set(&w->packets, &k->at, arrival(l, k->up));
 }
 
-static void transmit_up(link *l, packet *k)
+static void transmit_up(net_link *l, packet *k)
 {
     transmit(l, k);
 }
 
-bool link_send(link *l, slice frame)
+bool link_send(net_link *l, slice frame)
 {
     packet *k;
 
@@ -209,7 +209,7 @@ bool link_send(link *l, slice frame)
 
 bool net_send(world *w, uint64_t peer, slice frame)
 {
-    link *l = map_get(&w->peers, peer);
+    net_link *l = map_get(&w->peers, peer);
 
     if (!l)
         return false;
@@ -218,7 +218,7 @@ bool net_send(world *w, uint64_t peer, slice frame)
     return true;
 }
 
-static bool wants(const link *l, slice topic)
+static bool wants(const net_link *l, slice topic)
 {
     for (size_t i = 0; i < 3 && l->topics[i]; i++)
         if (slice_starts(topic, slice_of(l->topics[i])))
@@ -231,7 +231,7 @@ void net_publish(world *w, slice topic, slice frame)
 {
     LIST_FOR(n, &w->links)
     {
-        link *l = LIST_OWNER(n, link, in_world);
+        net_link *l = LIST_OWNER(n, net_link, in_world);
 
         if (l->kind != LINK_EVENTS || !l->connected || !wants(l, topic))
             continue;
@@ -244,7 +244,7 @@ void net_publish(world *w, slice topic, slice frame)
 
 void net_arrive(world *w, packet *k)
 {
-    link *l = k->link;
+    net_link *l = k->link;
     process *to = k->up ? dispatcher_process(w) : l->client;
 
     if (k->gen != l->gen || !to->up) {
@@ -257,19 +257,23 @@ void net_arrive(world *w, packet *k)
 
 /* ---- faults ---- */
 
-static link *some_link(world *w)
+/* Rather a runner's than another's, for that is where most can go wrong. */
+static net_link *some_link(world *w)
 {
+    bool runners = chance(w, 500);
     size_t n = 0, i;
 
     LIST_FOR(p, &w->links)
     {
-        n++;
+        n += !runners || LIST_OWNER(p, net_link, in_world)->runners;
     }
     i = (size_t)pick(w, n);
     LIST_FOR(p, &w->links)
     {
-        if (i-- == 0)
-            return LIST_OWNER(p, link, in_world);
+        net_link *l = LIST_OWNER(p, net_link, in_world);
+
+        if ((!runners || l->runners) && i-- == 0)
+            return l;
     }
     abort();
 }
@@ -277,8 +281,8 @@ static link *some_link(world *w)
 /* A connection breaks, stalls in one or both directions, or a machine is cut off. */
 void net_fault(world *w)
 {
-    link *l = some_link(w);
-    int64_t until = w->now_ms + some_ms(w, 100, chance(w, 300) ? 25000 : 3000);
+    net_link *l = some_link(w);
+    int64_t until = w->now_ms + some_ms(w, 100, chance(w, 300) ? 40000 : 3000);
     uint64_t kind = pick(w, 5);
 
     if (kind < 2) {
@@ -293,7 +297,7 @@ void net_fault(world *w)
         tell(w, p, "is cut off until %.3f", (double)until / 1000);
         LIST_FOR(n, &w->links)
         {
-            link *o = LIST_OWNER(n, link, in_world);
+            net_link *o = LIST_OWNER(n, net_link, in_world);
 
             if (o->client == p)
                 o->stall_up = o->stall_down = until;

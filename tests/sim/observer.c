@@ -56,7 +56,7 @@ typedef struct sim_observer {
     bool busy;
     uint64_t batch[1024];
     size_t batch_of[1024], batch_n;
-    link intake, work, events;
+    net_link intake, work, events;
     int64_t flush_ms, look_ms;
     buf frame;
     sim_repo *repos; /* of the world, owned by the first observer */
@@ -422,7 +422,7 @@ static void on_crash(process *p)
     link_close(&o->events);
 }
 
-static void on_frame(process *p, link *l, uint64_t peer, slice frame)
+static void on_frame(process *p, net_link *l, uint64_t peer, slice frame)
 {
     sim_observer *o = (sim_observer *)p;
     arena a = { 0 };

@@ -123,8 +123,14 @@ void oracle_commit(oracle *o)
     }
 }
 
+void oracle_spoken(oracle *o)
+{
+    o->turn_frames = 0;
+}
+
 void oracle_rollback(oracle *o)
 {
+    o->turn_frames = 0;
     o->pend_n = 0;
     arena_reset(&o->open);
 }
@@ -135,6 +141,52 @@ void oracle_dispatcher_started(oracle *o, uint64_t ep)
         broken(o->w, "epoch", "epoch %llu follows %llu", ULL(ep), ULL(o->ep));
     o->ep = ep;
     o->published = 0;
+}
+
+/* ---- what the dispatcher hears ---- */
+
+/* The newest attempt, in the open transaction too; 0: none. */
+static uint64_t newest_attempt(const oracle *o, uint64_t task)
+{
+    const known_task *t = oracle_task(o, task);
+
+    for (size_t i = o->pend_n; i-- > 0;)
+        if (o->pend[i].row.kind == ROW_TASK && o->pend[i].row.task.task == task)
+            return o->pend[i].row.task.att;
+    return t ? t->att : 0;
+}
+
+/* Messages about attempts all begin with task and att. */
+static bool is_of_attempt(const msg *m)
+{
+    return m->type == MSG_start || m->type == MSG_nack || m->type == MSG_plan ||
+           m->type == MSG_tests || m->type == MSG_log || m->type == MSG_result;
+}
+
+void oracle_hears(oracle *o, slice frame)
+{
+    msg m;
+
+    o->heard_task = 0;
+    o->heard_pend = o->pend_n;
+    o->turn_frames++;
+    if (wire_decode(frame, &o->w->scratch, &m, NULL) != VOLT_OK || !is_of_attempt(&m))
+        return;
+    o->heard_att = newest_attempt(o, m.start.task);
+    if (m.start.att != o->heard_att)
+        o->heard_task = m.start.task;
+}
+
+/* A word about an attempt that is not the newest changes nothing of its task. */
+void oracle_heard(oracle *o)
+{
+    for (size_t i = o->heard_pend; o->heard_task && i < o->pend_n; i++) {
+        const row_task *t = &o->pend[i].row.task;
+
+        if (o->pend[i].row.kind == ROW_TASK && t->task == o->heard_task && t->att <= o->heard_att)
+            broken(o->w, "fence", "a message about an older attempt makes task %llu %s",
+                   ULL(t->task), state_text(t->state));
+    }
 }
 
 /* ---- what the dispatcher says ---- */
@@ -183,11 +235,40 @@ static void check_tests_ok(oracle *o, const msg_tests_ok *m)
                ULL(m->next), ULL(m->task), ULL(t ? t->done : 0));
 }
 
+/* Whether the attempt belongs to the runner behind the connection, as far as is durable. */
+static bool is_live(oracle *o, uint64_t peer, uint64_t task, uint64_t att)
+{
+    const known_task *t = oracle_task(o, task);
+
+    return t && t->att == att && is_leased(t->state) &&
+           slice_is(runner_of_peer(o->w, peer), t->runner);
+}
+
+/* What is given up is not his any more: an attempt that was live once is so until its end. */
+static void check_dropped(oracle *o, uint64_t peer, const rec_held_list *l)
+{
+    for (size_t i = 0; i < l->n; i++)
+        if (is_live(o, peer, l->v[i].task, l->v[i].att))
+            broken(o->w, "fence", "task %llu attempt %llu is live, and its runner is to drop it",
+                   ULL(l->v[i].task), ULL(l->v[i].att));
+}
+
+static void check_kept(oracle *o, const rec_held_list *l)
+{
+    for (size_t i = 0; i < l->n; i++) {
+        const known_task *t = oracle_task(o, l->v[i].task);
+
+        if (!t || t->att < l->v[i].att || (t->att > l->v[i].att && o->turn_frames == 1))
+            broken(o->w, "fence", "task %llu attempt %llu is kept, but attempt %llu is the newest",
+                   ULL(l->v[i].task), ULL(l->v[i].att), ULL(t ? t->att : 0));
+    }
+}
+
 void oracle_sent(oracle *o, uint64_t peer, slice frame)
 {
     msg m;
+    rec_held one;
 
-    (void)peer;
     if (wire_decode(frame, &o->w->scratch, &m, NULL) != VOLT_OK)
         broken(o->w, "wire", "the dispatcher sends what cannot be read");
     cover("dispatcher sends", msg_type_text(m.type));
@@ -206,6 +287,17 @@ void oracle_sent(oracle *o, uint64_t peer, slice frame)
         break;
     case MSG_tests_ok:
         check_tests_ok(o, &m.tests_ok);
+        break;
+    case MSG_welcome:
+        check_kept(o, &m.welcome.keep);
+        check_dropped(o, peer, &m.welcome.drop);
+        break;
+    case MSG_hb_ok:
+        check_dropped(o, peer, &m.hb_ok.drop);
+        break;
+    case MSG_fenced:
+        one = (rec_held){ .task = m.fenced.task, .att = m.fenced.att };
+        check_dropped(o, peer, &(rec_held_list){ &one, 1 });
         break;
     default:
         break;
@@ -389,7 +481,7 @@ void oracle_turn(oracle *o)
     const dispatch *d = dispatcher_now(o->w);
     arena a = { 0 };
     msg_status_is s;
-    msg_runners_are r;
+    msg_runners_are r = { .more = false };
     const msg_runners all = { .all = true };
 
     dispatch_status(d, o->w->now_ms, &s, &a);

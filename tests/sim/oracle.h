@@ -94,6 +94,9 @@ struct oracle {
     uint64_t ep;
     saw *saws;
     size_t saws_n, saws_cap;
+    uint64_t heard_task, heard_att; /* of the message that is handled; 0: it is of the newest */
+    size_t heard_pend;
+    size_t turn_frames;   /* since the last commit */
     int64_t repo_nack_ms; /* newest complaint about an unreachable repository */
 };
 

@@ -14,7 +14,7 @@
 typedef struct sim_follower {
     process p;
     world *w;
-    link work, events;
+    net_link work, events;
     follow *f;
     follow_acts acts;
     bool live;
@@ -94,7 +94,7 @@ static void take_page(sim_follower *f, const msg *m, arena *a)
     follow_page(f->f, f->w->now_ms, m->r, &m->events, items, &f->acts);
 }
 
-static void follower_frame(process *p, link *l, uint64_t peer, slice frame)
+static void follower_frame(process *p, net_link *l, uint64_t peer, slice frame)
 {
     sim_follower *f = (sim_follower *)p;
     arena a = { 0 };
@@ -185,7 +185,7 @@ typedef struct question {
 typedef struct sim_client {
     process p;
     world *w;
-    link work;
+    net_link work;
     uint64_t r;
     question v[PENDING_MAX];
 } sim_client;
@@ -279,7 +279,7 @@ static void command(sim_client *c)
     } else {
         snprintf(q->runner, sizeof q->runner, "r%zu", (size_t)pick(w, w->runners_n));
         q->m.set_mode.runner = slice_of(q->runner);
-        q->m.set_mode.mode = MODE_RUN + (runner_mode)pick(w, 3);
+        q->m.set_mode.mode = chance(w, 500) ? MODE_RUN : chance(w, 300) ? MODE_DRAIN : MODE_CORDON;
     }
     send_question(c, q);
 }
@@ -345,7 +345,7 @@ static void answered(sim_client *c, const msg *m)
     }
 }
 
-static void client_frame(process *p, link *l, uint64_t peer, slice frame)
+static void client_frame(process *p, net_link *l, uint64_t peer, slice frame)
 {
     sim_client *c = (sim_client *)p;
     arena a = { 0 };

@@ -305,7 +305,7 @@ static void agent_takes(sim_runner *r, agent_event ev)
 
 /* ---- as a process ---- */
 
-static void on_frame(process *p, link *l, uint64_t peer, slice frame)
+static void on_frame(process *p, net_link *l, uint64_t peer, slice frame)
 {
     sim_runner *r = (sim_runner *)p;
     arena a = { 0 };
@@ -413,6 +413,7 @@ void runner_make(world *w, size_t number)
     r->reach_n = chance(w, 500);
     list_init(&r->spools);
     link_init(&r->work, &r->p, LINK_WORK);
+    r->work.runners = true;
     for (unsigned i = 0; i <= SLOTS_MAX; i++)
         r->exec[i] = (executor){ .r = r, .slot = i };
     r->p.up_at = w->now_ms + some_ms(w, 0, 2000);
@@ -470,7 +471,7 @@ void runner_fault(sim_runner *r)
                        : kind == 4 ? "runner stopped"
                                    : "agent killed");
         if (kind == 5)
-            process_kill(&r->p, some_ms(r->w, 0, 20000));
+            process_kill(&r->p, some_ms(r->w, 0, chance(r->w, 300) ? 40000 : 3000));
         else
             agent_takes(r, (agent_event){ .kind = kind == 3 ? AGENT_DRAIN : AGENT_STOP });
     }
@@ -500,4 +501,12 @@ bool runner_reaches(const world *w, slice id, slice repo)
         if (slice_is(id, w->runners[i]->id))
             return !slice_is(repo, "repo1") || i == 0 || w->runners[i]->reach_n;
     return false;
+}
+
+slice runner_of_peer(const world *w, uint64_t peer)
+{
+    const net_link *l = map_get(&w->peers, peer);
+
+    return l && l != &w->ghost && l->runners ? slice_of(((const sim_runner *)l->client)->id)
+                                             : (slice){ 0 };
 }

@@ -54,7 +54,7 @@ typedef struct sim_runner {
     agent *a;
     agent_effects out;
     bool stepping;
-    link work;
+    net_link work;
     executor exec[SLOTS_MAX + 1];
     list spools;
     buf frame;

@@ -189,7 +189,7 @@ void process_settle(process *p)
     process_arm(p);
 }
 
-void process_deliver(process *p, link *l, packet *k)
+void process_deliver(process *p, net_link *l, packet *k)
 {
     if (p->paused_ms) {
         k->link = l;
@@ -320,8 +320,9 @@ static void choose_knobs(world *w)
                       : chance(w, 500) ? 2500
                                        : 300 + (unsigned)pick(w, 1500);
     k->nack = chance(w, 500) ? 0 : (unsigned)pick(w, 200);
-    k->slow = chance(w, 500) ? 20 : (unsigned)pick(w, 200);
+    k->slow = chance(w, 400) ? 20 : (unsigned)pick(w, 500);
     k->power = chance(w, 500) ? 0 : 50;
+    k->lease_ms = chance(w, 500) ? 0 : some_ms(w, 2000, 6000);
     k->faults_until_ms = some_ms(w, 10000, 60000);
 }
 

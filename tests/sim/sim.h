@@ -41,7 +41,7 @@
 
 typedef struct world world;
 typedef struct process process;
-typedef struct link link;
+typedef struct net_link net_link;
 typedef struct oracle oracle;
 
 /* ---- processes ---- */
@@ -51,7 +51,7 @@ typedef struct process_ops {
     /* Its memory is gone; what is durable stays. */
     void (*crash)(process *p);
     /* A frame came in over `l`. */
-    void (*frame)(process *p, link *l, uint64_t peer, slice frame);
+    void (*frame)(process *p, net_link *l, uint64_t peer, slice frame);
     /* Its core's deadline, or the end of a pause (gap_ms > 0). */
     void (*time)(process *p, int64_t gap_ms);
     int64_t (*deadline_ms)(const process *p);
@@ -61,7 +61,7 @@ typedef struct process_ops {
 typedef struct packet {
     heap_node at; /* in world.packets */
     list node;
-    link *link;
+    net_link *link;
     uint64_t gen; /* the link's when it was sent */
     bool up;      /* towards the dispatcher */
     uint64_t peer;
@@ -88,10 +88,11 @@ struct process {
 
 typedef enum link_kind { LINK_INTAKE, LINK_WORK, LINK_EVENTS } link_kind;
 
-struct link {
+struct net_link {
     world *w;
     process *client;
     link_kind kind;
+    bool runners;          /* the client is a runner */
     const char *topics[3]; /* EVENTS */
     bool open;             /* the client has its socket */
     bool connected;
@@ -116,6 +117,7 @@ typedef struct knobs {
     unsigned nack;         /* per mille of attempts that executors refuse */
     unsigned slow;         /* per mille of long units */
     unsigned power;        /* per cent of dispatcher kills that lose what was not synced */
+    int64_t lease_ms;      /* 0: the dispatcher's default */
     int64_t faults_until_ms;
 } knobs;
 
@@ -144,7 +146,7 @@ struct world {
     heap calls, packets, timers;
     list links;
     map peers; /* peer -> link, or &world.ghost: broken, not yet noticed */
-    link ghost;
+    net_link ghost;
     uint64_t peers_n;
     uint64_t sids; /* sids and ids handed out */
     struct sim_dispatcher *dispatcher;
@@ -194,19 +196,19 @@ void process_arm(process *p);
 bool process_dies(process *p);
 /* After anything it did outside its handlers: its death, or its next deadline. */
 void process_settle(process *p);
-void process_deliver(process *p, link *l, packet *k);
+void process_deliver(process *p, net_link *l, packet *k);
 
 /* Counted for the summary: what was exercised. */
 void cover(const char *what, const char *kind);
 
 /* ---- net.c ---- */
 
-void link_init(link *l, process *client, link_kind kind);
-void link_open(link *l);  /* connects by and by */
-void link_close(link *l); /* with all that is on its way */
-void link_break(link *l, bool noticed);
+void link_init(net_link *l, process *client, link_kind kind);
+void link_open(net_link *l);  /* connects by and by */
+void link_close(net_link *l); /* with all that is on its way */
+void link_break(net_link *l, bool noticed);
 /* Towards the dispatcher.  False: no room. */
-bool link_send(link *l, slice frame);
+bool link_send(net_link *l, slice frame);
 bool net_send(world *w, uint64_t peer, slice frame);
 void net_publish(world *w, slice topic, slice frame);
 void net_dispatcher_gone(world *w);
@@ -230,6 +232,8 @@ process *runner_process(struct sim_runner *r);
 void runner_fault(struct sim_runner *r); /* its machine, an executor, a signal */
 bool runner_at_rest(const struct sim_runner *r, const char **why);
 void runner_calm(struct sim_runner *r);
+/* Empty when it is no runner's connection. */
+slice runner_of_peer(const world *w, uint64_t peer);
 bool runner_reaches(const world *w, slice id, slice repo);
 
 void observer_make(world *w, size_t number);
@@ -260,6 +264,11 @@ void oracle_free(oracle *o);
 void oracle_put(oracle *o, const row *r, slice encoded);
 void oracle_commit(oracle *o);
 void oracle_rollback(oracle *o);
+/* The dispatcher takes a frame; it has taken it. */
+void oracle_hears(oracle *o, slice frame);
+void oracle_heard(oracle *o);
+/* The dispatcher has spoken: what comes is of the next turn. */
+void oracle_spoken(oracle *o);
 /* The dispatcher speaks. */
 void oracle_sent(oracle *o, uint64_t peer, slice frame);
 void oracle_published(oracle *o, slice topic, slice frame);
