@@ -55,7 +55,7 @@ static void say(void *ctx, slice frame)
 {
     shell *sh = ctx;
 
-    if (sh->agent && channel_send(sh->agent, frame, NULL))
+    if (sh->agent && channel_put(sh->agent, frame, NULL))
         drop_agent(sh); /* it does not read; the next one reads the spool */
 }
 
@@ -165,6 +165,8 @@ static volt_code turn(shell *sh, int64_t alone_ms, volt_err *err)
         accept_agent(sh);
     if (due || now_ms() >= executor_deadline_ms(sh->executor))
         executor_step(sh->executor, now_ms());
+    if (sh->agent && channel_pending(sh->agent))
+        channel_flush(sh->agent); /* all that this turn said */
     return VOLT_OK;
 }
 

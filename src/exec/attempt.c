@@ -37,9 +37,10 @@ static void say_start(const attempt *a)
 
 void attempt_tell_start(attempt *a)
 {
-    if (!a->started)
+    if (!a->start_said)
         say_start(a);
-    a->started = true;
+    a->started = a->start_said = true;
+    a->start_ms = ATTEMPT_NEVER;
 }
 
 void attempt_refuse(attempt *a, code why, const char *text)

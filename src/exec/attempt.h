@@ -25,7 +25,10 @@
 /* Outcomes travel at the latest so long after their unit ended, or when so many wait. */
 #define ATTEMPT_FLUSH_MS    20
 #define ATTEMPT_FLUSH_ITEMS 64
-#define ATTEMPT_GRACE_MS    10000 /* TERM to KILL, when the assign names none */
+/* A start is told so late, for what ends sooner tells all at once: half the messages and commits.
+ */
+#define ATTEMPT_START_MS 5
+#define ATTEMPT_GRACE_MS 10000 /* TERM to KILL, when the assign names none */
 /* Exit statuses of unittest_one.py. */
 #define ATTEMPT_UNITTEST_PASSED   93
 #define ATTEMPT_UNITTEST_NO_TESTS 5

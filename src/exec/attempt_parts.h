@@ -31,7 +31,8 @@ struct attempt {
     char *source; /* mirror.h's */
     spool *spool; /* NULL when it was refused before it had one */
     attempt_phase phase;
-    bool started; /* `start` was said */
+    bool started;
+    bool start_said;
     bool canceled;
     char *why;  /* reason of the cancel, or NULL */
     buf result; /* encoded, once said */
@@ -50,6 +51,7 @@ struct attempt {
     rec_item items[ATTEMPT_FLUSH_ITEMS];
     size_t items_n; /* outcomes behind those */
     int64_t flush_ms;
+    int64_t start_ms; /* when `start` is said at the latest; ATTEMPT_NEVER: it was */
     int64_t begun_ms; /* the first unit's start */
     int64_t cpu_us, max_rss_bytes;
     verdict worst;

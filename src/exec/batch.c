@@ -135,6 +135,7 @@ static void flush(attempt *a)
     a->flush_ms = ATTEMPT_NEVER;
     if (a->items_n == 0 || is_script(a))
         return;
+    attempt_tell_start(a);
     if (attempt_tell(a, SPOOL_TESTS, &m, &err)) {
         give_up(a, err.msg);
         return;
@@ -208,6 +209,7 @@ static void end_batch(attempt *a, int64_t now_ms)
 
     if (scratch_clear(a->site, &err))
         log_warn("task %" PRIu64 ": %s", a->order.task, err.msg);
+    attempt_tell_start(a);
     if (a->broken) {
         flush(a);
         attempt_refuse(a, CODE_LOST, a->broken);
@@ -296,8 +298,9 @@ void batch_begin(attempt *a, const char *path, int64_t now_ms)
     a->phase = PHASE_UNITS;
     a->flush_ms = ATTEMPT_NEVER;
     a->begun_ms = now_ms;
+    a->start_ms = now_ms + ATTEMPT_START_MS;
+    a->started = true;
     begin_unit(a, now_ms);
-    attempt_tell_start(a);
     go_on(a, now_ms);
 }
 
@@ -307,6 +310,8 @@ void batch_step(attempt *a, int64_t now_ms)
         go_on(a, now_ms);
         return;
     }
+    if (now_ms >= a->start_ms)
+        attempt_tell_start(a);
     if (now_ms >= a->flush_ms)
         flush(a);
     if (a->broken)
@@ -323,8 +328,9 @@ void batch_cancel(attempt *a, int64_t grace_ms, int64_t now_ms)
 int64_t batch_deadline_ms(const attempt *a)
 {
     int64_t unit_ms = unit_deadline_ms(a->unit);
+    int64_t say_ms = a->start_ms < a->flush_ms ? a->start_ms : a->flush_ms;
 
-    return unit_ms < a->flush_ms ? unit_ms : a->flush_ms;
+    return unit_ms < say_ms ? unit_ms : say_ms;
 }
 
 void batch_free(attempt *a)

@@ -19,6 +19,7 @@
 #define NAME_MAX_    64
 #define BACKLOG      8
 #define RECV_AT_ONCE ((size_t)64 << 10)
+#define PUT_MAX      ((size_t)16 << 10)
 
 static_assert(sizeof "/proc/self/fd/2147483647/" + NAME_MAX_ <=
                   sizeof((struct sockaddr_un){ 0 }.sun_path),
@@ -181,7 +182,7 @@ void channel_flush(channel *c)
     buf_clear(&c->out);
 }
 
-volt_code channel_send(channel *c, slice frame, volt_err *err)
+volt_code channel_put(channel *c, slice frame, volt_err *err)
 {
     uint32_t n = (uint32_t)frame.n;
     const unsigned char head[HEAD_SIZE] = { (unsigned char)n, (unsigned char)(n >> 8),
@@ -197,8 +198,18 @@ volt_code channel_send(channel *c, slice frame, volt_err *err)
     }
     buf_add(&c->out, head, sizeof head);
     buf_add_slice(&c->out, frame);
-    channel_flush(c);
+    if (channel_pending(c) >= PUT_MAX)
+        channel_flush(c);
     return VOLT_OK;
+}
+
+volt_code channel_send(channel *c, slice frame, volt_err *err)
+{
+    volt_code rc = channel_put(c, frame, err);
+
+    if (!rc)
+        channel_flush(c);
+    return rc;
 }
 
 /* Reads once.  False: nothing came. */

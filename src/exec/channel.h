@@ -46,6 +46,11 @@ int channel_fd(const channel *c);
  */
 volt_code channel_send(channel *c, slice frame, volt_err *err);
 
+/* The same, but sends only once 16 KiB wait or channel_flush() is called, so that what
+ * is said in one go arrives in one go: a reader that wakes for each frame costs more than they do.
+ */
+volt_code channel_put(channel *c, slice frame, volt_err *err);
+
 /* Sends more of what waits. */
 void channel_flush(channel *c);
 
