@@ -1,0 +1,583 @@
+/*
+ * trace_dispatcher - tells stories of the dispatcher and compares them with what is kept.
+ *
+ * A story is a text file: lines that begin with `> ` happen, the lines behind each are what the
+ * dispatcher says about it.  The program makes the story anew from its `> ` lines and compares.
+ * UPDATE=1 in the environment writes the new one in its place, to be read before it is committed.
+ *
+ *   > r1 hello slots=2 boot=1 labels=gpu held=1:1:running    a runner (also r2 ... r9)
+ *   > r1 hb 1:1:running                                      what it holds
+ *   > r1 start|bye|nack|plan|tests|log|result TASK ATT ...   see the functions below
+ *   > r1 breaks                                              its connection, noticed at a send
+ *   > obs submit BRANCH DIGIT                                a commit; its id is that digit
+ *   > c1 cancel|rebuild BUILD, c1 mode RUNNER MODE           a client
+ *   > wait 1500                                              milliseconds, with a tick when due
+ *   > restart                                                killed, and started from its store;
+ *                                                            all come over new connections
+ *   > # anything                                             for the reader
+ *
+ * Left out of what is printed, because it is the same each time: the history's name, times, the
+ * repository, head beats.
+ */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/files.h"
+#include "base/mem.h"
+#include "role/dispatcher.h"
+#include "wire/codec.h"
+
+#define WORDS_MAX 16
+#define PEERS_MAX 32
+
+typedef struct words {
+    slice v[WORDS_MAX];
+    size_t n;
+    size_t at; /* the next one to be taken */
+} words;
+
+typedef struct story {
+    store *store;
+    dispatcher *d;
+    int64_t now_ms;
+    buf out;
+    arena a;                   /* of one line */
+    uint64_t peers[PEERS_MAX]; /* by who() */
+    bool broken[PEERS_MAX];
+    uint64_t peers_n;
+    unsigned sids;
+} story;
+
+/* ---- words of a line ---- */
+
+static words split(slice line)
+{
+    words w = { .n = 0 };
+
+    for (size_t i = 0; i < line.n && w.n < WORDS_MAX;) {
+        size_t k = i;
+
+        while (k < line.n && line.p[k] != ' ')
+            k++;
+        if (k > i)
+            w.v[w.n++] = (slice){ line.p + i, k - i };
+        i = k + 1;
+    }
+    return w;
+}
+
+static slice next(words *w)
+{
+    return w->at < w->n ? w->v[w->at++] : (slice){ 0 };
+}
+
+static uint64_t number(slice s)
+{
+    uint64_t x = 0;
+
+    for (size_t i = 0; i < s.n && s.p[i] >= '0' && s.p[i] <= '9'; i++)
+        x = x * 10 + (uint64_t)(s.p[i] - '0');
+    return x;
+}
+
+/* The value of key=, anywhere in the line. */
+static slice option(const words *w, const char *key)
+{
+    size_t n = strlen(key);
+
+    for (size_t i = 0; i < w->n; i++)
+        if (w->v[i].n > n && memcmp(w->v[i].p, key, n) == 0 && w->v[i].p[n] == '=')
+            return (slice){ w->v[i].p + n + 1, w->v[i].n - n - 1 };
+    return (slice){ 0 };
+}
+
+static slices list(story *s, slice text, char by)
+{
+    slices l = { ARENA_ARRAY(&s->a, slice, text.n + 1), 0 };
+
+    for (size_t i = 0; i < text.n;) {
+        size_t k = i;
+
+        while (k < text.n && text.p[k] != by)
+            k++;
+        l.v[l.n++] = (slice){ text.p + i, k - i };
+        i = k + 1;
+    }
+    return l;
+}
+
+/* "1:1:running,2:1:done" */
+static rec_held_list held(story *s, slice text)
+{
+    slices l = list(s, text, ',');
+    rec_held_list h = { ARENA_ARRAY(&s->a, rec_held, l.n + 1), l.n };
+
+    for (size_t i = 0; i < l.n; i++) {
+        slices part = list(s, l.v[i], ':');
+
+        h.v[i].task = number(part.v[0]);
+        h.v[i].att = part.n > 1 ? number(part.v[1]) : 1;
+        h.v[i].state =
+            part.n > 2 ? (held_state)word_value(&words_held_state, part.v[2]) : HELD_RUNNING;
+    }
+    return h;
+}
+
+static rec_item_list items(story *s, slice text)
+{
+    slices l = list(s, text, ',');
+    rec_item_list r = { ARENA_ARRAY(&s->a, rec_item, l.n + 1), l.n };
+
+    for (size_t i = 0; i < l.n; i++)
+        r.v[i].verdict = (verdict)word_value(&words_verdict, l.v[i]);
+    return r;
+}
+
+/* 32 or 40 times the same digit. */
+static slice digits(story *s, slice digit, size_t n)
+{
+    char *p = arena_zero(&s->a, n + 1);
+
+    memset(p, digit.n ? digit.p[0] : '0', n);
+    return (slice){ p, n };
+}
+
+/* ---- what the dispatcher says ---- */
+
+/* Without what tells nothing new. */
+static void plain(msg *m)
+{
+    const slice none = { 0 };
+
+    if (m->type == MSG_event) {
+        m->event.hist = m->event.repo = m->event.ref = m->event.oid = m->event.runner_id = none;
+        m->event.ep = m->event.time_ms = m->event.duration_ms = 0;
+    } else if (m->type == MSG_assign) {
+        m->assign.url = m->assign.repo = m->assign.oid = m->assign.ref = none;
+        m->assign.grace_ms = m->assign.log_max = 0;
+    } else if (m->type == MSG_welcome) {
+        m->welcome.hist = none;
+        m->welcome.hb_ms = m->welcome.suspect_ms = m->welcome.lease_ms = m->welcome.window = 0;
+    }
+}
+
+/* What plain() emptied, as it is printed where it is required. */
+static void print_plain(buf *out, const msg *m)
+{
+    static const char *const empty[] = {
+        "hist: , ", ", hist: ",   ", repo: \"\"",    ", url: \"\"",   ", ref: \"\"",
+        ", oid: ",  ", hb_ms: 0", ", suspect_ms: 0", ", lease_ms: 0", ", window: 0"
+    };
+    buf line = { 0 };
+
+    wire_print(m, &line);
+    for (size_t i = 0; i < sizeof empty / sizeof *empty; i++) {
+        char *at = strstr(line.p, empty[i]);
+        size_t n = strlen(empty[i]);
+
+        if (!at)
+            continue;
+        memmove(at, at + n, line.n - (size_t)(at - line.p) - n + 1);
+        line.n -= n;
+    }
+    buf_add_slice(out, buf_slice(&line));
+    buf_free(&line);
+}
+
+static void hear(story *s, const char *who, slice frame)
+{
+    msg m;
+
+    if (wire_decode(frame, &s->a, &m, NULL) != VOLT_OK) {
+        buf_addf(&s->out, "  %s <- MALFORMED\n", who);
+        return;
+    }
+    if (m.type == MSG_head)
+        return;
+    plain(&m);
+    buf_addf(&s->out, "  %s <- ", who);
+    print_plain(&s->out, &m);
+    buf_addc(&s->out, '\n');
+}
+
+/* Peers are named by their place: 1-9 runners, 11-19 clients. */
+static const char *name_of(story *s, uint64_t peer)
+{
+    for (unsigned i = 0; i < PEERS_MAX; i++)
+        if (s->peers[i] == peer)
+            return arena_printf(&s->a, "%c%u", i > 10 ? 'c' : 'r', i % 10);
+    return "nobody";
+}
+
+static bool send_frame(void *ctx, uint64_t peer, slice frame)
+{
+    story *s = ctx;
+
+    for (unsigned i = 0; i < PEERS_MAX; i++)
+        if (s->peers[i] == peer && s->broken[i])
+            return false;
+    hear(s, name_of(s, peer), frame);
+    return true;
+}
+
+static void publish_frame(void *ctx, slice topic, slice frame)
+{
+    (void)topic;
+    hear(ctx, "all", frame);
+}
+
+/* ---- what it stands on ---- */
+
+static volt_code log_write(void *ctx, uint64_t task, uint64_t att, uint64_t off, slice bytes,
+                           volt_err *err)
+{
+    story *s = ctx;
+
+    (void)err;
+    buf_addf(&s->out, "  log of %" PRIu64 "-%" PRIu64 ": %zu bytes at %" PRIu64 "\n", task, att,
+             bytes.n, off);
+    return VOLT_OK;
+}
+
+static volt_code log_sync(void *ctx, uint64_t task, uint64_t att, uint64_t bytes, volt_err *err)
+{
+    story *s = ctx;
+
+    (void)err;
+    buf_addf(&s->out, "  log of %" PRIu64 "-%" PRIu64 ": durable, %" PRIu64 " bytes\n", task, att,
+             bytes);
+    return VOLT_OK;
+}
+
+static volt_code log_read(void *ctx, uint64_t task, uint64_t att, uint64_t off, size_t max,
+                          buf *ret, volt_err *err)
+{
+    (void)ctx, (void)task, (void)att, (void)off, (void)max, (void)ret, (void)err;
+    return VOLT_OK;
+}
+
+static void log_remove(void *ctx, uint64_t task, uint64_t att)
+{
+    (void)ctx, (void)task, (void)att;
+}
+
+static void must(volt_code code, const volt_err *err)
+{
+    if (code == VOLT_OK)
+        return;
+    fprintf(stderr, "trace_dispatcher: the dispatcher fails: %s\n", err->msg);
+    exit(1);
+}
+
+static void start(story *s)
+{
+    const log_files files = { s, log_write, log_sync, log_read, log_remove };
+    const dispatcher_out out = { s, send_frame, publish_frame };
+    const dispatcher_config config = { .hist_if_new = "0123456789abcdef0123456789abcdef" };
+    volt_err err;
+
+    must(dispatcher_new(s->store, &files, &out, &config, s->now_ms, s->now_ms, &s->d, &err), &err);
+}
+
+static void take(story *s, uint64_t peer, const msg *m)
+{
+    buf frame = { 0 };
+    volt_err err;
+
+    wire_encode(m, &frame);
+    must(dispatcher_frame(s->d, s->now_ms, s->now_ms, peer, buf_slice(&frame), &err), &err);
+    must(dispatcher_commit(s->d, &err), &err);
+    buf_free(&frame);
+}
+
+static void wait_ms(story *s, int64_t ms)
+{
+    int64_t end = s->now_ms + ms;
+    volt_err err;
+
+    for (;;) {
+        int64_t at = dispatcher_next_deadline_ms(s->d);
+
+        if (at > end)
+            break;
+        s->now_ms = at > s->now_ms ? at : s->now_ms;
+        must(dispatcher_tick(s->d, s->now_ms, s->now_ms, 0, &err), &err);
+        must(dispatcher_commit(s->d, &err), &err);
+    }
+    s->now_ms = end;
+}
+
+/* ---- what happens ---- */
+
+/* hello slots=N boot=DIGIT labels=A,B held=... */
+static void hello(story *s, msg *m, slice who, const words *w)
+{
+    msg_hello *h = &m->hello;
+    slice digit = { who.p + 1, who.n - 1 };
+
+    m->type = MSG_hello;
+    *h = (msg_hello){ .vmin = 1, .vmax = 1, .name = who, .id = digits(s, digit, 32) };
+    h->boot = digits(s, option(w, "boot"), 32);
+    h->hist = SLICE("0123456789abcdef0123456789abcdef");
+    h->slots = number(option(w, "slots"));
+    h->slots = h->slots ? h->slots : 1;
+    h->labels = list(s, option(w, "labels"), ',');
+    h->held = held(s, option(w, "held"));
+}
+
+/* plan TASK ATT tests=FILE,FILE scripts=NAME,NAME:NEED:NEED: one job "tests", then the scripts. */
+static void plan(story *s, msg *m, const words *w)
+{
+    slices files = list(s, option(w, "tests"), ','), scripts = list(s, option(w, "scripts"), ',');
+    rec_job *jobs = ARENA_ARRAY(&s->a, rec_job, scripts.n + 1);
+    size_t n = 0;
+
+    if (files.n)
+        jobs[n++] = (rec_job){ .name = SLICE("tests"), .tests = true, .files = files };
+    for (size_t i = 0; i < scripts.n; i++) {
+        slices part = list(s, scripts.v[i], ':');
+
+        jobs[n].name = part.v[0];
+        jobs[n].needs = (slices){ part.v + 1, part.n - 1 };
+        jobs[n++].spec = SLICE("make");
+    }
+    m->type = MSG_plan;
+    m->plan.last = true;
+    m->plan.jobs = (rec_job_list){ jobs, n };
+}
+
+/* result TASK ATT VERDICT items=V,V from=N log=TEXT bytes=N */
+static void result(story *s, msg *m, slice verdict_word, const words *w)
+{
+    msg_result *r = &m->result;
+
+    m->type = MSG_result;
+    r->verdict = (verdict)word_value(&words_verdict, verdict_word);
+    r->items = items(s, option(w, "items"));
+    r->from = number(option(w, "from"));
+    r->log = option(w, "log");
+    r->log_bytes = r->log.n ? r->log.n : number(option(w, "bytes"));
+}
+
+/* False: not understood. */
+static bool about_attempt(story *s, msg *m, slice verb, words *w)
+{
+    uint64_t task = number(next(w)), att = number(next(w));
+    slice third = next(w);
+
+    if (slice_is(verb, "start")) {
+        m->type = MSG_start;
+    } else if (slice_is(verb, "nack")) {
+        m->type = MSG_nack;
+        m->nack.code = (code)word_value(&words_code, third);
+        m->nack.msg = option(w, "msg");
+    } else if (slice_is(verb, "plan")) {
+        plan(s, m, w);
+    } else if (slice_is(verb, "tests")) {
+        m->type = MSG_tests;
+        m->tests.from = number(option(w, "from"));
+        m->tests.items = items(s, option(w, "items"));
+    } else if (slice_is(verb, "log")) {
+        m->type = MSG_log;
+        m->log.off = number(option(w, "off"));
+        m->log.d = option(w, "d");
+    } else if (slice_is(verb, "result")) {
+        result(s, m, third, w);
+    } else {
+        return false;
+    }
+    m->start.task = task; /* all of them begin with task and att */
+    m->start.att = att;
+    return true;
+}
+
+static bool by_runner(story *s, unsigned place, slice who, words *w)
+{
+    slice verb = next(w);
+    msg m = { .type = MSG_hb };
+
+    if (slice_is(verb, "breaks")) {
+        s->broken[place] = true;
+        return true;
+    }
+    if (slice_is(verb, "hello")) {
+        s->peers[place] = ++s->peers_n;
+        s->broken[place] = false;
+        hello(s, &m, who, w);
+    } else if (slice_is(verb, "hb")) {
+        m.hb.held = held(s, next(w));
+    } else if (slice_is(verb, "bye")) {
+        m.type = MSG_bye;
+    } else if (!about_attempt(s, &m, verb, w)) {
+        return false;
+    }
+    take(s, s->peers[place], &m);
+    return true;
+}
+
+static bool by_client(story *s, unsigned place, words *w)
+{
+    slice verb = next(w), first = next(w);
+    msg m = { .r = 1 };
+
+    if (!s->peers[place])
+        s->peers[place] = ++s->peers_n;
+    if (slice_is(verb, "cancel")) {
+        m.type = MSG_cancel_build;
+        m.cancel_build.build = number(first);
+    } else if (slice_is(verb, "rebuild")) {
+        m.type = MSG_rebuild;
+        m.rebuild.sid = slice_of(arena_printf(&s->a, "%032u", ++s->sids));
+        m.rebuild.build = number(first);
+    } else if (slice_is(verb, "mode")) {
+        m.type = MSG_set_mode;
+        m.set_mode.runner = first;
+        m.set_mode.mode = (runner_mode)word_value(&words_runner_mode, next(w));
+    } else {
+        return false;
+    }
+    take(s, s->peers[place], &m);
+    return true;
+}
+
+static bool by_observer(story *s, words *w)
+{
+    slice verb = next(w), branch = next(w), digit = next(w);
+    msg m = { .type = MSG_submit };
+    slice sid = option(w, "sid");
+
+    if (!slice_is(verb, "submit"))
+        return false;
+    m.submit.sid = sid.n ? digits(s, sid, 32) : slice_of(arena_printf(&s->a, "%032u", ++s->sids));
+    m.submit.obs = SLICE("obs");
+    m.submit.repo = SLICE("demo");
+    m.submit.url = SLICE("https://example.org/demo.git");
+    m.submit.ref = slice_of(arena_printf(&s->a, "refs/heads/" SLICE_FMT, SLICE_ARG(branch)));
+    m.submit.oid = digits(s, digit, 40);
+    take(s, 0, &m);
+    return true;
+}
+
+static bool happens(story *s, slice line)
+{
+    words w = split(line);
+    slice who = next(&w);
+
+    if (who.n == 0 || who.p[0] == '#')
+        return true;
+    if (slice_is(who, "wait")) {
+        wait_ms(s, (int64_t)number(next(&w)));
+        return true;
+    }
+    if (slice_is(who, "restart")) {
+        dispatcher_free(s->d);
+        store_memory_crash(s->store);
+        for (size_t i = 0; i < PEERS_MAX; i++) /* all connect anew */
+            if (s->peers[i])
+                s->peers[i] = ++s->peers_n;
+        start(s);
+        return true;
+    }
+    if (slice_is(who, "obs"))
+        return by_observer(s, &w);
+    if (who.n == 2 && who.p[1] >= '1' && who.p[1] <= '9') {
+        unsigned place = (unsigned)(who.p[1] - '0');
+
+        if (who.p[0] == 'r')
+            return by_runner(s, place, who, &w);
+        if (who.p[0] == 'c')
+            return by_client(s, 10 + place, &w);
+    }
+    return false;
+}
+
+/* ---- comparing ---- */
+
+static int tell(const char *path, slice script, buf *ret)
+{
+    story s = { .now_ms = 1000 };
+    int rc = 0;
+
+    store_open_memory(&s.store);
+    start(&s);
+    buf_clear(&s.out); /* how it started says each story alike */
+    for (size_t at = 0; at < script.n && !rc;) {
+        const char *end = memchr(script.p + at, '\n', script.n - at);
+        size_t n = end ? (size_t)(end - script.p) - at : script.n - at;
+        slice line = { script.p + at, n };
+
+        at += n + 1;
+        if (!slice_starts(line, SLICE(">")))
+            continue;
+        buf_add_slice(&s.out, line);
+        buf_addc(&s.out, '\n');
+        if (!happens(&s, (slice){ line.p + 1, line.n - 1 })) {
+            fprintf(stderr, "%s: not understood: " SLICE_FMT "\n", path, SLICE_ARG(line));
+            rc = 2;
+        }
+        arena_reset(&s.a);
+    }
+    buf_add_slice(ret, buf_slice(&s.out));
+    dispatcher_free(s.d);
+    store_close(s.store);
+    arena_free(&s.a);
+    buf_free(&s.out);
+    return rc;
+}
+
+/* The first line in which they differ. */
+static void show_difference(const char *path, slice want, slice got)
+{
+    size_t at = 0, line = 1, start = 0;
+
+    while (at < want.n && at < got.n && want.p[at] == got.p[at]) {
+        if (want.p[at] == '\n') {
+            line++;
+            start = at + 1;
+        }
+        at++;
+    }
+    fprintf(stderr, "%s:%zu: the story goes otherwise\n  kept: %.*s\n  now:  %.*s\n", path, line,
+            (int)strcspn(want.p + start, "\n"), want.p + start, (int)strcspn(got.p + start, "\n"),
+            got.p + start);
+}
+
+static int check(const char *path)
+{
+    buf want = { 0 }, got = { 0 };
+    char chunk[4096];
+    FILE *f = fopen(path, "r");
+    size_t n;
+    int rc;
+
+    if (!f) {
+        fprintf(stderr, "trace_dispatcher: cannot read '%s'\n", path);
+        return 2;
+    }
+    while ((n = fread(chunk, 1, sizeof chunk, f)) > 0)
+        buf_add(&want, chunk, n);
+    fclose(f);
+    rc = tell(path, buf_slice(&want), &got);
+    if (!rc && !slice_eq(buf_slice(&want), buf_slice(&got))) {
+        if (getenv("UPDATE")) {
+            rc = files_replace(path, buf_slice(&got), NULL) != VOLT_OK;
+        } else {
+            buf_adds(&want, "");
+            show_difference(path, buf_slice(&want), buf_slice(&got));
+            rc = 1;
+        }
+    }
+    buf_free(&want);
+    buf_free(&got);
+    return rc;
+}
+
+int main(int argc, char **argv)
+{
+    int rc = argc < 2 ? 2 : 0;
+
+    for (int i = 1; i < argc; i++)
+        rc |= check(argv[i]);
+    return rc;
+}
