@@ -221,7 +221,7 @@ static exit_code watch_them(const command_line *line, observer *o)
     if (o->signal)
         return EXIT_INTERRUPTED;
     for (size_t i = 0; i < o->n; i++)
-        if (!observer_repo_seen(o->v[i].repo))
+        if (!observer_repo_seen(o->v[i].repo) || observer_repo_empty(o->v[i].repo))
             return EXIT_NOT_FOUND;
     return watch_refused(o->w) ? EXIT_REFUSED : EXIT_DONE;
 }

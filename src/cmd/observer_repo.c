@@ -106,6 +106,8 @@ static void sighted(observer_repo *r, ref_list *now, char *head)
     *now = (ref_list){ 0 };
     free(r->head);
     r->head = head ? head : mem_strdup("");
+    if (!r->seen && !r->last.n)
+        log_warn("%s: %s", r->c.name, r->c.globs_n ? "no ref matches" : "no commit yet");
     r->seen = true;
     if (!same)
         r->c.calls.sighted(r->c.calls.ctx, r->c.number, &r->last, r->head);
@@ -473,6 +475,11 @@ void observer_repo_free(observer_repo *r)
 bool observer_repo_seen(const observer_repo *r)
 {
     return r->seen;
+}
+
+bool observer_repo_empty(const observer_repo *r)
+{
+    return r->seen && !r->last.n && !r->c.globs_n;
 }
 
 bool observer_repo_failed(const observer_repo *r)

@@ -63,5 +63,7 @@ void observer_repo_list(observer_repo *r, const watch_effect *list);
 /* Looked at successfully at least once; or tried at least once and failed. */
 bool observer_repo_seen(const observer_repo *r);
 bool observer_repo_failed(const observer_repo *r);
+/* It had no commit at the last look, although every branch was looked at. */
+bool observer_repo_empty(const observer_repo *r);
 
 #endif

@@ -57,7 +57,7 @@ bool up_summary_complete(up_summary *s)
     for (size_t i = 0; i < m->builds_are.rows.n; i++)
         if (m->builds_are.rows.v[i].state != STATE_FINAL)
             return false;
-    return m->builds_are.rows.n > 0;
+    return true;
 }
 
 /* The last lines of a unit's output, indented. */
@@ -182,6 +182,10 @@ bool up_summary_print(up_summary *s)
         return false;
     }
     n = m->builds_are.rows.n;
+    if (!n) {
+        fprintf(stderr, "volt up: nothing was tested: HEAD names no commit\n");
+        return false;
+    }
     rows = ARENA_ARRAY(&a, rec_build_row, n);
     for (size_t i = 0; i < n; i++) {
         rows[i] = m->builds_are.rows.v[i];

@@ -14,10 +14,11 @@ typedef struct up_summary up_summary;
 volt_code up_summary_new(const char *server, up_summary **ret, volt_err *err);
 void up_summary_free(up_summary *s);
 
-/* Every build has its verdict.  Asks the dispatcher; false also when it does not answer. */
+/* Every build has its verdict, of those accepted so far.  Asks the dispatcher; false also when it
+ * does not answer. */
 bool up_summary_complete(up_summary *s);
-/* Prints a line a build and, for each unit that did not pass, the end of its output.  True: every
- * build passed. */
+/* Prints a line a build and, for each unit that did not pass, the end of its output.  True: there
+ * were builds, and all passed. */
 bool up_summary_print(up_summary *s);
 
 #endif

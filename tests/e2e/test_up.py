@@ -24,6 +24,19 @@ class Up(harness.Case):
         repo.commit({"tests/a.sh": PASS})
         self.assertEqual(self.start("second", "up", "--once", "--data", self.path("data"), repo.path).wait(), 0)
 
+    def test_once_ends_when_there_is_no_commit(self):
+        empty = self.repository("empty")
+        up = self.start("up", "up", "--once", empty.path)
+        self.assertEqual(up.wait(), 3)
+        self.assertIn("empty: no commit yet", up.said())
+
+    def test_once_ends_when_head_names_no_commit(self):
+        repo = self.repository(files={"tests/a.sh": PASS})
+        repo.git("symbolic-ref", "HEAD", "refs/heads/elsewhere")
+        up = self.start("up", "up", "--once", repo.path)
+        self.assertEqual(up.wait(), 1)
+        self.assertIn("HEAD names no commit", up.said())
+
 
 if __name__ == "__main__":
     unittest.main()
