@@ -25,7 +25,7 @@ static const option_spec options[] = {
     { "slots", 's', OPTION_NUMBER, "N", "1", 1, 1024, "tasks at a time", false },
     { "labels", 'l', OPTION_TEXT, "A,B", NULL, 0, 0, "what jobs may ask of a runner", false },
     { "work", 'w', OPTION_TEXT, "DIR", NULL, 0, 0,
-      "its directory (default: the first free of runner-1, runner-2 … in the state directory)",
+      "its directory (default: the first free of runner-1, runner-2, ... in the state directory)",
       false },
     { "repo", 'r', OPTION_LIST, "NAME=PATH", NULL, 0, 0,
       "take the objects of repository NAME from this clone", true },
