@@ -20,16 +20,17 @@
 #include "store/logs.h"
 #include "wire/codec.h"
 
-#define DRAIN_MAX    256       /* frames a transaction */
-#define UNSENT_MAX   (8 << 20) /* bytes of answers a transaction: pages are large */
-#define CHECK_MS     5000
-#define DISK_LOW     (64ull << 20)  /* free bytes below which new commits are refused */
-#define DISK_FINE    (128ull << 20) /* and above which they are taken again */
-#define BALLAST_SIZE (8 << 20)      /* given up so that a start on a full disk succeeds */
-#define PRUNE_MS     60000
-#define PRUNE_MAX    500   /* rows a slice, some 1 ms */
-#define PUB_HWM      20000 /* a subscriber that is further behind repairs itself by replay */
-#define DAY_MS       (24LL * 3600 * 1000)
+#define HEARTBEAT_MIN_MS 20
+#define DRAIN_MAX        256       /* frames a transaction */
+#define UNSENT_MAX       (8 << 20) /* bytes of answers a transaction: pages are large */
+#define CHECK_MS         5000
+#define DISK_LOW         (64ull << 20)  /* free bytes below which new commits are refused */
+#define DISK_FINE        (128ull << 20) /* and above which they are taken again */
+#define BALLAST_SIZE     (8 << 20)      /* given up so that a start on a full disk succeeds */
+#define PRUNE_MS         60000
+#define PRUNE_MAX        500   /* rows a slice, some 1 ms */
+#define PUB_HWM          20000 /* a subscriber that is further behind repairs itself by replay */
+#define DAY_MS           (24LL * 3600 * 1000)
 
 /* The process: three sockets around a dispatcher. */
 typedef struct server {
@@ -423,6 +424,13 @@ static exit_code run(const command_line *line)
         s.dir = state;
     snprintf(at.host, sizeof at.host, "%s", command_text(line, "host"));
     s.keep_ms = command_number(line, "keep-days") * DAY_MS;
+    if (command_ms(line, "heartbeat") < HEARTBEAT_MIN_MS ||
+        command_ms(line, "lease") < 4 * command_ms(line, "heartbeat")) {
+        free(state);
+        return command_fail_with(line, EXIT_USAGE,
+                                 "--heartbeat must be at least %d ms, and --lease four heartbeats",
+                                 HEARTBEAT_MIN_MS);
+    }
     sock_more_fds();
     s.loop = loop_new();
     code = sodium_init() < 0 ? volt_fail(&err, VOLT_EIO, "no source of random numbers")

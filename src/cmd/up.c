@@ -92,22 +92,34 @@ static void wait_a_little(up *u, int64_t ms)
 
 /* ---- start ---- */
 
+/* Free ports are chosen here: a dispatcher that is started again has to come back on the same ones.
+ */
+static volt_code choose_port(const up *u, char ret[16], volt_err *err)
+{
+    addr at = { .host = "localhost", .port = (int)command_number(u->line, "port") };
+    volt_code code = VOLT_OK;
+
+    if (at.port == 0 || (u->once && !command_given(u->line, "port")))
+        code = addr_free_triple(&at, err);
+    snprintf(ret, 16, "%d", at.port);
+    return code;
+}
+
 static volt_code start_dispatcher(up *u, volt_err *err)
 {
     CLEANUP(free)
     char *dir = in_data(u, "dispatcher");
     CLEANUP(free)
     char *endpoint = in_data(u, "dispatcher/endpoint");
-    CLEANUP(free)
-    char *port = mem_printf("%lld", u->once && !command_given(u->line, "port")
-                                        ? 0LL
-                                        : (long long)command_number(u->line, "port"));
+    char port[16];
     const char *const args[] = { "dispatcher", "--data", dir, "--port", port, NULL };
     int64_t until = loop_now_ms() + READY_MS;
     CLEANUP(buf)
     buf text = { 0 };
-    volt_code code;
+    volt_code code = choose_port(u, port, err);
 
+    if (code != VOLT_OK)
+        return code;
     unlink(endpoint); /* what an earlier run left says nothing */
     /* Not started again until it was ready once: what keeps it from starting has been said. */
     code = children_start(u->children, "dispatcher", args, false, err);

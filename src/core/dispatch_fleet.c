@@ -228,11 +228,28 @@ static bool refuse(dispatch *d, code code, const char *why, uint64_t retry_ms)
     return false;
 }
 
+/* Makes room: runners that are gone are forgotten (their rows stay).  False: there are none. */
+static bool forget_gone(dispatch *d)
+{
+    bool some = false;
+
+    LIST_FOR_SAFE(l, &d->fleet.all)
+    {
+        runner *r = LIST_OWNER(l, runner, in_fleet);
+
+        if (r->state == RUNNER_GONE && list_empty(&r->leases)) {
+            fleet_remove(&d->fleet, r);
+            some = true;
+        }
+    }
+    return some;
+}
+
 static bool may_register(dispatch *d, const msg_hello *m)
 {
     if (m->vmin > MSG_VERSION || m->vmax < MSG_VERSION)
         return refuse(d, CODE_VERSION, "this dispatcher speaks VOLT/1 only", 0);
-    if (!fleet_by_id(&d->fleet, m->id) && d->fleet.n >= FLEET_RUNNERS_MAX)
+    if (!fleet_by_id(&d->fleet, m->id) && d->fleet.n >= FLEET_RUNNERS_MAX && !forget_gone(d))
         return refuse(d, CODE_TOO_BIG, "there are too many runners", 60000);
     return true;
 }

@@ -1,7 +1,8 @@
 /*
  * dispatch_internal.h - what the handlers behind dispatch.c share.
  *
- * dispatch.c        state, loading, time, routing of events
+ * dispatch.c        state, time, routing of events
+ * dispatch_load.c   the state rebuilt from rows
  * dispatch_task.c   messages about attempts: start, nack, plan, tests, log, result
  * dispatch_fleet.c  messages about runners: hello, heartbeat, bye; silence; modes
  * dispatch_client.c submissions and commands
@@ -47,6 +48,9 @@ struct dispatch {
 };
 
 /* ---- dispatch.c ---- */
+
+/* A step begins: what the last one's effects pointed to is freed. */
+void dispatch_begin(dispatch *d, int64_t now_ms, int64_t wall_ms, effects *out);
 
 /* An event of the stream with the next number, put in the store (the shell publishes it after the
  * commit); the caller fills the rest.  `b` may be NULL. */

@@ -252,8 +252,7 @@ static void requeue(dispatch *d, task *t, code code, slice why, int64_t delay_ms
     e->code = code;
     e->why = t->why;
     if (delay_ms > 0)
-        queue_delay(&d->queue, class_of(d, b, t->job), &t->item, b->repo, priority_of(b, t->job),
-                    d->now_ms + delay_ms);
+        queue_delay(&d->queue, &t->item, d->now_ms + delay_ms);
     else
         life_queue_task(d, t, true);
 }
@@ -518,8 +517,11 @@ void life_task_final(dispatch *d, task *t, verdict v, slice why)
         plan_final(d, t);
     else if (t->kind == TASK_SCRIPT)
         script_final(d, t);
-    else
+    else {
+        /* A batch may end worse than its units: what broke it must not pass. */
+        t->job->rolled = verdict_worse(t->job->rolled, v);
         job_check(d, t->job);
+    }
 }
 
 void life_planned(dispatch *d, task *plan)

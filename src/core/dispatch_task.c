@@ -4,6 +4,7 @@
 #include "base/mem.h"
 #include "core/dispatch_internal.h"
 
+#define LOG_OWN_LINES_MAX (1 << 20)
 #define REPO_BACKOFF_MS                                                                        \
     5000                   /* first time a runner stays away from a repository it cannot reach \
                             */
@@ -204,9 +205,17 @@ static void say_log(dispatch *d, const runner *r, const task *t)
 {
     msg_log_ok *ok = &effects_send(d->out, r->peer, MSG_log_ok)->log_ok;
 
-    *ok = (msg_log_ok){
-        .task = t->id, .att = t->att, .off = t->log_bytes, .window = d->config.log_window
-    };
+    *ok = (msg_log_ok){ .task = t->id,
+                        .att = t->att,
+                        .off = t->log_bytes,
+                        .window = d->ev->disk_low ? 0 : d->config.log_window };
+}
+
+/* The greatest length of a log: the cap for what the task writes, and room for the lines with which
+ * a runner says that it was reached, or that a test was stopped. */
+static uint64_t log_end_max(const dispatch *d)
+{
+    return d->config.log_max + LOG_OWN_LINES_MAX;
 }
 
 void on_log(dispatch *d, runner *r, const msg_log *m)
@@ -217,7 +226,9 @@ void on_log(dispatch *d, runner *r, const msg_log *m)
         fence(d, r, m->task, m->att);
         return;
     }
-    if (m->off == t->log_bytes && m->d.n && t->log_bytes + m->d.n <= d->config.log_max) {
+    /* A nearly full disk keeps its last room for results; the runner is told to wait. */
+    if (m->off == t->log_bytes && m->d.n && t->log_bytes + m->d.n <= log_end_max(d) &&
+        !d->ev->disk_low) {
         effect *e = effects_add(d->out, EFFECT_LOG_WRITE);
         msg_log *live;
 
@@ -333,6 +344,12 @@ void on_result(dispatch *d, runner *r, const msg_result *m)
         msg_plan_ok *ok = &effects_send(d->out, r->peer, MSG_plan_ok)->plan_ok;
 
         *ok = (msg_plan_ok){ .task = t->id, .att = t->att, .next = t->draft.next_part };
+        return;
+    }
+    if (m->log_bytes >
+        log_end_max(d)) { /* it would never be taken whole, so it is not waited for */
+        say_result(d, r, t->id, t->att);
+        life_task_final(d, t, VERDICT_ERRORED, SLICE("its runner sent a log beyond the cap"));
         return;
     }
     if (!take_log(d, r, t, m)) {

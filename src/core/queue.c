@@ -7,6 +7,8 @@
 #include "base/cleanup.h"
 #include "base/mem.h"
 
+#define QUEUE_CLASSES_KEPT 64 /* so many are kept although they are empty */
+
 void queue_init(queue *q)
 {
     *q = (queue){ 0 };
@@ -20,6 +22,7 @@ static void class_free(queue_class *c)
     free(c->labels.v);
     free((char *)(uintptr_t)c->host.p);
     free((char *)(uintptr_t)c->repo.p);
+    free((char *)(uintptr_t)c->key.p);
     free(c);
 }
 
@@ -79,6 +82,7 @@ queue_class *queue_class_for(queue *q, slices labels, slice host, slice repo, bo
             c->labels.v[i] = keep(sorted[i]);
         c->host = keep(host);
         c->repo = keep(host.n ? repo : (slice){ 0 });
+        c->key = keep(buf_slice(&key));
         c->plan = plan;
         list_init(&c->lines);
         list_push(&q->classes, &c->node);
@@ -88,14 +92,19 @@ queue_class *queue_class_for(queue *q, slices labels, slice host, slice repo, bo
     return c;
 }
 
+/* Three words without padding; used for equality only. */
+typedef struct line_key {
+    const queue_class *c;
+    const struct repo *repo;
+    uint64_t priority;
+} line_key;
+
+static_assert(sizeof(line_key) == 3 * sizeof(uint64_t), "a line's key has no padding");
+
 static queue_line *line_for(queue *q, queue_class *c, struct repo *repo, fair_share *share,
                             uint64_t priority)
 {
-    struct {
-        queue_class *c;
-        struct repo *repo;
-        uint64_t priority;
-    } key = { c, repo, priority }; /* three words without padding; used for equality only */
+    const line_key key = { c, repo, priority };
     slice bytes = { (const char *)&key, sizeof key };
     queue_line *line = map_gets(&q->lines, bytes);
 
@@ -133,14 +142,26 @@ void queue_push(queue *q, queue_class *c, queue_item *item, struct repo *repo, f
     q->n++;
 }
 
-void queue_delay(queue *q, queue_class *c, queue_item *item, struct repo *repo, uint64_t priority,
-                 int64_t until_ms)
+void queue_delay(queue *q, queue_item *item, int64_t until_ms)
 {
     assert(!queue_has(item));
-    item->after_delay = c;
-    item->delay_repo = repo;
-    item->delay_priority = priority;
     heap_set(&q->delayed, &item->delay, until_ms);
+}
+
+void queue_tidy(queue *q)
+{
+    if (q->by_key.n <= QUEUE_CLASSES_KEPT)
+        return;
+    LIST_FOR_SAFE(l, &q->classes)
+    {
+        queue_class *c = LIST_OWNER(l, queue_class, node);
+
+        if (c->n)
+            continue;
+        list_remove(&c->node);
+        map_removes(&q->by_key, c->key);
+        class_free(c);
+    }
 }
 
 queue_item *queue_due(queue *q, int64_t now_ms)
@@ -164,8 +185,13 @@ void queue_remove(queue *q, queue_item *item)
     item->line = NULL;
     line->in->n--;
     q->n--;
-    if (--line->n == 0)
+    if (--line->n == 0) {
+        const line_key key = { line->in, line->repo, line->priority };
+
         list_remove(&line->node);
+        map_removes(&q->lines, (slice){ (const char *)&key, sizeof key });
+        free(line);
+    }
 }
 
 bool queue_has(const queue_item *item)

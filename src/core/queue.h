@@ -36,9 +36,6 @@ typedef struct queue_item {
     queue_line *line; /* NULL: not in a line */
     item_kind kind;
     heap_node delay; /* in the heap while it is delayed */
-    queue_class *after_delay;
-    struct repo *delay_repo;
-    uint64_t delay_priority;
 } queue_item;
 
 /* One repository's items of one priority in one class, in order. */
@@ -59,6 +56,7 @@ struct queue_class {
     bool plan;
     list lines; /* those that are not empty */
     size_t n;   /* items in all */
+    slice key;  /* its name in by_key */
     bool fresh; /* got items (or a hindrance ended) since the last match over all free runners */
     list node;  /* in queue->classes, in order of creation */
 };
@@ -66,7 +64,7 @@ struct queue_class {
 typedef struct queue {
     list classes;
     map by_key; /* label list, host, repo -> class */
-    map lines;  /* (class, repo, priority) -> line, kept for reuse */
+    map lines;  /* (class, repo, priority) -> line that is not empty */
     heap delayed;
     uint64_t now; /* virtual time of the last hand-out */
     size_t n;     /* items in lines */
@@ -83,11 +81,13 @@ queue_class *queue_class_for(queue *q, slices labels, slice host, slice repo, bo
  * went).  It must not be queued. */
 void queue_push(queue *q, queue_class *c, queue_item *item, struct repo *repo, fair_share *share,
                 uint64_t priority, bool front);
-/* Queues it (in front) once until_ms is reached. */
-void queue_delay(queue *q, queue_class *c, queue_item *item, struct repo *repo, uint64_t priority,
-                 int64_t until_ms);
+/* Keeps it until until_ms, when queue_due() gives it back to be queued. */
+void queue_delay(queue *q, queue_item *item, int64_t until_ms);
 /* The first delayed item that is due, taken out of the delay; NULL: none. */
 queue_item *queue_due(queue *q, int64_t now_ms);
+/* Forgets classes without items when there are many: requirements come from plans, and nothing
+ * bounds how many different ones there will be.  Not while a class is held. */
+void queue_tidy(queue *q);
 /* Takes it out wherever it is; harmless when it is nowhere. */
 void queue_remove(queue *q, queue_item *item);
 bool queue_has(const queue_item *item);
