@@ -1,0 +1,226 @@
+#include "core/queue.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <cmocka.h>
+
+#define ITEMS 8
+
+typedef struct world {
+    queue q;
+    queue_class *c;
+    queue_item items[ITEMS];
+    fair_share shares[3];
+    char repos[3]; /* only their addresses count */
+} world;
+
+static int set_up(void **state)
+{
+    world *w = calloc(1, sizeof *w);
+
+    queue_init(&w->q);
+    w->c = queue_class_for(&w->q, (slices){ 0 }, (slice){ 0 }, SLICE("demo"), false);
+    for (int i = 0; i < 3; i++)
+        w->shares[i].order = (uint64_t)i + 1;
+    *state = w;
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    world *w = *state;
+
+    for (int i = 0; i < ITEMS; i++)
+        queue_remove(&w->q, &w->items[i]);
+    queue_free(&w->q);
+    free(w);
+    return 0;
+}
+
+static struct repo *repo_of(world *w, int repo)
+{
+    return (struct repo *)(void *)&w->repos[repo];
+}
+
+static void push(world *w, int item, int repo, uint64_t priority, bool front)
+{
+    queue_push(&w->q, w->c, &w->items[item], repo_of(w, repo), &w->shares[repo], priority, front);
+}
+
+static bool anything(void *ctx, const queue_item *item)
+{
+    (void)ctx, (void)item;
+    return true;
+}
+
+static bool all_but(void *ctx, const queue_item *item)
+{
+    return item != ctx;
+}
+
+/* Hands out the next item; its number, or -1. */
+static int pop(world *w)
+{
+    queue_item *item = queue_next(w->c, anything, NULL);
+
+    if (!item)
+        return -1;
+    queue_charge(&w->q, item);
+    queue_remove(&w->q, item);
+    return (int)(item - w->items);
+}
+
+static void first_in_first_out(void **state)
+{
+    world *w = *state;
+
+    push(w, 0, 0, 0, false);
+    push(w, 1, 0, 0, false);
+    push(w, 2, 0, 0, false);
+    assert_int_equal(pop(w), 0);
+    assert_int_equal(pop(w), 1);
+    assert_int_equal(pop(w), 2);
+    assert_int_equal(pop(w), -1);
+}
+
+static void what_comes_back_goes_first(void **state)
+{
+    world *w = *state;
+
+    push(w, 0, 0, 0, false);
+    push(w, 1, 0, 0, true);
+    assert_int_equal(pop(w), 1);
+    assert_int_equal(pop(w), 0);
+}
+
+static void greater_priority_goes_before_all_else(void **state)
+{
+    world *w = *state;
+
+    push(w, 0, 0, 0, false);
+    push(w, 1, 1, 5, false);
+    push(w, 2, 0, 5, false);
+    assert_int_equal(pop(w), 2); /* the first repository of two equal ones */
+    assert_int_equal(pop(w), 1);
+    assert_int_equal(pop(w), 0);
+}
+
+static void repositories_take_turns(void **state)
+{
+    world *w = *state;
+
+    for (int i = 0; i < 4; i++)
+        push(w, i, 0, 0, false);
+    push(w, 4, 1, 0, false);
+    push(w, 5, 1, 0, false);
+    assert_int_equal(pop(w), 0);
+    assert_int_equal(pop(w), 4);
+    assert_int_equal(pop(w), 1);
+    assert_int_equal(pop(w), 5);
+    assert_int_equal(pop(w), 2);
+    assert_int_equal(pop(w), 3);
+}
+
+static void idleness_earns_no_credit(void **state)
+{
+    world *w = *state;
+
+    for (int i = 0; i < 4; i++)
+        push(w, i, 0, 0, false);
+    pop(w);
+    pop(w);
+    pop(w);
+    push(w, 4, 1, 0, false); /* was never there: not three turns in a row now */
+    push(w, 5, 1, 0, false);
+    push(w, 6, 0, 0, false);
+    assert_int_equal(pop(w), 4);
+    assert_int_equal(pop(w), 3);
+    assert_int_equal(pop(w), 5);
+    assert_int_equal(pop(w), 6);
+}
+
+static void passes_over_what_does_not_suit(void **state)
+{
+    world *w = *state;
+
+    push(w, 0, 0, 0, false);
+    push(w, 1, 0, 0, false);
+    assert_ptr_equal(queue_next(w->c, all_but, &w->items[0]), &w->items[1]);
+    queue_remove(&w->q, &w->items[1]);
+    assert_null(queue_next(w->c, all_but, &w->items[0]));
+}
+
+static void labels_are_a_set(void **state)
+{
+    world *w = *state;
+    slice ab[] = { SLICE("a"), SLICE("b") }, ba[] = { SLICE("b"), SLICE("a") };
+    slice joined[] = { SLICE("ab") };
+    const slice none = { 0 };
+    queue_class *c = queue_class_for(&w->q, (slices){ ab, 2 }, none, SLICE("x"), false);
+
+    assert_ptr_equal(queue_class_for(&w->q, (slices){ ba, 2 }, none, SLICE("y"), false), c);
+    assert_ptr_not_equal(queue_class_for(&w->q, (slices){ joined, 1 }, none, SLICE("x"), false), c);
+    assert_ptr_not_equal(queue_class_for(&w->q, (slices){ ab, 2 }, none, SLICE("x"), true), c);
+}
+
+static void local_repositories_are_classes_of_their_own(void **state)
+{
+    world *w = *state;
+    const slices none = { 0 };
+    queue_class *c = queue_class_for(&w->q, none, SLICE("host"), SLICE("x"), false);
+
+    assert_ptr_equal(queue_class_for(&w->q, none, SLICE("host"), SLICE("x"), false), c);
+    assert_ptr_not_equal(queue_class_for(&w->q, none, SLICE("host"), SLICE("y"), false), c);
+    assert_ptr_not_equal(queue_class_for(&w->q, none, SLICE("other"), SLICE("x"), false), c);
+    assert_ptr_not_equal(w->c, c);
+}
+
+static void a_delayed_item_waits_for_its_time(void **state)
+{
+    world *w = *state;
+
+    queue_delay(&w->q, w->c, &w->items[0], repo_of(w, 0), 0, 500);
+    assert_true(queue_has(&w->items[0]));
+    assert_int_equal(pop(w), -1);
+    assert_null(queue_due(&w->q, 499));
+    assert_ptr_equal(queue_due(&w->q, 500), &w->items[0]);
+    assert_false(queue_has(&w->items[0]));
+    assert_null(queue_due(&w->q, 500));
+}
+
+static void what_is_removed_is_gone_from_everywhere(void **state)
+{
+    world *w = *state;
+
+    push(w, 0, 0, 0, false);
+    queue_remove(&w->q, &w->items[0]);
+    queue_delay(&w->q, w->c, &w->items[0], repo_of(w, 0), 0, 500);
+    queue_remove(&w->q, &w->items[0]);
+    queue_remove(&w->q, &w->items[0]); /* harmless */
+    assert_false(queue_has(&w->items[0]));
+    assert_null(queue_due(&w->q, 500));
+    assert_int_equal(w->c->n, 0);
+    assert_int_equal(w->q.n, 0);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(first_in_first_out),
+        TEST(what_comes_back_goes_first),
+        TEST(greater_priority_goes_before_all_else),
+        TEST(repositories_take_turns),
+        TEST(idleness_earns_no_credit),
+        TEST(passes_over_what_does_not_suit),
+        TEST(labels_are_a_set),
+        TEST(local_repositories_are_classes_of_their_own),
+        TEST(a_delayed_item_waits_for_its_time),
+        TEST(what_is_removed_is_gone_from_everywhere),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
