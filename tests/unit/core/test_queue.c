@@ -181,7 +181,7 @@ static void a_delayed_item_waits_for_its_time(void **state)
 {
     world *w = *state;
 
-    queue_delay(&w->q, w->c, &w->items[0], repo_of(w, 0), 0, 500);
+    queue_delay(&w->q, &w->items[0], 500);
     assert_true(queue_has(&w->items[0]));
     assert_int_equal(pop(w), -1);
     assert_null(queue_due(&w->q, 499));
@@ -196,7 +196,7 @@ static void what_is_removed_is_gone_from_everywhere(void **state)
 
     push(w, 0, 0, 0, false);
     queue_remove(&w->q, &w->items[0]);
-    queue_delay(&w->q, w->c, &w->items[0], repo_of(w, 0), 0, 500);
+    queue_delay(&w->q, &w->items[0], 500);
     queue_remove(&w->q, &w->items[0]);
     queue_remove(&w->q, &w->items[0]); /* harmless */
     assert_false(queue_has(&w->items[0]));
