@@ -261,6 +261,7 @@ static void abandon_all(agent *a, agent_effects *out)
         agent_doom(a, LIST_OWNER(at, attempt, link), out);
     }
     agent_forget_ended(a);
+    agent_renew_slots(a, out);
 }
 
 static void drop(agent *a, const rec_held_list *l, agent_effects *out)

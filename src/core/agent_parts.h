@@ -167,6 +167,7 @@ void agent_exec_up(agent *a, const agent_event *ev, agent_effects *out);
 void agent_exec_msg(agent *a, const agent_event *ev, agent_effects *out);
 void agent_exec_gone(agent *a, const agent_event *ev, agent_effects *out);
 void agent_tick_slots(agent *a, int64_t now, agent_effects *out);
+void agent_renew_slots(agent *a, agent_effects *out); /* other executors, each once it is idle */
 void agent_bye_slots(agent *a, agent_effects *out);
 /* No executor runs, and none's last words are still being read. */
 bool agent_slots_gone(const agent *a);

@@ -82,6 +82,21 @@ void agent_bye_slots(agent *a, agent_effects *out)
     }
 }
 
+/* An executor keeps its last attempt and takes an assign of the same numbers for a repetition,
+ * which it is not in another history. */
+void agent_renew_slots(agent *a, agent_effects *out)
+{
+    for (unsigned i = 0; i < a->slots_cap; i++) {
+        slot *s = a->slots[i];
+
+        if (!s || s->state == SLOT_DOWN)
+            continue;
+        s->old = true;
+        if (s->state == SLOT_READY && !s->a && !s->leaving)
+            bye(s, out);
+    }
+}
+
 bool agent_slots_gone(const agent *a)
 {
     for (unsigned i = 0; i < a->slots_cap; i++)

@@ -119,6 +119,9 @@ static void starts_afresh_in_another_history(void **fixture)
     hear(w, m);
     hear(w, assign(1, 1, TASK_SCRIPT));
     exec_says(w, 1, result(1, 1, 0));
+    step(w, (agent_event){ .kind = AGENT_EXEC_GONE, .slot = 1 });
+    step(w, (agent_event){ .kind = AGENT_EXEC_UP, .slot = 1 });
+    exec_says(w, 1, idle_hb());
     check(w, "> assign\n"
              "  slot 1: assign 1-1\n"
              "> assign\n"
@@ -131,11 +134,16 @@ static void starts_afresh_in_another_history(void **fixture)
              "> welcome\n"
              "  slot 1: cancel 1-1\n"
              "  delete 2-1\n"
+             "  slot 0: bye\n"
+             "  slot 2: bye\n"
              "  save 2 1\n"
              "  \"registered again\"\n"
              "> assign\n"
              "> slot 1: result\n"
              "  delete 1-1\n"
+             "  slot 1: bye\n" /* the old one takes another 1-1 for the same */
+             "  spawn 1\n"
+             "> slot 1: hb\n"
              "  slot 1: assign 1-1\n");
     close_world(w);
 }
