@@ -507,10 +507,10 @@ static void begin(agent *a, int64_t now, agent_effects *out)
 
 static void due(agent *a, int64_t now, agent_effects *out)
 {
-    if (a->settle_at != HEAP_NEVER && (now >= a->settle_at || agent_settled(a))) {
+    if (a->settle_at != HEAP_NEVER && (now >= a->settle_at || agent_settled(a)) &&
+        agent_settle(a, out)) {
         a->settle_at = HEAP_NEVER;
         a->hello_at = now;
-        agent_settle(a, out);
     }
     agent_tick_slots(a, now, out);
     if (silent_at(a) <= now) {

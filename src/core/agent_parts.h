@@ -139,8 +139,10 @@ attempt *agent_find(const agent *a, uint64_t task, uint64_t att);
 void agent_found(agent *a, const agent_event *ev, agent_effects *out);
 /* False while an executor that was there before has not said what it holds. */
 bool agent_settled(const agent *a);
-/* Found attempts that no executor has and that have no result are lost. */
-void agent_settle(agent *a, agent_effects *out);
+/* Found attempts that no executor has: one may have ended between the look at its spool and the
+ * look for its executor, so their results are asked for once more; without one they are lost.
+ * False while answers are missing. */
+bool agent_settle(agent *a, agent_effects *out);
 void agent_assign(agent *a, const agent_event *ev, agent_effects *out);
 void agent_cancel(agent *a, const msg_cancel *m, int64_t now, agent_effects *out);
 /* The attempt is no longer ours: it ends without a word, and its spool goes. */

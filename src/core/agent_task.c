@@ -370,13 +370,19 @@ bool agent_settled(const agent *a)
     return true;
 }
 
-void agent_settle(agent *a, agent_effects *out)
+bool agent_settle(agent *a, agent_effects *out)
 {
-    LIST_FOR_SAFE(at, &a->held)
+    bool reading = false;
+
+    LIST_FOR(at, &a->held)
     {
         attempt *t = LIST_OWNER(at, attempt, link);
 
-        if (is_orphan(t))
-            agent_give_up(a, t, CODE_LOST, (slice){ 0 }, out);
+        if (is_orphan(t)) {
+            agent_ask_spool(t, out);
+            agent_ask_result(t, out);
+        }
+        reading |= t->found && t->state != HELD_DONE && t->result_reading;
     }
+    return !reading;
 }

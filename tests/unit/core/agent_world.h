@@ -118,7 +118,7 @@ static inline void answer(world *w, const agent_effect *e)
         return;
     }
     if (e->part == AGENT_PART_RESULT) {
-        ev.msg = w->result;
+        ev.msg = w->result && w->result->result.task == e->task ? w->result : NULL;
         step(w, ev);
         return;
     }

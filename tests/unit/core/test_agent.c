@@ -290,6 +290,27 @@ static void adopts_what_an_earlier_agent_left(void **fixture)
     close_world(w);
 }
 
+static void finds_what_ended_while_it_looked_for_executors(void **fixture)
+{
+    world *w = open_world(1);
+    msg found = assign(1, 1, TASK_TESTS), done = result(1, 1, 0);
+
+    (void)fixture;
+    step(w, (agent_event){ .kind = AGENT_FOUND, .task = 1, .att = 1, .msg = &found });
+    w->result = &done; /* its executor ends it now, and leaves */
+    step(w, (agent_event){ .kind = AGENT_BEGIN });
+    step(w, (agent_event){ .kind = AGENT_TICK });
+    hear(w, welcome(1, (rec_held_list){ 0 }, (rec_held_list){ 0 }));
+    check(w, "  spawn 0\n"
+             "  spawn 1\n"
+             "  hello 1-1/done\n"
+             "> welcome\n"
+             "  save 1 1\n"
+             "  \"registered\"\n"
+             "  result 1-1 passed log 0 of 0, items 0 from 0\n");
+    close_world(w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -302,6 +323,7 @@ int main(void)
         cmocka_unit_test(replaces_an_earlier_agents_executor_when_it_is_idle),
         cmocka_unit_test(heeds_a_refusal),
         cmocka_unit_test(adopts_what_an_earlier_agent_left),
+        cmocka_unit_test(finds_what_ended_while_it_looked_for_executors),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
