@@ -79,16 +79,22 @@ void attempt_finish(attempt *a, msg_result *r)
 
 /* ---- bringing the commit here ---- */
 
+static void found(attempt *a, const char *path, int64_t now_ms)
+{
+    if (a->order.kind == TASK_PLAN)
+        plan_run(a, path);
+    else
+        batch_begin(a, path, now_ms);
+}
+
 static void fetched(attempt *a, int64_t now_ms)
 {
     CLEANUP(free)
     char *path = mem_strdup(mirror_path(a->fetch));
 
     mirror_free(TAKE(a->fetch));
-    if (a->order.kind == TASK_PLAN)
-        plan_run(a, path);
-    else
-        batch_begin(a, path, now_ms);
+    site_learn(a->site, a->source, path);
+    found(a, path, now_ms);
 }
 
 static void fetch_step(attempt *a, int64_t now_ms)
@@ -117,9 +123,15 @@ static void fetch_begin(attempt *a, int64_t now_ms)
                                      .ref = ref,
                                      .id = &a->commit,
                                      .limit_ms = config->fetch_ms };
+    const char *known = site_known(a->site, a->source, &a->commit);
     volt_err err;
-    volt_code rc = mirror_start(&request, &a->fetch, &err);
+    volt_code rc;
 
+    if (known) {
+        found(a, known, now_ms);
+        return;
+    }
+    rc = mirror_start(&request, &a->fetch, &err);
     if (rc)
         attempt_refuse(a, attempt_blame(rc), err.msg);
     else

@@ -50,8 +50,10 @@ struct site {
     char *key;  /* the job that a workspace was last prepared for */
     keeper stores;
     keeper workspaces;
-    char *scratch; /* WORK/home/<slot> */
+    char *source, *source_path; /* site_learn()'s; NULL: nothing was learnt */
+    char *scratch;              /* WORK/home/<slot> */
     fresh fresh[SCRATCH_N];
+    bool cleared; /* after the last attempt: nobody has been there since */
 };
 
 DEFINE_CLEANUP(DIR *, closedir);
@@ -147,6 +149,8 @@ void site_free(site *s)
         close(s->null);
     for (size_t i = 0; i < SCRATCH_N; i++)
         free(s->fresh[i].path);
+    free(s->source);
+    free(s->source_path);
     free(s->scratch);
     free(s->pool);
     free(s->key);
@@ -221,6 +225,26 @@ void site_objects_drop(site *s, const char *path)
             store_forget(&s->stores.v[i]);
 }
 
+void site_learn(site *s, const char *source, const char *path)
+{
+    free(s->source);
+    free(s->source_path);
+    s->source = mem_strdup(source);
+    s->source_path = mem_strdup(path);
+}
+
+const char *site_known(site *s, const char *source, const commit_id *id)
+{
+    objects *store;
+
+    if (!s->source || strcmp(s->source, source) != 0 ||
+        site_objects(s, s->source_path, &store, NULL))
+        return NULL;
+    /* A commit that was read once is known for ever; its repository may be gone since. */
+    return access(objects_dir(store), R_OK | X_OK) == 0 && objects_have(store, id) ? s->source_path
+                                                                                   : NULL;
+}
+
 /* A repository's name as one name of a file: letters, digits, '_', '-' and inner '.' stay. */
 static void add_file_name(buf *b, slice name)
 {
@@ -293,8 +317,9 @@ static bool is_untouched(const fresh *f)
 
 volt_code scratch_make(site *s, scratch *ret, volt_err *err)
 {
-    volt_code rc = scratch_clear(s, err);
+    volt_code rc = s->cleared ? VOLT_OK : scratch_clear(s, err);
 
+    s->cleared = false;
     if (!rc)
         rc = make_dir(s->scratch, err); /* a task may have removed even that */
     for (size_t i = 0; !rc && i < SCRATCH_N; i++) {
@@ -332,5 +357,6 @@ volt_code scratch_clear(site *s, volt_err *err)
         f->made = false;
         rc = rmtree(AT_FDCWD, f->path, rc ? NULL : err) ? VOLT_EIO : rc;
     }
+    s->cleared = rc == VOLT_OK;
     return rc;
 }

@@ -53,6 +53,13 @@ volt_code site_objects(site *s, const char *path, objects **ret, volt_err *err);
 /* Forgets that store, after it gave an error. */
 void site_objects_drop(site *s, const char *path);
 
+/* Notes that the commits of `source` (site_source()) are in the store at `path`. */
+void site_learn(site *s, const char *source, const char *path);
+/* That path, when the store has the commit already and the source was the last one learnt; stands
+ * until the next site_learn().  NULL: mirror_start() has to look, which opens a repository anew:
+ * that is most of what handing over a task costs an executor. */
+const char *site_known(site *s, const char *source, const commit_id *id);
+
 /* The workspace of a repository, kept open; stands until the next call. */
 workspace *site_workspace(site *s, slice repo);
 /* A workspace belongs to the job it was last prepared for: true while it is the one with this key
