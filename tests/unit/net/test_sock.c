@@ -6,6 +6,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <netdb.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -110,6 +111,17 @@ static void a_router_answers_the_peer_that_asked(void **state)
     sock_free(router);
 }
 
+static bool has_ipv6(void)
+{
+    struct sockaddr_in6 loopback = { .sin6_family = AF_INET6, .sin6_addr = IN6ADDR_LOOPBACK_INIT };
+    int fd = socket(AF_INET6, SOCK_STREAM, 0);
+    bool has = fd >= 0 && bind(fd, (const struct sockaddr *)&loopback, sizeof loopback) == 0;
+
+    if (fd >= 0)
+        close(fd);
+    return has;
+}
+
 static void both_loopbacks_reach_the_same_socket(void **state)
 {
     addr at;
@@ -121,7 +133,7 @@ static void both_loopbacks_reach_the_same_socket(void **state)
     for (int i = 0; i < list.n; i++) {
         sock *push;
 
-        if (strchr(list.v[i], '[') && access("/proc/net/if_inet6", F_OK) < 0)
+        if (strchr(list.v[i], '[') && !has_ipv6())
             continue;
         assert_int_equal(sock_new(SOCK_PUSH, &plain, &push, NULL), VOLT_OK);
         assert_int_equal(sock_connect(push, list.v[i], NULL), VOLT_OK);
