@@ -32,7 +32,8 @@ typedef struct sim_dispatcher {
     list inbox; /* of frame_in, not yet taken */
     bool turn_due;
     int64_t gap_ms;
-    map logs; /* log_key -> log_file */
+    int64_t disk_low_ms; /* its disk is nearly full until */
+    map logs;            /* log_key -> log_file */
     dispatcher_config config;
     char hist[33];
 } sim_dispatcher;
@@ -249,6 +250,7 @@ static void turn(sim_dispatcher *sd)
 
     sd->turn_due = false;
     sd->gap_ms = 0;
+    dispatcher_set_disk_low(sd->d, !w->calm && w->now_ms < sd->disk_low_ms);
     for (size_t n = 0; n < most && !list_empty(&sd->inbox); n++)
         if (!take_one(sd))
             return;
@@ -408,4 +410,12 @@ void dispatcher_check_store(world *w)
 uint64_t dispatcher_tries_max(world *w)
 {
     return w->dispatcher->config.tries_max ? w->dispatcher->config.tries_max : 3;
+}
+
+void dispatcher_fault(world *w)
+{
+    cover("fault", "disk nearly full");
+    w->dispatcher->disk_low_ms = w->now_ms + some_ms(w, 500, 10000);
+    tell(w, &w->dispatcher->p, "its disk is nearly full until %.3f",
+         (double)w->dispatcher->disk_low_ms / 1000);
 }

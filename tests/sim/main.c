@@ -146,7 +146,7 @@ static int run(const args *a)
             }
         }
         add(&sum, &r);
-        if (a->from == a->to)
+        if (a->from == a->to && a->seconds <= 0)
             printf("trace hash %016" PRIx64 "\n", r.hash);
     }
     printf("%" PRIu64 " seeds, %" PRIu64 " steps checked, %.1f h of virtual time, %" PRIu64

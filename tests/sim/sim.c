@@ -285,6 +285,8 @@ static void fault(void *ctx, uint64_t arg)
         }
     } else if (kind == 6) {
         process_pause(p, some_ms(w, 1, chance(w, 300) ? 25000 : 2500));
+    } else if (kind == 7 && chance(w, 150)) {
+        dispatcher_fault(w);
     } else if (kind == 7) {
         runner_fault(w->runners[pick(w, w->runners_n)]);
     } else {

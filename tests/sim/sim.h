@@ -220,6 +220,7 @@ void net_free(world *w);
 
 void dispatcher_make(world *w);
 void dispatcher_end(world *w);
+void dispatcher_fault(world *w); /* its disk */
 process *dispatcher_process(world *w);
 const dispatch *dispatcher_now(world *w); /* NULL: it is down */
 /* All that is stored is what was committed. */
