@@ -47,7 +47,7 @@ static void agent_takes(sim_runner *r, agent_event ev);
 
 typedef struct whisper { /* between an executor and its agent */
     executor *x;
-    uint64_t conn;
+    uint64_t conn, number;
     bool gone, up;
     buf frame;
 } whisper;
@@ -62,10 +62,11 @@ static void whisper_arrives(void *ctx, uint64_t arg)
     msg m;
 
     (void)arg;
-    if (r->p.paused_ms && s->conn == x->conn) {
-        call_at(r->w, r->p.paused_ms + 1, whisper_arrives, s, 0);
+    if ((r->p.paused_ms && s->conn == x->conn) || s->number != x->heard + 1) {
+        call_at(r->w, r->w->now_ms + 1, whisper_arrives, s, 0);
         return;
     }
+    x->heard++;
     if (r->p.up && s->conn == x->conn) {
         if (s->gone) {
             ev.kind = AGENT_EXEC_GONE;
@@ -91,6 +92,7 @@ static void whisper_send(executor *x, slice frame, bool up, bool gone)
 
     s->x = x;
     s->conn = x->conn;
+    s->number = ++x->said;
     s->up = up;
     s->gone = gone;
     buf_add_slice(&s->frame, frame);

@@ -25,9 +25,10 @@ typedef struct executor {
     unsigned slot;
     bool up;
     bool connected;
-    uint64_t conn;    /* raised when the connection to the agent is made or lost */
-    uint64_t serial;  /* raised when what was planned is off */
-    int64_t last_out; /* arrival of the newest frame at the agent */
+    uint64_t conn;        /* raised when the connection to the agent is made or lost */
+    uint64_t serial;      /* raised when what was planned is off */
+    int64_t last_out;     /* arrival of the newest frame at the agent */
+    uint64_t said, heard; /* frames to the agent, and those of them that arrived: in order */
     bool leaving;
     exec_phase phase;
     bool started, canceled;

@@ -32,7 +32,7 @@ static const char *checked(const char *const *jobs, size_t n)
 
     for (size_t i = 0; i < n; i++) {
         const char *by = strchr(jobs[i], '<');
-        char name[32];
+        char name[40];
 
         snprintf(name, sizeof name, "%.*s", by ? (int)(by - jobs[i]) : 32, jobs[i]);
         make_job(b, &d, name, by ? by + 1 : NULL);
