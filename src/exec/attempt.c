@@ -55,7 +55,15 @@ void attempt_refuse(attempt *a, code why, const char *text)
 
 code attempt_blame(volt_code rc)
 {
-    return rc == VOLT_EIO || rc == VOLT_EFULL ? CODE_DISK : CODE_REPO;
+    switch (rc) {
+    case VOLT_EIO:
+    case VOLT_EFULL:
+        return CODE_DISK;
+    case VOLT_ENOTFOUND: /* the commit: a source that is not there was refused before */
+        return CODE_NOT_FOUND;
+    default:
+        return CODE_REPO;
+    }
 }
 
 void attempt_finish(attempt *a, msg_result *r)
