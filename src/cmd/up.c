@@ -178,6 +178,7 @@ static volt_code start_observer(up *u, volt_err *err)
     size_t n = command_args(u->line, &repos), k = 0;
     const char *here = ".";
     const char **args;
+    char *interval;
     volt_code code;
 
     if (n == 0) {
@@ -193,6 +194,7 @@ static volt_code start_observer(up *u, volt_err *err)
         n = 1;
     }
     args = NEW_ARRAY(const char *, n + ARGS_BEFORE);
+    interval = mem_printf("%lldms", (long long)command_ms(u->line, "interval"));
     args[k++] = "observer";
     args[k++] = "--dispatcher-server";
     args[k++] = u->server;
@@ -202,12 +204,13 @@ static volt_code start_observer(up *u, volt_err *err)
         args[k++] = "--once";
     if (command_given(u->line, "interval")) {
         args[k++] = "--interval";
-        args[k++] = command_text(u->line, "interval");
+        args[k++] = interval;
     }
     args[k++] = "--"; /* a path may begin with a dash */
     for (size_t i = 0; i < n; i++)
         args[k++] = repos[i];
     code = children_start(u->children, "observer", args, !u->once, err);
+    free(interval);
     free(args);
     return code;
 }
