@@ -122,7 +122,7 @@ static void a_remote_repository_is_fetched_and_then_followed(void **state)
     assert_int_equal(run(s, &a)->verdict, VERDICT_FAILED);
     a = remote_order(s, 3, SLICE("0123456789012345678901234567890123456789"));
     begin(s, &a);
-    assert_int_equal(finish(s)->nack.code, CODE_REPO);
+    assert_int_equal(finish(s)->nack.code, CODE_NOT_FOUND);
 }
 
 static void a_fetch_can_be_canceled(void **state)
@@ -166,7 +166,7 @@ static void what_cannot_be_run_is_refused_with_a_reason(void **state)
     slice oid = commit(s);
     msg_assign a = order(s, 1, SLICE("0123456789012345678901234567890123456789"), "tests/x");
 
-    assert_refused(s, &a, CODE_REPO);
+    assert_refused(s, &a, CODE_NOT_FOUND);
     a = order(s, 2, oid, "tests/x");
     a.url = SLICE("local:elsewhere:/srv/x");
     assert_refused(s, &a, CODE_REPO);
