@@ -125,6 +125,8 @@ static void give_memory_back(server *s)
     if (seq == s->trimmed_seq || dispatch_builds(dispatcher_core(s->dispatcher)) > 0)
         return;
     s->trimmed_seq = seq;
+    if (s->store->ops->relax)
+        s->store->ops->relax(s->store);
     malloc_trim(0);
 }
 

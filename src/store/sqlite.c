@@ -248,6 +248,11 @@ static void close_store(store *base)
     free(s);
 }
 
+static void relax(store *base)
+{
+    sqlite3_db_release_memory(((sqlite_store *)base)->db);
+}
+
 static const store_ops ops = {
     .close = close_store,
     .head = sqlite_head,
@@ -268,6 +273,7 @@ static const store_ops ops = {
     .runners = sqlite_runners,
     .events = sqlite_events,
     .prune = sqlite_prune,
+    .relax = relax,
 };
 
 /* Locks the directory before the file is touched, so that of two that start at once one wins. Where

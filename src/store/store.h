@@ -92,6 +92,9 @@ typedef struct store_ops {
      * used up, so call again; false: there is no more to forget. */
     volt_code (*prune)(store *s, int64_t before_wall_ms, size_t max, store_log_fn log_gone,
                        void *ctx, bool *more, volt_err *err);
+
+    /* Optional: gives back what was kept in memory for speed only.  For quiet times. */
+    void (*relax)(store *s);
 } store_ops;
 
 struct store {
