@@ -18,6 +18,16 @@ static volt_code fail(volt_err *err, const char *what, const char *path)
     return volt_fail(err, code, "%s '%s': %s", what, path, strerror(errno));
 }
 
+/* Nothing was looked for, so nothing was "not found". */
+static volt_code fail_mkdir(volt_err *err, const char *path)
+{
+    volt_code code = fail(err, "make directory", path);
+
+    return code == VOLT_ENOTFOUND
+               ? volt_fail(err, VOLT_EIO, "make directory '%s': %s", path, strerror(errno))
+               : code;
+}
+
 volt_code files_make_dir(const char *path, volt_err *err)
 {
     CLEANUP(free)
@@ -28,11 +38,11 @@ volt_code files_make_dir(const char *path, volt_err *err)
             continue;
         *p = '\0';
         if (mkdir(copy, 0777) != 0 && errno != EEXIST)
-            return fail(err, "make directory", copy);
+            return fail_mkdir(err, copy);
         *p = '/';
     }
     if (mkdir(copy, 0777) != 0 && errno != EEXIST)
-        return fail(err, "make directory", path);
+        return fail_mkdir(err, path);
     return VOLT_OK;
 }
 

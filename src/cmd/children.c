@@ -179,10 +179,10 @@ void children_watch_parent(void)
     const char *value = getenv(PARENT_VARIABLE);
     long parent = value ? strtol(value, NULL, 10) : 0;
 
-    unsetenv(PARENT_VARIABLE);
-    if (parent <= 0 || getppid() != (pid_t)parent)
-        return; /* a grandchild, or the parent is gone: then this process was meant to stay */
+    if (parent <= 0)
+        return;
+    unsetenv(PARENT_VARIABLE); /* what this process starts is not the parent's child */
     prctl(PR_SET_PDEATHSIG, SIGTERM);
-    if (getppid() != (pid_t)parent)
+    if (getppid() != (pid_t)parent) /* it ended before this could be asked for */
         _exit(EXIT_INTERRUPTED);
 }

@@ -132,6 +132,18 @@ json_t *json_of(const wire_table *t, const void *base)
 }
 
 /* Records nest two deep at most (messages.def), so the recursion is bounded. */
+json_t *json_of_msg_whole(const msg *m)
+{
+    const wire_table *t = wire_message(m->type);
+    json_t *object = made(json_object());
+
+    for (size_t i = 0; i < t->n; i++)
+        if (t->fields[i].type == WIRE_U64 || t->fields[i].type == WIRE_RECS ||
+            !wire_is_absent(&t->fields[i], wire_fields(m)))
+            add_field(object, &t->fields[i], wire_fields(m));
+    return object;
+}
+
 json_t *json_of_list(const wire_table *rec, const void *v, size_t n)
 {
     json_t *array = made(json_array());

@@ -17,6 +17,9 @@
 json_t *json_of(const wire_table *t, const void *base);
 /* The same for a message's fields; the type is not among them. */
 json_t *json_of_msg(const msg *m);
+/* The same with numbers that are 0 and lists that are empty, for answers whose readers count on
+ * each key. */
+json_t *json_of_msg_whole(const msg *m);
 /* An array of n records of one table (a list of a message: json_of_list(&wire..., rows.v, n)). */
 json_t *json_of_list(const wire_table *rec, const void *v, size_t n);
 /* The table of the records of list `key` of message `type`. */
