@@ -75,22 +75,6 @@ static void pump_plan(attempt *t, agent_effects *out)
     e->off = t->plan_sent;
 }
 
-/* One message at a time is under way; what ends meanwhile goes together with the next. */
-static void pump_tests(attempt *t, agent_effects *out)
-{
-    size_t n = t->items_n < AGENT_ITEMS_MAX ? t->items_n : AGENT_ITEMS_MAX;
-    msg_tests *m;
-
-    if (n == 0 || t->items_sent > t->items_from || (t->result && n == t->items_n))
-        return; /* the result carries the last of them */
-    m = &agent_send(out, MSG_tests)->tests;
-    m->task = t->task;
-    m->att = t->att;
-    m->from = t->items_from;
-    m->items = copy_items(t, n, &out->arena);
-    t->items_sent = t->items_from + n;
-}
-
 static void send_log(attempt *t, slice bytes, bool eof, agent_effects *out)
 {
     msg_log *m = &agent_send(out, MSG_log)->log;
@@ -128,6 +112,37 @@ static uint64_t credit(const attempt *t)
 static bool log_is_short(const attempt *t)
 {
     return t->result && !t->log_streamed && t->result->log_bytes <= AGENT_INLINE_MAX;
+}
+
+/* The first outcomes, as many as may be told: an attempt may be lost at any moment, and what was
+ * told is not run again, so its output must have arrived before. */
+static size_t tellable(const attempt *t)
+{
+    size_t n = 0;
+
+    if (t->result && (log_is_short(t) || t->log_acked >= t->result->log_bytes))
+        return t->items_n;
+    while (n < t->items_n && t->items[n].log_off + t->items[n].log_len <= t->log_acked)
+        n++;
+    return n;
+}
+
+/* One message at a time is under way; what ends meanwhile goes together with the next. */
+static void pump_tests(attempt *t, agent_effects *out)
+{
+    size_t n = tellable(t);
+    msg_tests *m;
+
+    if (n > AGENT_ITEMS_MAX)
+        n = AGENT_ITEMS_MAX;
+    if (n == 0 || t->items_sent > t->items_from || (t->result && n == t->items_n))
+        return; /* the result carries the last of them */
+    m = &agent_send(out, MSG_tests)->tests;
+    m->task = t->task;
+    m->att = t->att;
+    m->from = t->items_from;
+    m->items = copy_items(t, n, &out->arena);
+    t->items_sent = t->items_from + n;
 }
 
 static void pump_log(attempt *t, int64_t now, agent_effects *out)

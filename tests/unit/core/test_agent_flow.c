@@ -71,6 +71,32 @@ static void reads_a_plan_again_that_the_dispatcher_forgot(void **fixture)
     close_world(w);
 }
 
+static void tells_an_outcome_behind_its_output(void **fixture)
+{
+    world *w = ready_world(1);
+    rec_item items[2] = { { .verdict = VERDICT_PASSED, .log_len = 20 },
+                          { .verdict = VERDICT_PASSED, .log_off = 20, .log_len = 5 } };
+    msg m = { .type = MSG_tests, .tests = { .task = 1, .att = 1, .items = { items, 2 } } };
+
+    (void)fixture;
+    hear(w, assign(1, 1, TASK_TESTS));
+    exec_says(w, 1, start(1, 1));
+    w->log_n = 22;
+    exec_says(w, 1, m);
+    pass(w, 250);
+    hear(w, log_ok(22, 262144));
+    check(w, "> assign\n"
+             "  slot 1: assign 1-1\n"
+             "> slot 1: start\n"
+             "  start 1-1\n"
+             "> slot 1: tests\n"
+             "> 250 ms\n"
+             "  log 1-1 at 0: 22\n"
+             "> log_ok\n"
+             "  tests 1-1 from 0: 1\n");
+    close_world(w);
+}
+
 static void keeps_outcomes_until_acknowledged(void **fixture)
 {
     world *w = ready_world(1);
@@ -189,6 +215,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(plans_outside_the_slots),
         cmocka_unit_test(reads_a_plan_again_that_the_dispatcher_forgot),
+        cmocka_unit_test(tells_an_outcome_behind_its_output),
         cmocka_unit_test(keeps_outcomes_until_acknowledged),
         cmocka_unit_test(streams_a_log_under_credit),
         cmocka_unit_test(sends_a_lost_piece_again),
