@@ -9,7 +9,7 @@
 
 #include "base/mem.h"
 
-#define ARENA_BLOCK 4096
+#define ARENA_BLOCK 512 /* the first; each later one is twice as large */
 
 struct arena_block {
     arena_block *next;

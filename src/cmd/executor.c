@@ -260,6 +260,7 @@ static exit_code run(const command_line *line)
     log_setup("executor", LOG_NOTE);
     gethostname(host, sizeof host - 1);
     site_config config = {
+        .clock_ms = now_ms,
         .work = work,
         .slot = (uint64_t)command_number(line, "slot"),
         .runner = command_text(line, "name") ? command_text(line, "name") : host,

@@ -288,9 +288,12 @@ static volt_code prepare(attempt *a, const char *path, volt_err *err)
 
 void batch_begin(attempt *a, const char *path, int64_t now_ms)
 {
+    int64_t (*clock_ms)(void) = site_settings(a->site)->clock_ms;
     volt_err err;
     volt_code rc = prepare(a, path, &err);
 
+    if (clock_ms)
+        now_ms = clock_ms();
     if (rc) {
         attempt_refuse(a, attempt_blame(rc), err.msg);
         return;

@@ -30,7 +30,10 @@ typedef struct site_config {
     int64_t timeout_ms; /* limit that a plan gives each unit; 0: none */
     uint64_t batch;     /* files handed over at once without a pipeline file; 0: any number */
     int64_t fetch_ms;   /* limit for fetching a commit; >= 1 */
-    uint64_t log_max;   /* cap of an attempt's log where its assign has none, bytes */
+    /* Monotonic milliseconds, asked once a workspace is ready: its making does not count as the
+     * first unit's time.  NULL: the time of the step stands. */
+    int64_t (*clock_ms)(void);
+    uint64_t log_max; /* cap of an attempt's log where its assign has none, bytes */
 } site_config;
 
 typedef struct site site;

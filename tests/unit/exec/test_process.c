@@ -71,13 +71,19 @@ static void role_bush(void)
 }
 
 /* A daemon as daemons are made, which does not heed TERM. */
+static void say_up(void)
+{
+    if (write(1, "up", 2) != 2)
+        _exit(1);
+}
+
 static void role_daemon(void)
 {
     if (fork() == 0) {
         setsid();
         if (fork() == 0) {
             signal(SIGTERM, SIG_IGN);
-            write(1, "up", 2);
+            say_up();
             sleep(60);
         }
         _exit(0);
@@ -87,7 +93,7 @@ static void role_daemon(void)
 
 static void *sleeper(void *arg)
 {
-    write(1, "up", 2);
+    say_up();
     sleep(60);
     return arg;
 }
@@ -117,7 +123,7 @@ static void role_executor(void)
 
 static void role_stopped(void)
 {
-    write(1, "up", 2);
+    say_up();
     raise(SIGSTOP);
     sleep(60);
 }
