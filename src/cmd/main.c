@@ -1,7 +1,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "cmd/children.h"
+#include "cmd/up/children.h"
 #include "cmd/command.h"
 #include "cmd/help.h"
 #include "cmd/nearest.h"

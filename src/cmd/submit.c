@@ -4,7 +4,7 @@
 #include "base/cleanup.h"
 #include "base/mem.h"
 #include "base/text.h"
-#include "cmd/observer_names.h"
+#include "cmd/observer/names.h"
 #include "cmd/outcome.h"
 #include "git/refs.h"
 #include "git/remote.h"

@@ -4,7 +4,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include "cmd/holdback.h"
+#include "cmd/tail/holdback.h"
 
 static void assert_taken(holdback *h, const char *text)
 {

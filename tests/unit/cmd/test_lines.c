@@ -1,5 +1,5 @@
 /* Each kind of event as the line that people see. */
-#include "cmd/lines.h"
+#include "cmd/tail/lines.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,4 +1,4 @@
-#include "cmd/observer_hint.h"
+#include "cmd/observer/hint.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

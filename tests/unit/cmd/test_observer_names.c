@@ -1,4 +1,4 @@
-#include "cmd/observer_names.h"
+#include "cmd/observer/names.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,0 +1,29 @@
+/*
+ * names.h - what a REPO argument means: a name, where it is read, and what runners are
+ * told.
+ */
+#ifndef VOLT_CMD_OBSERVER_NAMES_H
+#define VOLT_CMD_OBSERVER_NAMES_H
+
+#include <stdbool.h>
+
+#include "base/err.h"
+
+#define OBSERVER_REPO_NAME_MAX 128 /* bytes, as messages.def has it */
+
+typedef struct observer_source {
+    char *name;
+    char *text; /* path or URL as given, without the name */
+    char *path; /* absolute; NULL: not on this machine */
+    char *url;  /* for runners: the URL without a password, or local:HOST:PATH */
+} observer_source;
+
+/* "path", "url", "name=path", "name=url".  A path need not exist (yet).
+ * VOLT_EINVALID: no name can be made of it, or one that cannot be a file's name, or too long. */
+volt_code observer_source_read(const char *arg, observer_source *ret, volt_err *err);
+void observer_source_free(observer_source *s);
+
+/* Fits --name: it becomes a part of a topic. */
+bool observer_name_ok(const char *name);
+
+#endif

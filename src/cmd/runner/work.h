@@ -1,0 +1,37 @@
+/*
+ * work.h - the directory of one runner: who it is, and what it must not forget.
+ *
+ *   WORK/lock    held while the agent runs: one agent a directory
+ *   WORK/id      the runner's id, random, kept for ever
+ *   WORK/state   history and greatest epoch acted upon
+ *   WORK/slots/, spool/, pool/, mirrors/, home/   the executors' and the agent's
+ */
+#ifndef VOLT_CMD_RUNNER_WORK_H
+#define VOLT_CMD_RUNNER_WORK_H
+
+#include <stdint.h>
+
+#include "base/err.h"
+
+typedef struct runner_work {
+    char *dir;     /* absolute */
+    char *ordinal; /* for a default name: "1" of runner-1, else the directory's name */
+    int lock;      /* descriptor, closed on exec */
+    char id[33];
+    char hist[33]; /* "": none yet */
+    uint64_t maxep;
+} runner_work; /* { .lock = -1 } before */
+
+/* Makes (with its parents), locks and reads the directory; NULL: the first unlocked of
+ * $XDG_STATE_HOME/volt/runner-1, -2, ...
+ * VOLT_ELOCKED: another agent has it.  VOLT_EIO: named. */
+volt_code runner_work_open(const char *dir, runner_work *ret, volt_err *err);
+void runner_work_close(runner_work *w);
+
+/* Keeps history and epoch, durably.  VOLT_EIO: the old ones stand. */
+volt_code runner_work_save(runner_work *w, const char *hist, uint64_t maxep, volt_err *err);
+
+/* 32 random hex digits. */
+void runner_work_random(char ret[33]);
+
+#endif
