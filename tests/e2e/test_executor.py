@@ -232,7 +232,7 @@ class ExecutorTest(unittest.TestCase):
     def test_garbage_costs_the_connection_only(self):
         self.start()
         agent = self.connect()
-        task = self.begin(agent, "sleep 1000")
+        task = self.begin(agent, "exec sleep 1000")  # dies with a killed executor
         agent.socket.sendall(b"\xff" * 64)
         self.assertIsNone(agent.recv())
         other = self.connect()
