@@ -129,6 +129,24 @@ static void assert_clean(const char *dir, const commit_id *id)
     assert_string_equal(head, id->hex);
 }
 
+/* The same for commits whose blobs are not as their attributes have them (CRLF in a text file): git
+ * calls such a file modified whenever it looks into it, and it looks when file and index were
+ * written in one tick of the clock.  So what git says of its own checkout, made to look, may be
+ * said here. */
+static void assert_clean_as_git(const char *dir, const commit_id *id)
+{
+    CLEANUP(free)
+    char *more = shf("rm -rf looked; git clone -q --no-checkout src looked 2>&1;"
+                     "git -C looked checkout -q --detach %s 2>&1;"
+                     "git -C looked ls-files -z | (cd looked; xargs -0 touch -ch -- || :);"
+                     "git -C looked status --porcelain | sort > may;"
+                     "git -C '%s' status --porcelain --ignored --untracked-files=all | sort > is;"
+                     "comm -13 may is",
+                     id->hex, dir);
+
+    assert_string_equal(more, "");
+}
+
 static void move_and_compare(workspace *ws, const story *s, size_t to)
 {
     move(ws, "src", &s->id[to]);
@@ -152,7 +170,7 @@ static void every_move_comes_out_as_git_makes_it(void **state)
     }
     for (size_t i = 0; i < COMMITS_N; i++) {
         move(ws, "src", &s.id[i]);
-        assert_clean("ws", &s.id[i]);
+        assert_clean_as_git("ws", &s.id[i]);
     }
     workspace_free(ws);
     story_free(&s);
