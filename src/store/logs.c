@@ -10,7 +10,8 @@
 #include "base/cleanup.h"
 #include "base/mem.h"
 
-#define LOGS_OPEN_MAX   64         /* files kept open, the least recently used goes first */
+#define LOGS_OPEN_MAX   64 /* files kept open, the least recently used goes first */
+#define LOGS_BEHIND_MAX (8u << 20)
 #define LOGS_FLUSH_SIZE (1u << 20) /* written bytes after which writing back is begun */
 #define NAME_MAX_BYTES  64
 
@@ -18,6 +19,7 @@ typedef struct log_file {
     uint64_t task, att;
     uint64_t used;    /* turn of the last use; 0: the place is free */
     uint64_t flushed; /* written back, or on its way, up to here */
+    uint64_t settled; /* waited for up to here */
     uint64_t end;     /* greatest offset written */
     int fd;
 } log_file;
@@ -109,6 +111,24 @@ static volt_code open_file(logs *l, uint64_t task, uint64_t att, log_file **ret,
     return VOLT_OK;
 }
 
+/* Begins to write back what has come, and waits for what was begun LOGS_BEHIND_MAX bytes ago, which
+ * is mostly done: so the sync at the end has little left to wait for (49 ms after 60 MiB without
+ * it, measured, in which no heartbeat was answered).  Hints: whether they worked, the sync tells.
+ */
+static void write_back(log_file *f)
+{
+    if (f->end < f->flushed + LOGS_FLUSH_SIZE)
+        return;
+    sync_file_range(f->fd, (off_t)f->flushed, (off_t)(f->end - f->flushed), SYNC_FILE_RANGE_WRITE);
+    f->flushed = f->end;
+    if (f->flushed < f->settled + LOGS_BEHIND_MAX)
+        return;
+    sync_file_range(f->fd, (off_t)f->settled, LOGS_FLUSH_SIZE,
+                    SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE |
+                        SYNC_FILE_RANGE_WAIT_AFTER);
+    f->settled += LOGS_FLUSH_SIZE;
+}
+
 volt_code logs_write(logs *l, uint64_t task, uint64_t att, uint64_t off, slice bytes, volt_err *err)
 {
     log_file *f;
@@ -128,11 +148,7 @@ volt_code logs_write(logs *l, uint64_t task, uint64_t att, uint64_t off, slice b
         bytes.n -= (size_t)n;
     }
     f->end = off;
-    if (f->end >= f->flushed + LOGS_FLUSH_SIZE) { /* a hint: whether it worked, the sync tells */
-        sync_file_range(f->fd, (off_t)f->flushed, (off_t)(f->end - f->flushed),
-                        SYNC_FILE_RANGE_WRITE);
-        f->flushed = f->end;
-    }
+    write_back(f);
     return VOLT_OK;
 }
 

@@ -1,0 +1,142 @@
+#include "store/logs.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+#include "base/mem.h"
+#include "base/prng.h"
+
+#define PIECE 65536
+
+typedef struct scene {
+    char dir[64];
+    logs *logs;
+} scene;
+
+static int set_up(void **state)
+{
+    scene *s = NEW(scene);
+    volt_err err;
+
+    snprintf(s->dir, sizeof s->dir, "/tmp/volt-logs-XXXXXX");
+    assert_non_null(mkdtemp(s->dir));
+    assert_int_equal(logs_open(s->dir, &s->logs, &err), VOLT_OK);
+    *state = s;
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    scene *s = *state;
+    char path[128];
+
+    logs_close(s->logs);
+    for (uint64_t task = 1; task <= 100; task++) {
+        snprintf(path, sizeof path, "%s/logs/%llu-1", s->dir, (unsigned long long)task);
+        unlink(path);
+    }
+    snprintf(path, sizeof path, "%s/logs", s->dir);
+    assert_int_equal(rmdir(path), 0); /* nothing else was left there */
+    assert_int_equal(rmdir(s->dir), 0);
+    free(s);
+    return 0;
+}
+
+static void write_piece(scene *s, uint64_t task, uint64_t off, slice bytes)
+{
+    volt_err err;
+
+    if (logs_write(s->logs, task, 1, off, bytes, &err))
+        fail_msg("%s", err.msg);
+}
+
+static void assert_holds(scene *s, uint64_t task, uint64_t off, slice expected)
+{
+    buf got = { 0 };
+    volt_err err;
+
+    assert_int_equal(logs_read(s->logs, task, 1, off, expected.n + 1, &got, &err), VOLT_OK);
+    assert_int_equal(got.n, expected.n); /* and not a byte more */
+    assert_memory_equal(buf_str(&got), expected.p, expected.n);
+    buf_free(&got);
+}
+
+/* Longer than what is written back behind, so that every path of it is gone. */
+static void keeps_a_long_log_as_it_came(void **state)
+{
+    scene *s = *state;
+    size_t n = (size_t)20 << 20;
+    char *bytes = mem_zero(n);
+    prng rng = { 7 };
+    volt_err err;
+
+    for (size_t i = 0; i < n; i += 8) {
+        uint64_t x = prng_next(&rng);
+
+        memcpy(bytes + i, &x, sizeof x);
+    }
+    for (size_t off = 0; off < n; off += PIECE)
+        write_piece(s, 1, off, (slice){ bytes + off, PIECE });
+    assert_int_equal(logs_sync(s->logs, 1, 1, n, &err), VOLT_OK);
+    assert_holds(s, 1, 0, (slice){ bytes, n });
+    free(bytes);
+}
+
+static void overwrites_what_comes_again_and_cuts_what_was_not_confirmed(void **state)
+{
+    scene *s = *state;
+    volt_err err;
+
+    write_piece(s, 1, 0, SLICE("first, and a tail nobody confirmed"));
+    write_piece(s, 1, 0, SLICE("first"));
+    assert_int_equal(logs_sync(s->logs, 1, 1, 5, &err), VOLT_OK);
+    assert_holds(s, 1, 0, SLICE("first"));
+    assert_holds(s, 1, 3, SLICE("st"));
+    assert_holds(s, 1, 9, SLICE(""));
+}
+
+static void serves_more_logs_than_it_keeps_open(void **state)
+{
+    scene *s = *state;
+    char text[32];
+
+    for (uint64_t round = 0; round < 2; round++)
+        for (uint64_t task = 1; task <= 100; task++) {
+            snprintf(text, sizeof text, "%03llu", (unsigned long long)task);
+            write_piece(s, task, 3 * round, slice_of(text));
+        }
+    for (uint64_t task = 1; task <= 100; task++) {
+        snprintf(text, sizeof text, "%03llu%03llu", (unsigned long long)task,
+                 (unsigned long long)task);
+        assert_holds(s, task, 0, slice_of(text));
+    }
+}
+
+static void knows_nothing_of_a_log_that_is_gone(void **state)
+{
+    scene *s = *state;
+
+    write_piece(s, 1, 0, SLICE("x"));
+    logs_remove(s->logs, 1, 1);
+    logs_remove(s->logs, 1, 1);
+    assert_holds(s, 1, 0, SLICE(""));
+}
+
+int main(void)
+{
+#define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
+    const struct CMUnitTest tests[] = {
+        TEST(keeps_a_long_log_as_it_came),
+        TEST(overwrites_what_comes_again_and_cuts_what_was_not_confirmed),
+        TEST(serves_more_logs_than_it_keeps_open),
+        TEST(knows_nothing_of_a_log_that_is_gone),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
