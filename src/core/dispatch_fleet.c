@@ -79,7 +79,7 @@ void fleet_unreachable(dispatch *d, uint64_t peer)
         task *t = LIST_OWNER(LIST_OWNER(l, lease, on_runner), task, lease);
 
         if (t->state == STATE_LEASED)
-            life_return(d, t, CODE_LOST, SLICE("its runner's connection is gone"), 0);
+            life_return(d, t, CODE_GONE, SLICE("its runner's connection is gone"), 0);
     }
     arm(d, r);
 }
