@@ -203,7 +203,7 @@ class Seed(harness.Case):
         self.assertEqual(tail.verdict(oid), "failed")
         want = {"tests/none.sh": ("passed", b""), "tests/raw: it's.sh": ("failed", raw),
                 "tests/ünïcode.sh": ("passed", raw * 2)}
-        wait_for("the file", lambda: os.path.exists(self.path("results", "demo", oid)))
+        wait_for("the flat name, made last", lambda: os.path.exists(self.path("results", oid)))
         result = harness.read_result(self.path("results", "demo", oid))
         self.assertEqual({n: (v, o) for v, n, o in result.units}, want)
         with open(self.path("results", oid), "rb") as flat, \
