@@ -21,6 +21,8 @@
 #include "wire/codec.h"
 
 #define HEARTBEAT_MIN_MS 20
+#define HEARTBEAT_MS     1000 /* when only --lease was given */
+#define LEASE_MS         15000
 #define DRAIN_MAX        256       /* frames a transaction */
 #define UNSENT_MAX       (8 << 20) /* bytes of answers a transaction: pages are large */
 #define CHECK_MS         5000
@@ -46,6 +48,7 @@ typedef struct server {
     int64_t disk_ms, prune_ms; /* when next looked at */
     uint64_t trimmed_seq;      /* newest event when memory was last given back */
     int64_t keep_ms;           /* 0: for ever */
+    int64_t hb_ms, lease_ms;   /* as asked for; 0: by the size of the fleet */
     log_limit bad_frames;
 } server;
 
@@ -214,14 +217,13 @@ static volt_code start_dispatcher(server *s, volt_err *err)
     char hist[33];
     const log_files files = { s->logs, log_write_at, log_sync, log_read, log_remove };
     const dispatcher_out out = { s, send_frame, publish_frame };
-    dispatcher_config config = {
-        .hist_if_new = hist,
-        .hb_ms = command_ms(s->line, "heartbeat"),
-        .lease_ms = command_ms(s->line, "lease"),
-    };
+    dispatcher_config config = { .hist_if_new = hist };
 
-    config.suspect_ms =
-        config.lease_ms / 4 > 4 * config.hb_ms ? 4 * config.hb_ms : config.lease_ms / 4;
+    if (s->hb_ms) {
+        config.hb_ms = s->hb_ms;
+        config.lease_ms = s->lease_ms;
+        config.suspect_ms = s->lease_ms / 4 > 4 * s->hb_ms ? 4 * s->hb_ms : s->lease_ms / 4;
+    }
     randombytes_buf(random, sizeof random);
     sodium_bin2hex(hist, sizeof hist, random, sizeof random);
     return dispatcher_new(s->store, &files, &out, &config, loop_now_ms(), loop_wall_ms(),
@@ -426,8 +428,13 @@ static exit_code run(const command_line *line)
         s.dir = state;
     snprintf(at.host, sizeof at.host, "%s", command_text(line, "host"));
     s.keep_ms = command_number(line, "keep-days") * DAY_MS;
-    if (command_ms(line, "heartbeat") < HEARTBEAT_MIN_MS ||
-        command_ms(line, "lease") < 4 * command_ms(line, "heartbeat")) {
+    s.hb_ms = command_ms(line, "heartbeat");
+    s.lease_ms = command_ms(line, "lease");
+    if (s.hb_ms || s.lease_ms) { /* one alone goes with the other's usual value */
+        s.hb_ms = s.hb_ms ? s.hb_ms : HEARTBEAT_MS;
+        s.lease_ms = s.lease_ms ? s.lease_ms : LEASE_MS;
+    }
+    if (s.hb_ms && (s.hb_ms < HEARTBEAT_MIN_MS || s.lease_ms < 4 * s.hb_ms)) {
         free(state);
         return command_fail_with(line, EXIT_USAGE,
                                  "--heartbeat must be at least %d ms, and --lease four heartbeats",
@@ -474,13 +481,13 @@ static const option_spec options[] = {
     { .name = "heartbeat",
       .kind = OPTION_DURATION,
       .arg = "TIME",
-      .def = "1s",
-      .help = "how often runners report" },
+      .help = "how often runners report; default: 1s, with more than 1,000 runners 5s" },
     { .name = "lease",
       .kind = OPTION_DURATION,
       .arg = "TIME",
-      .def = "15s",
-      .help = "silence after which a runner's work is given to others" },
+      .help =
+          "silence after which a runner's work is given to others; default: 15s, with more than "
+          "1,000 runners 60s" },
 };
 
 const command command_dispatcher = {

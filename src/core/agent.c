@@ -136,11 +136,6 @@ size_t agent_held(const agent *a)
     return a->held_n;
 }
 
-int64_t agent_lease_ms(const agent *a)
-{
-    return a->lease_ms;
-}
-
 bool agent_leaves(const agent *a)
 {
     return a->draining || a->stopping || a->mode == MODE_DRAIN;
@@ -248,6 +243,7 @@ static void beat(agent *a, int64_t now, agent_effects *out)
 
     hb->n = ++a->hb_n;
     hb->free = agent_free_slots(a);
+    hb->hb_ms = (uint64_t)a->hb_ms;
     hb->held = list_held(a, &out->arena);
     a->hb_at = now + a->hb_ms;
     if (a->waiting_ms == HEAP_NEVER)
@@ -311,7 +307,6 @@ static void welcome(agent *a, const msg_welcome *w, int64_t now, agent_effects *
     }
     a->hb_ms = (int64_t)w->hb_ms;
     a->suspect_ms = (int64_t)w->suspect_ms;
-    a->lease_ms = (int64_t)w->lease_ms;
     a->window = w->window;
     a->mode = w->mode ? w->mode : MODE_RUN;
     if (first || a->away)
@@ -372,8 +367,15 @@ static void heard_hb_ok(agent *a, const msg_hb_ok *m, int64_t now, agent_effects
 {
     if (m->ep > a->maxep)
         agent_hello_soon(a, now);
-    else if (m->ep == a->maxep)
-        drop(a, &m->drop, out);
+    if (m->ep != a->maxep)
+        return;
+    drop(a, &m->drop, out);
+    if (m->hb_ms && m->suspect_ms) { /* the fleet grew or shrank */
+        a->hb_ms = (int64_t)m->hb_ms;
+        a->suspect_ms = (int64_t)m->suspect_ms;
+        if (now + a->hb_ms < a->hb_at)
+            a->hb_at = now + a->hb_ms;
+    }
 }
 
 /* Messages of a session that stands. */

@@ -116,7 +116,5 @@ int64_t agent_next_deadline_ms(const agent *a);
 bool agent_registered(const agent *a);
 /* Attempts held, those not counted that are being killed because they are no longer ours. */
 size_t agent_held(const agent *a);
-/* Silence after which an executor should give up, in ms: the lease of the last welcome, or 0. */
-int64_t agent_lease_ms(const agent *a);
 
 #endif

@@ -87,7 +87,7 @@ struct agent {
     bool away;            /* the dispatcher was, or it forgot us: say when it is back */
     char hist[33];
     uint64_t maxep;
-    int64_t hb_ms, suspect_ms, lease_ms;
+    int64_t hb_ms, suspect_ms;
     uint64_t window;
     uint64_t hb_n;
     int64_t hb_at;       /* UP: next heartbeat */

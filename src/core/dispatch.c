@@ -85,18 +85,31 @@ void dispatch_give(void *ctx, runner *r, queue_item *item)
 
 /* ---- life of the machine ---- */
 
+static int64_t time_or(int64_t ms, int64_t otherwise_ms)
+{
+    return ms ? ms : otherwise_ms;
+}
+
+/* Times that were asked for hold for any number of runners. */
+static void choose_paces(dispatch *d)
+{
+    const dispatch_config *c = &d->config;
+    bool asked = c->hb_ms || c->suspect_ms || c->lease_ms;
+
+    d->quick = (pace){ time_or(c->hb_ms, 1000), time_or(c->suspect_ms, 4000),
+                       time_or(c->lease_ms, 15000) };
+    d->slow = asked ? d->quick : (pace){ 5000, 20000, 60000 };
+    if (!c->large)
+        d->config.large = DISPATCH_LARGE;
+}
+
 dispatch *dispatch_new(const dispatch_config *config)
 {
     dispatch *d = NEW(dispatch);
 
     assert(config->ep > 0 && strlen(config->hist) == 32);
     d->config = *config;
-    if (!d->config.hb_ms)
-        d->config.hb_ms = 1000;
-    if (!d->config.suspect_ms)
-        d->config.suspect_ms = 4000;
-    if (!d->config.lease_ms)
-        d->config.lease_ms = 15000;
+    choose_paces(d);
     if (!d->config.tries_max)
         d->config.tries_max = 3;
     if (!d->config.log_max)
@@ -365,6 +378,7 @@ void dispatch_step(dispatch *d, const dispatch_event *ev, effects *out)
 {
     dispatch_begin(d, ev->now_ms, ev->wall_ms, out);
     d->ev = ev;
+    fleet_measure(d);
     switch (ev->kind) {
     case DISPATCH_MSG:
         message(d);

@@ -17,15 +17,17 @@
 typedef struct dispatch dispatch;
 
 typedef struct dispatch_config {
-    char hist[33];                       /* history of the data directory */
-    uint64_t ep;                         /* this start's epoch, already committed */
-    uint64_t last_seq;                   /* newest event in the store */
-    uint64_t last_build, last_task;      /* greatest ids ever used */
-    int64_t hb_ms, suspect_ms, lease_ms; /* 0: 1,000, 4,000 and 15,000 */
-    uint64_t tries_max;                  /* 0: 3 */
-    uint64_t log_max;                    /* cap of an attempt's log in bytes, 0: 64 MiB */
-    uint64_t log_window;                 /* log credit in bytes, 0: 256 KiB */
-    uint64_t seed;                       /* of the jitter */
+    char hist[33];                  /* history of the data directory */
+    uint64_t ep;                    /* this start's epoch, already committed */
+    uint64_t last_seq;              /* newest event in the store */
+    uint64_t last_build, last_task; /* greatest ids ever used */
+    /* 0: 1,000, 4,000 and 15,000; in a large fleet 5,000, 20,000 and 60,000. */
+    int64_t hb_ms, suspect_ms, lease_ms;
+    size_t large; /* a fleet of more runners is large, 0: 1,000; any of the times above: never */
+    uint64_t tries_max;  /* 0: 3 */
+    uint64_t log_max;    /* cap of an attempt's log in bytes, 0: 64 MiB */
+    uint64_t log_window; /* log credit in bytes, 0: 256 KiB */
+    uint64_t seed;       /* of the jitter */
 } dispatch_config;
 
 /* What the store knows that bears on one event. */

@@ -26,10 +26,29 @@ static msg_event *emit_runner(dispatch *d, event_kind kind, const runner *r)
     return e;
 }
 
+void fleet_measure(dispatch *d)
+{
+    size_t n = d->fleet.present, large = d->config.large;
+
+    d->large = d->large ? n > large * DISPATCH_LARGE_LEFT / 100 : n > large;
+}
+
+const pace *dispatch_pace(const dispatch *d, const runner *r)
+{
+    return r->slow ? &d->slow : &d->quick;
+}
+
 static void arm(dispatch *d, runner *r)
 {
+    const pace *p = dispatch_pace(d, r);
+
     heap_set(&d->fleet.alarms, &r->alarm,
-             r->seen_ms + (r->state == RUNNER_UP ? d->config.suspect_ms : d->config.lease_ms));
+             r->seen_ms + (r->state == RUNNER_UP ? p->suspect_ms : p->lease_ms));
+}
+
+static void renew(dispatch *d, task *t)
+{
+    lease_renew(&d->leases, &t->lease, d->now_ms + dispatch_pace(d, t->lease.runner)->lease_ms);
 }
 
 void fleet_heard(dispatch *d, runner *r)
@@ -38,7 +57,7 @@ void fleet_heard(dispatch *d, runner *r)
     r->seen_wall_ms = d->wall_ms;
     if (r->state == RUNNER_UP)
         return;
-    r->state = RUNNER_UP;
+    fleet_set_state(&d->fleet, r, RUNNER_UP);
     arm(d, r);
     fleet_update(&d->fleet, r, true);
     emit_runner(d, EVENT_RUNNER_UP, r)->n = r->slots;
@@ -46,7 +65,7 @@ void fleet_heard(dispatch *d, runner *r)
 
 static void gone(dispatch *d, runner *r, const char *why)
 {
-    r->state = RUNNER_GONE;
+    fleet_set_state(&d->fleet, r, RUNNER_GONE);
     heap_remove(&d->fleet.alarms, &r->alarm);
     fleet_bind(&d->fleet, r, 0);
     fleet_update(&d->fleet, r, false);
@@ -60,7 +79,7 @@ static void gone(dispatch *d, runner *r, const char *why)
 
 static void suspect(dispatch *d, runner *r)
 {
-    r->state = RUNNER_SUSPECT;
+    fleet_set_state(&d->fleet, r, RUNNER_SUSPECT);
     fleet_update(&d->fleet, r, false);
     emit_runner(d, EVENT_SUSPECT, r);
 }
@@ -90,10 +109,11 @@ void fleet_alarms(dispatch *d)
 
     while ((top = heap_top(&d->fleet.alarms)) && top->key <= d->now_ms) {
         runner *r = HEAP_OWNER(top, runner, alarm);
+        const pace *p = dispatch_pace(d, r);
 
-        if (r->state == RUNNER_UP && r->seen_ms + d->config.suspect_ms <= d->now_ms) {
+        if (r->state == RUNNER_UP && r->seen_ms + p->suspect_ms <= d->now_ms) {
             suspect(d, r);
-        } else if (r->state == RUNNER_SUSPECT && r->seen_ms + d->config.lease_ms <= d->now_ms) {
+        } else if (r->state == RUNNER_SUSPECT && r->seen_ms + p->lease_ms <= d->now_ms) {
             gone(d, r, "its runner was silent for a whole lease");
             continue;
         }
@@ -179,7 +199,7 @@ static void reconcile_held(dispatch *d, runner *r, const msg_hello *m, reconcile
         } else if (t && t->lease.runner == r && t->att == h->att) {
             t->hb_seen = r->hb_count;
             t->missed = 0;
-            lease_renew(&d->leases, &t->lease, d->now_ms + d->config.lease_ms);
+            renew(d, t);
             if (h->state != HELD_ACCEPTED)
                 life_running(d, t);
             rc->keep[rc->keep_n++] =
@@ -212,7 +232,7 @@ static void reconcile_leases(dispatch *d, runner *r, const msg_hello *m, bool sa
         if (slice_is(m->hist, d->config.hist) && holds(m, t))
             continue;
         if (same_boot && t->state == STATE_LEASED) {
-            lease_renew(&d->leases, &t->lease, d->now_ms + d->config.lease_ms);
+            renew(d, t);
             life_assign(d, t);
         } else {
             life_lost(d, t, "its runner came back without it");
@@ -268,6 +288,7 @@ void on_hello(dispatch *d, const msg_hello *m)
     runner *r;
     reconcile rc;
     msg_welcome *w;
+    const pace *p;
     bool same_boot;
 
     if (!may_register(d, m))
@@ -284,6 +305,7 @@ void on_hello(dispatch *d, const msg_hello *m)
     }
     fleet_bind(&d->fleet, r, d->ev->peer);
     describe(d, r, m);
+    r->slow = d->large; /* as the welcome tells it */
     fleet_heard(d, r);
     put_runner(d, r);
     /* It would ignore our assigns, as those of a dispatcher that was replaced. */
@@ -294,13 +316,14 @@ void on_hello(dispatch *d, const msg_hello *m)
     rc.drop = ARENA_ARRAY(&d->out->arena, rec_held, m->held.n);
     rc.keep_n = rc.drop_n = 0;
     reconcile_held(d, r, m, &rc);
+    p = dispatch_pace(d, r);
     w = &effects_send(d->out, r->peer, MSG_welcome)->welcome;
     *w = (msg_welcome){ .ver = MSG_VERSION,
                         .ep = d->config.ep,
                         .hist = slice_of(d->config.hist),
-                        .hb_ms = (uint64_t)d->config.hb_ms,
-                        .suspect_ms = (uint64_t)d->config.suspect_ms,
-                        .lease_ms = (uint64_t)d->config.lease_ms,
+                        .hb_ms = (uint64_t)p->hb_ms,
+                        .suspect_ms = (uint64_t)p->suspect_ms,
+                        .lease_ms = (uint64_t)p->lease_ms,
                         .window = d->config.log_window,
                         .mode = r->mode,
                         .keep = { rc.keep, rc.keep_n },
@@ -331,12 +354,32 @@ static void repeat_unheard(dispatch *d, runner *r)
     }
 }
 
+/* A fleet that grew or shrank: a runner that says which pace it keeps is told of the right one,
+ * with each heartbeat until it does.  One that says nothing keeps what its welcome told. */
+static void set_pace(dispatch *d, runner *r, const msg_hb *m, msg_hb_ok *ok)
+{
+    const pace *p = d->large ? &d->slow : &d->quick;
+
+    if (!m->hb_ms)
+        return;
+    if (m->hb_ms == (uint64_t)p->hb_ms) {
+        r->slow = d->large;
+        arm(d, r); /* sooner than for the slow pace */
+        return;
+    }
+    r->slow = true; /* it is, or may be once this has arrived */
+    ok->hb_ms = (uint64_t)p->hb_ms;
+    ok->suspect_ms = (uint64_t)p->suspect_ms;
+    ok->lease_ms = (uint64_t)p->lease_ms;
+}
+
 void on_hb(dispatch *d, runner *r, const msg_hb *m)
 {
     rec_held *drops = ARENA_ARRAY(&d->out->arena, rec_held, m->held.n);
     size_t drops_n = 0;
-    msg_hb_ok *ok;
+    msg_hb_ok ok = { .n = m->n, .ep = d->config.ep };
 
+    set_pace(d, r, m, &ok); /* first: the leases are renewed for the pace it may have then */
     r->hb_count++;
     for (size_t i = 0; i < m->held.n; i++) {
         const rec_held *h = &m->held.v[i];
@@ -355,13 +398,13 @@ void on_hb(dispatch *d, runner *r, const msg_hb *m)
             continue;
         }
         t->hb_seen = r->hb_count;
-        lease_renew(&d->leases, &t->lease, d->now_ms + d->config.lease_ms);
+        renew(d, t);
         if (h->state == HELD_RUNNING)
             life_running(d, t);
     }
     repeat_unheard(d, r);
-    ok = &effects_send(d->out, r->peer, MSG_hb_ok)->hb_ok;
-    *ok = (msg_hb_ok){ .n = m->n, .ep = d->config.ep, .drop = { drops, drops_n } };
+    ok.drop = (rec_held_list){ drops, drops_n };
+    effects_send(d->out, r->peer, MSG_hb_ok)->hb_ok = ok;
 }
 
 void on_bye(dispatch *d, runner *r, const msg_bye *m)

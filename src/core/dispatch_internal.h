@@ -19,11 +19,20 @@
 #define DISPATCH_BACKOFF_MAX_MS 60000
 #define DISPATCH_HEAD_MS        1000
 #define DISPATCH_TAKEN_BACK     2 /* heartbeats without a leased attempt, then it is sent again */
+#define DISPATCH_LARGE          1000 /* runners; more keep the slow pace */
+#define DISPATCH_LARGE_LEFT     80   /* per cent of that: so few keep the quick one again */
+
+/* Times that a runner keeps; see dispatch_pace(). */
+typedef struct pace {
+    int64_t hb_ms, suspect_ms, lease_ms;
+} pace;
 
 struct dispatch {
     dispatch_config config;
-    map repos;  /* name -> repo */
-    map builds; /* id -> build without a verdict */
+    pace quick, slow; /* in a small and in a large fleet */
+    bool large;       /* the fleet is: runners are told to keep the slow pace */
+    map repos;        /* name -> repo */
+    map builds;       /* id -> build without a verdict */
     list build_list;
     size_t builds_n;
     map tasks; /* id -> task of those builds */
@@ -111,6 +120,11 @@ task *task_of(dispatch *d, const runner *r, uint64_t task, uint64_t att);
 void on_hello(dispatch *d, const msg_hello *m);
 void on_hb(dispatch *d, runner *r, const msg_hb *m);
 void on_bye(dispatch *d, runner *r, const msg_bye *m);
+/* Looks at the size of the fleet: whether it is large, which has to be told to its runners. */
+void fleet_measure(dispatch *d);
+/* The pace that r may keep at the slowest: the one it was told last, until its heartbeat says that
+ * it has taken over a quicker one.  Silence and leases are measured by it. */
+const pace *dispatch_pace(const dispatch *d, const runner *r);
 /* It was heard of: it is up. */
 void fleet_heard(dispatch *d, runner *r);
 /* Its connection is gone: it gets nothing new, and what it had not started goes to others. */

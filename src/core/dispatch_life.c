@@ -198,7 +198,7 @@ void life_lease(dispatch *d, runner *r, queue_item *item)
     if (!slice_eq(t->runner_name, r->name))
         t->runner_name = build_keep(t->build, r->name);
     t->leased_wall_ms = t->since_wall_ms = d->wall_ms;
-    lease_grant(&d->leases, &t->lease, r, &r->leases, d->now_ms + d->config.lease_ms);
+    lease_grant(&d->leases, &t->lease, r, &r->leases, d->now_ms + dispatch_pace(d, r)->lease_ms);
     if (t->kind == TASK_PLAN)
         r->plans++;
     else

@@ -151,7 +151,7 @@ static void load_runner(dispatch *d, const row_runner *row)
     r->mode = row->mode ? row->mode : MODE_RUN;
     r->losses = row->losses;
     r->seen_wall_ms = row->seen_ms;
-    r->state = row->state == RUNNER_GONE ? RUNNER_GONE : RUNNER_SUSPECT;
+    fleet_set_state(&d->fleet, r, row->state == RUNNER_GONE ? RUNNER_GONE : RUNNER_SUSPECT);
 }
 
 volt_code dispatch_load(dispatch *d, const row *r, volt_err *err)
@@ -190,10 +190,12 @@ static void resume_task(dispatch *d, task *t)
     r = fleet_by_id(&d->fleet, (slice){ t->runner_id, 32 });
     if (!r) { /* its row is written with its first hello, so only a damaged store gets here */
         r = fleet_add(&d->fleet, (slice){ t->runner_id, 32 });
-        r->state = RUNNER_SUSPECT;
+        fleet_set_state(&d->fleet, r, RUNNER_SUSPECT);
+        r->slow = d->large;
         runner_describe(r, slice_of(t->runner_id), (slice){ 0 }, (slices){ 0 }, (slices){ 0 }, 0);
     }
-    lease_grant(&d->leases, &t->lease, r, &r->leases, d->now_ms + 2 * d->config.lease_ms);
+    lease_grant(&d->leases, &t->lease, r, &r->leases,
+                d->now_ms + 2 * dispatch_pace(d, r)->lease_ms);
     if (t->kind == TASK_PLAN)
         r->plans++;
     else
@@ -203,6 +205,11 @@ static void resume_task(dispatch *d, task *t)
 void dispatch_loaded(dispatch *d, int64_t now_ms, int64_t wall_ms, effects *out)
 {
     dispatch_begin(d, now_ms, wall_ms, out);
+    fleet_measure(d);
+    LIST_FOR(l, &d->fleet.all)
+    { /* those of a large fleet keep the pace that the last start told them */
+        LIST_OWNER(l, runner, in_fleet)->slow = d->large;
+    }
     LIST_FOR(l, &d->build_list)
     {
         build *b = LIST_OWNER(l, build, in_dispatch);
@@ -225,8 +232,10 @@ void dispatch_loaded(dispatch *d, int64_t now_ms, int64_t wall_ms, effects *out)
         runner *r = LIST_OWNER(l, runner, in_fleet);
 
         if (r->state != RUNNER_GONE) {
-            r->seen_ms = now_ms + d->config.lease_ms; /* the grace */
-            heap_set(&d->fleet.alarms, &r->alarm, r->seen_ms + d->config.lease_ms);
+            int64_t lease_ms = dispatch_pace(d, r)->lease_ms;
+
+            r->seen_ms = now_ms + lease_ms; /* the grace */
+            heap_set(&d->fleet.alarms, &r->alarm, r->seen_ms + lease_ms);
         }
     }
     d->head_ms = now_ms;

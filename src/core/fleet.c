@@ -88,10 +88,17 @@ runner *fleet_add(fleet *f, slice id)
     return r;
 }
 
+void fleet_set_state(fleet *f, runner *r, runner_state state)
+{
+    f->present -= r->state != RUNNER_GONE;
+    f->present += state != RUNNER_GONE;
+    r->state = state;
+}
+
 void fleet_remove(fleet *f, runner *r)
 {
     assert(list_empty(&r->leases));
-    r->state = RUNNER_GONE;
+    fleet_set_state(f, r, RUNNER_GONE);
     fleet_update(f, r, false);
     fleet_bind(f, r, 0);
     list_remove(&r->in_fresh);

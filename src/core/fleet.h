@@ -20,8 +20,9 @@ typedef struct runner {
     slice name, host;
     slices labels, reach;
     uint64_t slots;
-    uint64_t peer; /* 0: not connected since this start */
-    runner_state state;
+    uint64_t peer;        /* 0: not connected since this start */
+    runner_state state;   /* changed by fleet_set_state() only */
+    bool slow;            /* it may keep the slow pace of a large fleet */
     runner_mode mode;     /* an operator's at the dispatcher */
     runner_mode own_mode; /* as its hello says */
     uint64_t losses;
@@ -56,6 +57,7 @@ typedef struct fleet {
     heap alarms;
     uint64_t serials;
     size_t n;
+    size_t present;    /* of these, not gone */
     uint64_t slots_up; /* slots of runners that may get tasks */
 } fleet;
 
@@ -70,6 +72,7 @@ runner *fleet_find(const fleet *f, slice name_or_id, bool *several);
 runner *fleet_add(fleet *f, slice id);
 /* Forgets it; it must hold no lease. */
 void fleet_remove(fleet *f, runner *r);
+void fleet_set_state(fleet *f, runner *r, runner_state state);
 /* Binds it to a connection; an older one is forgotten. */
 void fleet_bind(fleet *f, runner *r, uint64_t peer);
 /* Takes over name, host, labels, reach and slots. */

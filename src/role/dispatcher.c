@@ -135,6 +135,7 @@ static volt_code start(dispatcher *d, const dispatcher_config *config, int64_t n
     dispatch_config core = { .hb_ms = config->hb_ms,
                              .suspect_ms = config->suspect_ms,
                              .lease_ms = config->lease_ms,
+                             .large = config->large,
                              .tries_max = config->tries_max,
                              .log_max = config->log_max,
                              .log_window = config->log_window };

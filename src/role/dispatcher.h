@@ -39,7 +39,8 @@ typedef struct dispatcher_out {
 
 typedef struct dispatcher_config {
     const char *hist_if_new;             /* 32 hex digits, for a new store */
-    int64_t hb_ms, suspect_ms, lease_ms; /* 0: the core's defaults */
+    int64_t hb_ms, suspect_ms, lease_ms; /* 0: the core's defaults, by the size of the fleet */
+    size_t large;                        /* 0: the core's */
     uint64_t tries_max, log_max, log_window;
 } dispatcher_config;
 

@@ -6,14 +6,15 @@
  * UPDATE=1 in the environment writes the new one in its place, to be read before it is committed.
  *
  *   > r1 hello slots=2 boot=1 labels=gpu held=1:1:running    a runner (also r2 ... r9)
- *   > r1 hb 1:1:running                                      what it holds
+ *   > r1 hb 1:1:running every=1000                           what it holds, - for nothing
  *   > r1 start|bye|nack|plan|tests|log|result TASK ATT ...   see the functions below
  *   > r1 breaks                                              its connection, noticed at a send
  *   > obs submit BRANCH DIGIT                                a commit; its id is that digit
  *   > c1 cancel|rebuild BUILD, c1 mode RUNNER MODE           a client
  *   > wait 1500                                              milliseconds, with a tick when due
- *   > restart                                                killed, and started from its store;
- *                                                            all come over new connections
+ *   > restart large=2                                        killed, and started from its store;
+ *                                                            all come over new connections;
+ *                                                            more runners are a large fleet
  *   > # anything                                             for the reader
  *
  * Left out of what is printed, because it is the same each time: the history's name, times, the
@@ -47,6 +48,7 @@ typedef struct story {
     bool broken[PEERS_MAX];
     uint64_t peers_n;
     unsigned sids;
+    size_t large; /* as dispatcher_config */
 } story;
 
 /* ---- words of a line ---- */
@@ -113,7 +115,9 @@ static rec_held_list held(story *s, slice text)
     slices l = list(s, text, ',');
     rec_held_list h = { ARENA_ARRAY(&s->a, rec_held, l.n + 1), l.n };
 
-    for (size_t i = 0; i < l.n; i++) {
+    if (slice_is(text, "-"))
+        h.n = 0;
+    for (size_t i = 0; i < h.n; i++) {
         slices part = list(s, l.v[i], ':');
 
         h.v[i].task = number(part.v[0]);
@@ -158,7 +162,9 @@ static void plain(msg *m)
         m->assign.grace_ms = m->assign.log_max = 0;
     } else if (m->type == MSG_welcome) {
         m->welcome.hist = none;
-        m->welcome.hb_ms = m->welcome.suspect_ms = m->welcome.lease_ms = m->welcome.window = 0;
+        m->welcome.window = 0;
+        if (m->welcome.hb_ms == 1000) /* the usual times */
+            m->welcome.hb_ms = m->welcome.suspect_ms = m->welcome.lease_ms = 0;
     }
 }
 
@@ -274,7 +280,8 @@ static void start(story *s)
 {
     const log_files files = { s, log_write, log_sync, log_read, log_remove };
     const dispatcher_out out = { s, send_frame, publish_frame };
-    const dispatcher_config config = { .hist_if_new = "0123456789abcdef0123456789abcdef" };
+    const dispatcher_config config = { .hist_if_new = "0123456789abcdef0123456789abcdef",
+                                       .large = s->large };
     volt_err err;
 
     must(dispatcher_new(s->store, &files, &out, &config, s->now_ms, s->now_ms, &s->d, &err), &err);
@@ -406,6 +413,7 @@ static bool by_runner(story *s, unsigned place, slice who, words *w)
         s->broken[place] = false;
         hello(s, &m, who, w);
     } else if (slice_is(verb, "hb")) {
+        m.hb.hb_ms = number(option(w, "every"));
         m.hb.held = held(s, next(w));
     } else if (slice_is(verb, "bye")) {
         m.type = MSG_bye;
@@ -471,6 +479,7 @@ static bool happens(story *s, slice line)
         return true;
     }
     if (slice_is(who, "restart")) {
+        s->large = number(option(&w, "large"));
         dispatcher_free(s->d);
         store_memory_crash(s->store);
         for (size_t i = 0; i < PEERS_MAX; i++) /* all connect anew */

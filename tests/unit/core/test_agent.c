@@ -25,6 +25,41 @@ static void registers_and_beats(void **fixture)
     close_world(w);
 }
 
+/* The fleet has grown: the next heartbeat stands, then they come less often; and it shrinks. */
+static void takes_over_the_times_of_an_answer(void **fixture)
+{
+    world *w = ready_world(1);
+
+    (void)fixture;
+    pass(w, 1000);
+    hear(w, (msg){ .type = MSG_hb_ok,
+                   .hb_ok = { .ep = 1, .hb_ms = 5000, .suspect_ms = 20000, .lease_ms = 60000 } });
+    pass(w, 1000);
+    pass(w, 4999);
+    hear(w, (msg){ .type = MSG_hb_ok, .hb_ok = { .ep = 1 } });
+    pass(w, 1);
+    pass(w, 14000);
+    hear(w, (msg){ .type = MSG_hb_ok,
+                   .hb_ok = { .ep = 1, .hb_ms = 1000, .suspect_ms = 4000, .lease_ms = 15000 } });
+    pass(w, 1000);
+    check(w, "> 1000 ms\n"
+             "  hb\n"
+             "> hb_ok\n"
+             "> 1000 ms\n"
+             "  hb\n"
+             "> 4999 ms\n"
+             "> hb_ok\n"
+             "> 1 ms\n"
+             "  hb\n"
+             "> 14000 ms\n"
+             "  hb\n"
+             "  hb\n"
+             "> hb_ok\n"
+             "> 1000 ms\n"
+             "  hb\n");
+    close_world(w);
+}
+
 static void goes_on_while_the_dispatcher_is_silent(void **fixture)
 {
     world *w = ready_world(1);
@@ -315,6 +350,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(registers_and_beats),
+        cmocka_unit_test(takes_over_the_times_of_an_answer),
         cmocka_unit_test(goes_on_while_the_dispatcher_is_silent),
         cmocka_unit_test(follows_a_restarted_dispatcher),
         cmocka_unit_test(starts_afresh_in_another_history),

@@ -30,7 +30,7 @@ static runner *add(fleet *f, const char *id, const char *name, uint64_t slots)
     runner *r = fleet_add(f, slice_of(id));
 
     runner_describe(r, slice_of(name), SLICE("host"), (slices){ 0 }, (slices){ 0 }, slots);
-    r->state = RUNNER_UP;
+    fleet_set_state(f, r, RUNNER_UP);
     fleet_update(f, r, true);
     return r;
 }
@@ -62,7 +62,7 @@ static void says_when_a_name_is_not_enough(void **state)
     add(f, ID_B, "box", 1);
     fleet_find(f, SLICE("box"), &several);
     assert_true(several);
-    a->state = RUNNER_GONE;
+    fleet_set_state(f, a, RUNNER_GONE);
     assert_ptr_equal(fleet_find(f, SLICE("box"), &several), fleet_by_id(f, SLICE(ID_B)));
     assert_false(several);
 }
@@ -91,7 +91,7 @@ static void takes_nothing_when_silent_cordoned_or_draining(void **state)
     r->own_mode = MODE_DRAIN;
     assert_false(runner_takes(r));
     r->own_mode = MODE_RUN;
-    r->state = RUNNER_SUSPECT;
+    fleet_set_state(*state, r, RUNNER_SUSPECT);
     assert_false(runner_takes(r));
 }
 

@@ -81,7 +81,7 @@ static int tear_down(void **state)
 static void up(world *w, int runner, uint64_t slots)
 {
     w->runners[runner]->slots = slots;
-    w->runners[runner]->state = RUNNER_UP;
+    fleet_set_state(&w->f, w->runners[runner], RUNNER_UP);
     fleet_update(&w->f, w->runners[runner], true);
 }
 
