@@ -212,7 +212,7 @@ static void end_delays(dispatch *d)
     queue_item *item;
 
     while ((item = queue_due(&d->queue, d->now_ms)))
-        life_queue_task(d, HEAP_OWNER(item, task, item), true);
+        life_queue_task(d, HEAP_OWNER(item, task, item));
 }
 
 /* A hindrance ended: every class is looked at again, and the next end is found anew. */

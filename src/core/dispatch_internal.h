@@ -86,7 +86,7 @@ void put_attempt(dispatch *d, const task *t, state state, code code);
 /* A new build with its plan task, queued. */
 build *life_submit(dispatch *d, repo *p, const row_build *like, uint64_t priority);
 /* Waiting work of a loaded or changed build is queued. */
-void life_queue_task(dispatch *d, task *t, bool front);
+void life_queue_task(dispatch *d, task *t);
 void life_queue_job(dispatch *d, job *j);
 /* An attempt for `r`: commits and sends the assign. */
 void life_lease(dispatch *d, runner *r, queue_item *item);

@@ -73,20 +73,22 @@ static uint64_t priority_of(const build *b, const job *j)
     return b->priority + (j ? j->priority : 0);
 }
 
-void life_queue_task(dispatch *d, task *t, bool front)
+void life_queue_task(dispatch *d, task *t)
 {
     build *b = t->build;
+    const queue_place place = { b->id, t->job ? t->job->idx : 0, t->id };
 
     queue_push(&d->queue, class_of(d, b, t->job), &t->item, b->repo, &b->repo->share,
-               priority_of(b, t->job), front);
+               priority_of(b, t->job), place);
 }
 
 void life_queue_job(dispatch *d, job *j)
 {
     build *b = j->build;
+    const queue_place place = { b->id, j->idx, UINT64_MAX };
 
     queue_push(&d->queue, class_of(d, b, j), &j->item, b->repo, &b->repo->share, priority_of(b, j),
-               false);
+               place);
 }
 
 static task *add_task(dispatch *d, build *b, job *j, task_kind kind)
@@ -120,7 +122,7 @@ build *life_submit(dispatch *d, repo *p, const row_build *like, uint64_t priorit
     e = emit(d, EVENT_SUBMITTED, b);
     e->subject = b->subject;
     e->author = b->author;
-    life_queue_task(d, plan, false);
+    life_queue_task(d, plan);
     return b;
 }
 
@@ -254,7 +256,7 @@ static void requeue(dispatch *d, task *t, code code, slice why, int64_t delay_ms
     if (delay_ms > 0)
         queue_delay(&d->queue, &t->item, d->now_ms + delay_ms);
     else
-        life_queue_task(d, t, true);
+        life_queue_task(d, t);
 }
 
 static int64_t backoff_ms(uint64_t times)
@@ -364,7 +366,7 @@ static void job_ready(dispatch *d, job *j)
         task *t = add_task(d, j->build, j, TASK_SCRIPT);
 
         put_task(d, t);
-        life_queue_task(d, t, false);
+        life_queue_task(d, t);
     }
 }
 
@@ -466,7 +468,7 @@ static void script_final(dispatch *d, task *t)
 
         j->retried++;
         put_task(d, again);
-        life_queue_task(d, again, true);
+        life_queue_task(d, again);
         return;
     }
     j->rolled = v == VERDICT_PASSED && j->retried ? VERDICT_FLAKY : v;

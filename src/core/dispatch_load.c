@@ -184,7 +184,7 @@ static void resume_task(dispatch *d, task *t)
     if (t->state == STATE_FINAL)
         return;
     if (t->state == STATE_QUEUED) {
-        life_queue_task(d, t, false);
+        life_queue_task(d, t);
         return;
     }
     r = fleet_by_id(&d->fleet, (slice){ t->runner_id, 32 });

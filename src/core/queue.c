@@ -120,8 +120,33 @@ static queue_line *line_for(queue *q, queue_class *c, struct repo *repo, fair_sh
     return line;
 }
 
+static bool goes_before(const queue_item *a, const list *node)
+{
+    const queue_place *x = &a->place, *y = &LIST_OWNER(node, queue_item, node)->place;
+
+    if (x->build != y->build)
+        return x->build < y->build;
+    return x->job != y->job ? x->job < y->job : x->task < y->task;
+}
+
+/* From both ends at once: new work belongs near the end, and what comes back near the front. */
+static void insert(list *items, queue_item *item)
+{
+    list *front = items->next, *back = items->prev;
+
+    while (back != items && goes_before(item, back)) {
+        if (goes_before(item, front)) {
+            list_insert_before(front, &item->node);
+            return;
+        }
+        front = front->next;
+        back = back->prev;
+    }
+    list_insert_before(back->next, &item->node);
+}
+
 void queue_push(queue *q, queue_class *c, queue_item *item, struct repo *repo, fair_share *share,
-                uint64_t priority, bool front)
+                uint64_t priority, queue_place place)
 {
     queue_line *line = line_for(q, c, repo, share, priority);
 
@@ -131,10 +156,8 @@ void queue_push(queue *q, queue_class *c, queue_item *item, struct repo *repo, f
         if (share->time < q->now) /* it was idle: no credit for that */
             share->time = q->now;
     }
-    if (front)
-        list_push_front(&line->items, &item->node);
-    else
-        list_push(&line->items, &item->node);
+    item->place = place;
+    insert(&line->items, item);
     item->line = line;
     line->n++;
     c->n++;

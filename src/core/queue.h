@@ -3,7 +3,8 @@
  *
  * Items with the same requirements (labels; for a local repository the host that has it; plan or
  * not) form a class, so that a runner is compared with a few classes and not with each item.
- * Inside a class: greater priority first, then fair between repositories, then first in, first out.
+ * Inside a class: greater priority first, then fair between repositories, then by place: the older
+ * build first.  So what comes back after a lost attempt, or after a restart, stands where it stood.
  * Fair: each repository has a virtual time that one hand-out moves on by one; the smallest goes
  * next, and one that was idle starts at the present (start-time fair queueing: Goyal, Vin & Cheng,
  * SIGCOMM 1996, with equal weights).
@@ -31,8 +32,15 @@ typedef enum item_kind { ITEM_TASK, ITEM_JOB } item_kind; /* what the item is pa
 typedef struct queue_class queue_class;
 typedef struct queue_line queue_line;
 
+/* The order inside a line: by build, then by job, then by task. */
+typedef struct queue_place {
+    uint64_t build, job;
+    uint64_t task; /* UINT64_MAX: the job itself, behind its batches that came back */
+} queue_place;
+
 typedef struct queue_item {
     list node;
+    queue_place place;
     queue_line *line; /* NULL: not in a line */
     item_kind kind;
     heap_node delay; /* in the heap while it is delayed */
@@ -77,10 +85,10 @@ void queue_free(queue *q);
  * compared as a set. */
 queue_class *queue_class_for(queue *q, slices labels, slice host, slice repo, bool plan);
 
-/* Puts an item at the end of its line, or at the front (what comes back goes before what never
- * went).  It must not be queued. */
+/* Puts an item at its place in its line.  It must not be queued.  O(1) for what is older or newer
+ * than nearly all of the line. */
 void queue_push(queue *q, queue_class *c, queue_item *item, struct repo *repo, fair_share *share,
-                uint64_t priority, bool front);
+                uint64_t priority, queue_place place);
 /* Keeps it until until_ms, when queue_due() gives it back to be queued. */
 void queue_delay(queue *q, queue_item *item, int64_t until_ms);
 /* The first delayed item that is due, taken out of the delay; NULL: none. */

@@ -91,7 +91,7 @@ static void ready(world *w, int task, task_kind kind, slices labels)
 
     w->tasks[task]->kind = kind;
     queue_push(&w->q, queue_class_for(&w->q, labels, (slice){ 0 }, p->name, kind == TASK_PLAN),
-               &w->tasks[task]->item, p, &p->share, 0, false);
+               &w->tasks[task]->item, p, &p->share, 0, (queue_place){ .task = (uint64_t)task });
 }
 
 static const char *matched(world *w)

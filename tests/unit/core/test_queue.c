@@ -44,9 +44,11 @@ static struct repo *repo_of(world *w, int repo)
     return (struct repo *)(void *)&w->repos[repo];
 }
 
-static void push(world *w, int item, int repo, uint64_t priority, bool front)
+/* Items are as old as their numbers. */
+static void push(world *w, int item, int repo, uint64_t priority)
 {
-    queue_push(&w->q, w->c, &w->items[item], repo_of(w, repo), &w->shares[repo], priority, front);
+    queue_push(&w->q, w->c, &w->items[item], repo_of(w, repo), &w->shares[repo], priority,
+               (queue_place){ .build = (uint64_t)item });
 }
 
 static bool anything(void *ctx, const queue_item *item)
@@ -76,32 +78,51 @@ static void first_in_first_out(void **state)
 {
     world *w = *state;
 
-    push(w, 0, 0, 0, false);
-    push(w, 1, 0, 0, false);
-    push(w, 2, 0, 0, false);
+    push(w, 0, 0, 0);
+    push(w, 1, 0, 0);
+    push(w, 2, 0, 0);
     assert_int_equal(pop(w), 0);
     assert_int_equal(pop(w), 1);
     assert_int_equal(pop(w), 2);
     assert_int_equal(pop(w), -1);
 }
 
-static void what_comes_back_goes_first(void **state)
+static void what_comes_back_keeps_its_place(void **state)
 {
     world *w = *state;
 
-    push(w, 0, 0, 0, false);
-    push(w, 1, 0, 0, true);
-    assert_int_equal(pop(w), 1);
+    for (int i = 0; i < 6; i++)
+        push(w, i, 0, 0);
     assert_int_equal(pop(w), 0);
+    assert_int_equal(pop(w), 1);
+    assert_int_equal(pop(w), 2);
+    push(w, 7, 0, 0);
+    push(w, 0, 0, 0); /* in the order in which its runner got them, and in any other */
+    push(w, 2, 0, 0);
+    push(w, 1, 0, 0);
+    push(w, 6, 0, 0);
+    for (int i = 0; i < ITEMS; i++)
+        assert_int_equal(pop(w), i);
+}
+
+static void orders_by_build_then_job_then_task(void **state)
+{
+    world *w = *state;
+    const queue_place places[] = { { 1, 9, 9 }, { 2, 1, 8 }, { 2, 1, UINT64_MAX }, { 2, 2, 3 } };
+
+    for (int i = 3; i >= 0; i--)
+        queue_push(&w->q, w->c, &w->items[i], repo_of(w, 0), &w->shares[0], 0, places[i]);
+    for (int i = 0; i < 4; i++)
+        assert_int_equal(pop(w), i);
 }
 
 static void greater_priority_goes_before_all_else(void **state)
 {
     world *w = *state;
 
-    push(w, 0, 0, 0, false);
-    push(w, 1, 1, 5, false);
-    push(w, 2, 0, 5, false);
+    push(w, 0, 0, 0);
+    push(w, 1, 1, 5);
+    push(w, 2, 0, 5);
     assert_int_equal(pop(w), 2); /* the first repository of two equal ones */
     assert_int_equal(pop(w), 1);
     assert_int_equal(pop(w), 0);
@@ -112,9 +133,9 @@ static void repositories_take_turns(void **state)
     world *w = *state;
 
     for (int i = 0; i < 4; i++)
-        push(w, i, 0, 0, false);
-    push(w, 4, 1, 0, false);
-    push(w, 5, 1, 0, false);
+        push(w, i, 0, 0);
+    push(w, 4, 1, 0);
+    push(w, 5, 1, 0);
     assert_int_equal(pop(w), 0);
     assert_int_equal(pop(w), 4);
     assert_int_equal(pop(w), 1);
@@ -128,13 +149,13 @@ static void idleness_earns_no_credit(void **state)
     world *w = *state;
 
     for (int i = 0; i < 4; i++)
-        push(w, i, 0, 0, false);
+        push(w, i, 0, 0);
     pop(w);
     pop(w);
     pop(w);
-    push(w, 4, 1, 0, false); /* was never there: not three turns in a row now */
-    push(w, 5, 1, 0, false);
-    push(w, 6, 0, 0, false);
+    push(w, 4, 1, 0); /* was never there: not three turns in a row now */
+    push(w, 5, 1, 0);
+    push(w, 6, 0, 0);
     assert_int_equal(pop(w), 4);
     assert_int_equal(pop(w), 3);
     assert_int_equal(pop(w), 5);
@@ -145,8 +166,8 @@ static void passes_over_what_does_not_suit(void **state)
 {
     world *w = *state;
 
-    push(w, 0, 0, 0, false);
-    push(w, 1, 0, 0, false);
+    push(w, 0, 0, 0);
+    push(w, 1, 0, 0);
     assert_ptr_equal(queue_next(w->c, all_but, &w->items[0]), &w->items[1]);
     queue_remove(&w->q, &w->items[1]);
     assert_null(queue_next(w->c, all_but, &w->items[0]));
@@ -194,7 +215,7 @@ static void what_is_removed_is_gone_from_everywhere(void **state)
 {
     world *w = *state;
 
-    push(w, 0, 0, 0, false);
+    push(w, 0, 0, 0);
     queue_remove(&w->q, &w->items[0]);
     queue_delay(&w->q, &w->items[0], 500);
     queue_remove(&w->q, &w->items[0]);
@@ -211,7 +232,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(first_in_first_out),
-        TEST(what_comes_back_goes_first),
+        TEST(what_comes_back_keeps_its_place),
+        TEST(orders_by_build_then_job_then_task),
         TEST(greater_priority_goes_before_all_else),
         TEST(repositories_take_turns),
         TEST(idleness_earns_no_credit),
