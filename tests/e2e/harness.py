@@ -88,6 +88,15 @@ def processes_of(directory):
     return found
 
 
+def parent_of(pid):
+    """0 when it is gone."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as f:
+            return int(f.read().rsplit(b")", 1)[1].split()[1])
+    except OSError:
+        return 0
+
+
 def cpu_s(pid):
     """User and system time of a process so far."""
     with open(f"/proc/{pid}/stat", "rb") as f:
@@ -400,8 +409,9 @@ class Case(unittest.TestCase):
         for pid, command in processes_of(self.path(runner.name + ".d")).items():
             match = re.search(r" executor .*--slot (\d+)", command)
             if match:
-                found[int(match[1])] = pid
-        return found
+                found[pid] = int(match[1])
+        # A child that has not executed its program yet still looks like its executor.
+        return {slot: pid for pid, slot in found.items() if parent_of(pid) not in found}
 
     # ---- repositories ----
 
