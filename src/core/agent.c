@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "base/mem.h"
+#include "base/mutant.h"
 #include "core/agent_parts.h"
 
 #define HELLO_GAP_MS  200   /* at most so often, whatever provokes it */
@@ -198,7 +199,7 @@ static void say_hello(agent *a, int64_t now, agent_effects *out)
     a->session = SESSION_HELLO;
     a->hellos++;
     a->hello_last = now;
-    a->hello_at = now + hello_wait_ms(a);
+    a->hello_at = MUTANT(hello_once) ? HEAP_NEVER : now + hello_wait_ms(a);
     a->hello_anew = true;
 }
 

@@ -2,6 +2,7 @@
 #include <assert.h>
 
 #include "base/mem.h"
+#include "base/mutant.h"
 #include "core/agent_parts.h"
 
 #define RETRY_MS    1000 /* 1, 2, 4, 8 s without an acknowledgement */
@@ -177,6 +178,8 @@ static void send_result(attempt *t, slice log, agent_effects *out)
     r->from = t->items_from;
     r->items = copy_items(t, t->items_n, &out->arena);
     t->result_sent = true;
+    if (MUTANT(spool_deleted_early))
+        agent_delete_spool(t, out);
 }
 
 static void pump_result(attempt *t, agent_effects *out)
@@ -189,7 +192,7 @@ static void pump_result(attempt *t, agent_effects *out)
     } else if (log_is_short(t)) {
         t->log_whole = true;
         read_log(t, 0, t->result->log_bytes, out);
-    } else if (t->log_acked >= t->result->log_bytes) {
+    } else if (t->log_acked >= t->result->log_bytes || MUTANT(result_before_log)) {
         send_result(t, (slice){ 0 }, out);
     }
 }
@@ -269,11 +272,11 @@ static void retry(attempt *t, agent_effects *out)
         send_log(t, (slice){ 0 }, false, out); /* asks for credit: it may have been lost */
     t->plan_sent = t->plan_acked;
     t->items_sent = t->items_from;
-    if (t->log_sent > t->log_acked) {
+    if (t->log_sent > t->log_acked && !MUTANT(log_not_repeated)) {
         t->log_sent = t->log_acked;
         t->log_ended = false;
     }
-    t->result_sent = false;
+    t->result_sent &= MUTANT(result_not_repeated);
     t->retry_at = HEAP_NEVER;
     t->retries++;
 }
@@ -339,7 +342,7 @@ void agent_tests_ok(agent *a, const msg_tests_ok *m, int64_t now, agent_effects 
     if (!t || m->next <= t->items_from)
         return;
     n = m->next - t->items_from;
-    if (n > t->items_n)
+    if (n > t->items_n || MUTANT(outcomes_dropped))
         n = t->items_n;
     if (n)
         memmove(t->items, t->items + n, (t->items_n - n) * sizeof *t->items);
@@ -357,7 +360,8 @@ void agent_log_ok(agent *a, const msg_log_ok *m, int64_t now, agent_effects *out
 
     if (!t || !t->log_streamed)
         return;
-    t->log_window = m->window;
+    if (m->off != t->log_acked || !MUTANT(credit_stays_zero))
+        t->log_window = m->window;
     if (m->off < t->log_acked) { /* it knows less than it did: from there again */
         t->log_sent = t->log_acked = m->off;
         t->log_ended = t->result_sent = false;

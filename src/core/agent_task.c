@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "base/mem.h"
+#include "base/mutant.h"
 #include "core/agent_parts.h"
 
 /* ---- attempts ---- */
@@ -106,7 +107,7 @@ void agent_give_up(agent *a, attempt *t, code why, slice text, agent_effects *ou
     if (why && !a->stopping) /* else bye gives all back at once, and nothing new comes between */
         send_nack(a, t->task, t->att, why, text, out);
     remember_ended(a, t->task, t->att, why);
-    if (!t->assign)
+    if (!t->assign && !(MUTANT(spool_kept) && !why))
         agent_delete_spool(t, out);
     unlist(a, t);
     agent_free_attempt(t);
@@ -208,7 +209,7 @@ static bool is_new(agent *a, const msg_assign *m, int64_t now, agent_effects *ou
     if (t)
         agent_doom(a, t, out);
     e = map_get(&a->ended_by_task, m->task);
-    if (!e || m->att > e->att)
+    if (!e || m->att > e->att || MUTANT(ended_forgotten))
         return true;
     if (m->att == e->att && e->nacked)
         send_nack(a, m->task, m->att, e->nacked, (slice){ 0 }, out);

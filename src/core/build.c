@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "base/mem.h"
+#include "base/mutant.h"
 
 build *build_new(uint64_t id, repo *repo)
 {
@@ -132,7 +133,8 @@ job_need job_needs(const job *j, const job **which)
             if (need == NEED_MET)
                 *which = other;
             need = NEED_OPEN;
-        } else if ((verdict_is_bad(other->verdict) && !other->allow_failure) ||
+        } else if ((verdict_is_bad(other->verdict) && !other->allow_failure &&
+                    !MUTANT(needs_failed)) ||
                    other->verdict == VERDICT_SKIPPED) {
             *which = other;
             return NEED_FAILED;

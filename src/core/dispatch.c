@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "base/mem.h"
+#include "base/mutant.h"
 #include "core/dispatch_internal.h"
 
 /* ---- what the handlers share ---- */
@@ -223,7 +224,7 @@ static void recheck(dispatch *d)
     d->recheck_ms = HEAP_NEVER;
     LIST_FOR(l, &d->queue.classes)
     {
-        LIST_OWNER(l, queue_class, node)->fresh = true;
+        LIST_OWNER(l, queue_class, node)->fresh = !MUTANT(recheck_forgotten);
     }
     LIST_FOR(l, &d->fleet.all)
     {
@@ -253,6 +254,8 @@ static void say_head(dispatch *d)
     if (d->now_ms < d->head_ms)
         return;
     d->head_ms = d->now_ms + DISPATCH_HEAD_MS;
+    if (MUTANT(heads_stop) && d->out->n == 0)
+        return;
     m = &effects_publish(d->out, "h.", MSG_head)->head;
     *m = (msg_head){ .hist = slice_of(d->config.hist), .ep = d->config.ep, .last = d->last_seq };
 }
@@ -262,9 +265,13 @@ static void time_passes(dispatch *d)
     lease *l;
 
     while ((l = lease_due(&d->leases, d->now_ms)))
-        life_lost(d, LIST_OWNER(l, task, lease), "its lease lapsed: nothing was heard of it");
+        if (MUTANT(lapse_off))
+            lease_renew(&d->leases, l, d->now_ms + d->config.lease_ms);
+        else
+            life_lost(d, LIST_OWNER(l, task, lease), "its lease lapsed: nothing was heard of it");
     fleet_alarms(d);
-    end_delays(d);
+    if (!MUTANT(delay_never_ends))
+        end_delays(d);
     queue_tidy(&d->queue);
     recheck(d);
     say_head(d);
@@ -374,6 +381,15 @@ static void match_work(dispatch *d)
         match_all(&m);
 }
 
+static void postpone_expiry(dispatch *d, int64_t by_ms)
+{
+    lease_shift(&d->leases, by_ms);
+    LIST_FOR(l, &d->fleet.all)
+    {
+        LIST_OWNER(l, runner, in_fleet)->seen_ms += by_ms;
+    }
+}
+
 void dispatch_step(dispatch *d, const dispatch_event *ev, effects *out)
 {
     dispatch_begin(d, ev->now_ms, ev->wall_ms, out);
@@ -381,6 +397,8 @@ void dispatch_step(dispatch *d, const dispatch_event *ev, effects *out)
     fleet_measure(d);
     switch (ev->kind) {
     case DISPATCH_MSG:
+        if (MUTANT(expiry_starved))
+            postpone_expiry(d, d->config.hb_ms);
         message(d);
         break;
     case DISPATCH_TICK:
@@ -390,11 +408,8 @@ void dispatch_step(dispatch *d, const dispatch_event *ev, effects *out)
         fleet_unreachable(d, ev->peer);
         break;
     case DISPATCH_GAP:
-        lease_shift(&d->leases, ev->gap_ms);
-        LIST_FOR(l, &d->fleet.all)
-        {
-            LIST_OWNER(l, runner, in_fleet)->seen_ms += ev->gap_ms;
-        }
+        if (!MUTANT(gap_ignored))
+            postpone_expiry(d, ev->gap_ms);
         break;
     }
     match_work(d);

@@ -1,6 +1,7 @@
 #include <stdlib.h>
 
 #include "base/mem.h"
+#include "base/mutant.h"
 #include "core/dispatch_internal.h"
 
 /* ---- submissions ---- */
@@ -51,8 +52,10 @@ static bool seen_before(dispatch *d, slice obs, slice sid)
 {
     const row_submission *row = d->ev->facts.submission;
 
-    if (!row)
+    if (!row || MUTANT(sid_forgotten))
         return false;
+    if (MUTANT(dup_unanswered))
+        return true;
     if (row->build)
         accept(d, obs, sid, row->build, true, verdict_none);
     else
@@ -112,7 +115,7 @@ void on_submit(dispatch *d, const msg_submit *m)
 
     if (seen_before(d, m->obs, m->sid))
         return;
-    if (latest) {
+    if (latest && !MUTANT(identity_ignored)) {
         put_submission(d, m->sid, latest->build, code_none);
         accept(d, m->obs, m->sid, latest->build, true, known_verdict(d, latest));
         return;

@@ -1,3 +1,4 @@
+#include "base/mutant.h"
 #include "core/dispatch_internal.h"
 
 void put_runner(dispatch *d, const runner *r)
@@ -165,6 +166,8 @@ typedef struct reconcile {
 
 static void drop(reconcile *rc, const rec_held *h, code code)
 {
+    if (MUTANT(nobody_drops))
+        return;
     rc->drop[rc->drop_n++] = (rec_held){ .task = h->task, .att = h->att, .code = code };
 }
 
@@ -196,7 +199,7 @@ static void reconcile_held(dispatch *d, runner *r, const msg_hello *m, reconcile
 
         if (!same_history) {
             drop(rc, h, CODE_STALE);
-        } else if (t && t->lease.runner == r && t->att == h->att) {
+        } else if (t && t->lease.runner == r && (t->att == h->att || MUTANT(hello_keeps_stale))) {
             t->hb_seen = r->hb_count;
             t->missed = 0;
             renew(d, t);
@@ -296,7 +299,7 @@ void on_hello(dispatch *d, const msg_hello *m)
     r = fleet_by_id(&d->fleet, m->id);
     if (!r)
         r = fleet_add(&d->fleet, m->id);
-    same_boot = slice_is(m->boot, r->boot);
+    same_boot = slice_is(m->boot, r->boot) || MUTANT(boot_unseen);
     if (r->peer && r->peer != d->ev->peer && !same_boot) {
         msg_refuse *old = &effects_send(d->out, r->peer, MSG_refuse)->refuse;
 
@@ -392,7 +395,7 @@ void on_hb(dispatch *d, runner *r, const msg_hb *m)
              */
             if (known && known->state == STATE_FINAL && known->att == h->att)
                 continue;
-            if (!known && h->state == HELD_DONE)
+            if ((!known && h->state == HELD_DONE) || MUTANT(nobody_drops))
                 continue;
             drops[drops_n++] = (rec_held){ .task = h->task, .att = h->att, .code = CODE_STALE };
             continue;

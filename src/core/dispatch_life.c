@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "base/mem.h"
+#include "base/mutant.h"
 #include "core/dispatch_internal.h"
 #include "core/split.h"
 
@@ -189,7 +190,8 @@ void life_lease(dispatch *d, runner *r, queue_item *item)
     }
     if (t->job && t->job->state == STATE_QUEUED)
         t->job->state = STATE_RUNNING;
-    t->att++;
+    if (t->att == 0 || !MUTANT(att_reused))
+        t->att++;
     t->state = STATE_LEASED;
     t->missed = 0;
     t->hb_seen = r->hb_count;
@@ -206,7 +208,8 @@ void life_lease(dispatch *d, runner *r, queue_item *item)
     else
         r->busy++;
     fleet_update(&d->fleet, r, false);
-    put_task(d, t);
+    if (!MUTANT(lease_not_stored))
+        put_task(d, t);
     put_attempt(d, t, STATE_LEASED, code_none);
     emit_task(d, EVENT_LEASED, t)->n = t->units_n - t->done;
     life_assign(d, t);
@@ -232,7 +235,7 @@ static void release(dispatch *d, task *t)
     lease_release(&d->leases, &t->lease);
     if (t->kind == TASK_PLAN)
         r->plans--;
-    else
+    else if (!(MUTANT(room_leaks) && t->state == STATE_LEASED))
         r->busy--;
     fleet_update(&d->fleet, r, true);
 }
@@ -244,7 +247,8 @@ static void requeue(dispatch *d, task *t, code code, slice why, int64_t delay_ms
 
     t->verdict = verdict_none;
     put_attempt(d, t, STATE_FINAL, code);
-    release(d, t);
+    if (!MUTANT(requeue_keeps_lease))
+        release(d, t);
     draft_clear(&t->draft);
     t->state = STATE_QUEUED;
     t->since_wall_ms = d->wall_ms;
@@ -290,7 +294,7 @@ void life_lost(dispatch *d, task *t, const char *why)
                         SLICE("canceled; its runner vanished, so the end is not confirmed"));
         return;
     }
-    if (t->tries >= d->config.tries_max) {
+    if (t->tries >= d->config.tries_max && !MUTANT(max_ignored)) {
         life_task_final(d, t, VERDICT_LOST,
                         step_text(d, "%s (attempt %llu of %llu)", why, (unsigned long long)t->tries,
                                   (unsigned long long)d->config.tries_max));
@@ -391,10 +395,12 @@ static void build_advance(dispatch *d, build *b)
             if (j->state != STATE_WAITING)
                 continue;
             need = job_needs(j, &which);
+            if (need == NEED_OPEN && MUTANT(needs_ignored))
+                need = NEED_MET;
             if (need == NEED_FAILED) {
                 job_final(d, j, VERDICT_SKIPPED,
                           step_text(d, "job '" SLICE_FMT "' did not pass", SLICE_ARG(which->name)));
-                moved = true;
+                moved = !MUTANT(skips_once);
             } else if (need == NEED_MET && j->tests && j->units_n == 0) {
                 job_final(d, j, VERDICT_NO_TESTS, SLICE("it lists no test files"));
                 moved = true;
@@ -407,7 +413,8 @@ static void build_advance(dispatch *d, build *b)
         const job *j = b->jobs[i];
 
         open |= j->state != STATE_FINAL;
-        if (!j->allow_failure || j->verdict == VERDICT_CANCELED) /* which is no failure */
+        if (!j->allow_failure || MUTANT(allow_failure_reddens) ||
+            j->verdict == VERDICT_CANCELED) /* which is no failure */
             v = verdict_worse(v, j->verdict);
     }
     if (!open)
@@ -420,7 +427,8 @@ static void build_advance(dispatch *d, build *b)
 
 static void job_check(dispatch *d, job *j)
 {
-    bool ended = j->tasks_open == 0 && (j->build->canceled || j->units_done == j->units_n);
+    bool ended = j->tasks_open == 0 &&
+                 (j->build->canceled || j->units_done == j->units_n || MUTANT(job_ends_early));
 
     if (j->state == STATE_FINAL || !ended)
         return;
@@ -463,7 +471,7 @@ static void script_final(dispatch *d, task *t)
     verdict v = t->verdict;
 
     if ((v == VERDICT_FAILED || v == VERDICT_TIMEOUT) && j->retried < j->retry &&
-        !j->build->canceled) {
+        (!j->build->canceled || MUTANT(canceled_retried))) {
         task *again = add_task(d, j->build, j, TASK_SCRIPT);
 
         j->retried++;
@@ -505,7 +513,8 @@ void life_task_final(dispatch *d, task *t, verdict v, slice why)
     release(d, t);
     t->state = STATE_FINAL;
     t->since_wall_ms = d->wall_ms;
-    put_task(d, t);
+    if (!MUTANT(result_not_stored))
+        put_task(d, t);
     e = emit_task(d, EVENT_TASK_DONE, t);
     e->verdict = v;
     e->duration_ms = t->duration_ms;
@@ -579,12 +588,14 @@ void life_cancel_build(dispatch *d, build *b, slice why)
     }
     if (b->state == STATE_FINAL)
         return;
-    for (size_t i = 0; i < b->jobs_n; i++) /* units not handed out never will be */
+    for (size_t i = 0; i < b->jobs_n && !MUTANT(cancel_leaves_units);
+         i++) /* units not handed out never will be */
         queue_remove(&d->queue, &b->jobs[i]->item);
     if (b->jobs_n)
         build_advance(d, b);
     if (b->state != STATE_FINAL) {
         b->state = STATE_CANCELING;
-        put_build(d, b);
+        if (!MUTANT(cancel_not_stored))
+            put_build(d, b);
     }
 }

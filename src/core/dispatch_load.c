@@ -2,6 +2,7 @@
 #include <stdlib.h>
 
 #include "base/mem.h"
+#include "base/mutant.h"
 #include "core/dispatch_internal.h"
 
 static volt_code load_build(dispatch *d, const row_build *row, volt_err *err)
@@ -22,7 +23,7 @@ static volt_code load_build(dispatch *d, const row_build *row, volt_err *err)
     b->gen = row->gen;
     b->priority = row->priority;
     b->state = row->state;
-    b->canceled = row->state == STATE_CANCELING;
+    b->canceled = row->state == STATE_CANCELING && !MUTANT(cancel_not_loaded);
     b->created_wall_ms = row->created_ms;
     b->units = row->units;
     map_put(&d->builds, b->id, b);
@@ -123,7 +124,7 @@ static volt_code load_task(dispatch *d, const row_task *row, volt_err *err)
     t->tries = row->tries;
     t->why = build_keep(b, row->why);
     t->since_wall_ms = t->leased_wall_ms = row->since_ms;
-    t->log_bytes = row->state == STATE_FINAL ? row->log_bytes : 0;
+    t->log_bytes = row->state == STATE_FINAL || MUTANT(log_bytes_trusted) ? row->log_bytes : 0;
     if (row->runner.n == 32) {
         memcpy(t->runner_id, row->runner.p, 32);
         r = fleet_by_id(&d->fleet, row->runner);
@@ -184,7 +185,8 @@ static void resume_task(dispatch *d, task *t)
     if (t->state == STATE_FINAL)
         return;
     if (t->state == STATE_QUEUED) {
-        life_queue_task(d, t);
+        if (!MUTANT(queue_forgotten))
+            life_queue_task(d, t);
         return;
     }
     r = fleet_by_id(&d->fleet, (slice){ t->runner_id, 32 });
@@ -223,7 +225,7 @@ void dispatch_loaded(dispatch *d, int64_t now_ms, int64_t wall_ms, effects *out)
             job *j = b->jobs[i];
 
             if ((j->state == STATE_QUEUED || j->state == STATE_RUNNING) && !b->canceled &&
-                j->units_out < j->units_n)
+                j->units_out < j->units_n && !MUTANT(units_forgotten))
                 life_queue_job(d, j);
         }
     }

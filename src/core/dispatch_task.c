@@ -2,6 +2,7 @@
 #include <stdlib.h>
 
 #include "base/mem.h"
+#include "base/mutant.h"
 #include "core/dispatch_internal.h"
 
 #define LOG_OWN_LINES_MAX (1 << 20)
@@ -14,13 +15,16 @@ task *task_of(dispatch *d, const runner *r, uint64_t id, uint64_t att)
 {
     task *t = map_get(&d->tasks, id);
 
-    return t && t->lease.runner == r && t->att == att ? t : NULL;
+    return t && t->lease.runner == r && (t->att == att || MUTANT(no_fence)) ? t : NULL;
 }
 
 static void fence(dispatch *d, const runner *r, uint64_t task, uint64_t att)
 {
-    msg_fenced *m = &effects_send(d->out, r->peer, MSG_fenced)->fenced;
+    msg_fenced *m;
 
+    if (MUTANT(fence_not_said) || MUTANT(nobody_drops))
+        return;
+    m = &effects_send(d->out, r->peer, MSG_fenced)->fenced;
     *m = (msg_fenced){ .task = task, .att = att, .code = CODE_STALE };
 }
 
@@ -147,7 +151,8 @@ void on_plan(dispatch *d, runner *r, const msg_plan *m)
         fence(d, r, m->task, m->att);
         return;
     }
-    if (m->part == t->draft.next_part && !t->draft.whole) {
+    if ((m->part == t->draft.next_part || (MUTANT(plan_twice) && m->part < t->draft.next_part)) &&
+        !t->draft.whole) {
         for (size_t i = 0; i < m->jobs.n; i++)
             if (!draft_add(t->build, &t->draft, &m->jobs.v[i])) {
                 life_task_final(
@@ -227,8 +232,8 @@ void on_log(dispatch *d, runner *r, const msg_log *m)
         return;
     }
     /* A nearly full disk keeps its last room for results; the runner is told to wait. */
-    if (m->off == t->log_bytes && m->d.n && t->log_bytes + m->d.n <= log_end_max(d) &&
-        !d->ev->disk_low) {
+    if ((m->off == t->log_bytes || MUTANT(log_any_offset)) && m->d.n &&
+        t->log_bytes + m->d.n <= log_end_max(d) && !d->ev->disk_low) {
         effect *e = effects_add(d->out, EFFECT_LOG_WRITE);
         msg_log *live;
 
@@ -262,7 +267,7 @@ static bool take_log(dispatch *d, const runner *r, task *t, const msg_result *m)
         t->log_short = true;
         return true;
     }
-    if (t->log_bytes != m->log_bytes) {
+    if (t->log_bytes != m->log_bytes && !MUTANT(result_before_log)) {
         say_log(d, r, t);
         return false;
     }
@@ -291,10 +296,12 @@ static void late_result(dispatch *d, const runner *r, const msg_result *m)
     bool same;
 
     if (t) {
-        same = t->state == STATE_FINAL && t->att == m->att && memcmp(t->runner_id, r->id, 32) == 0;
+        same = t->state == STATE_FINAL && (t->att == m->att || MUTANT(late_result_any)) &&
+               memcmp(t->runner_id, r->id, 32) == 0;
     } else {
         same = d->ev->facts.tasks_n == 1 && d->ev->facts.tasks[0].task == m->task &&
-               d->ev->facts.tasks[0].state == STATE_FINAL && d->ev->facts.tasks[0].att == m->att &&
+               d->ev->facts.tasks[0].state == STATE_FINAL &&
+               (d->ev->facts.tasks[0].att == m->att || MUTANT(late_result_any)) &&
                slice_is(d->ev->facts.tasks[0].runner, r->id);
     }
     if (same) {
@@ -344,6 +351,8 @@ void on_result(dispatch *d, runner *r, const msg_result *m)
         msg_plan_ok *ok = &effects_send(d->out, r->peer, MSG_plan_ok)->plan_ok;
 
         *ok = (msg_plan_ok){ .task = t->id, .att = t->att, .next = t->draft.next_part };
+        if (MUTANT(result_ok_early))
+            say_result(d, r, t->id, t->att);
         return;
     }
     if (m->log_bytes >

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "base/mem.h"
+#include "base/mutant.h"
 
 void fleet_init(fleet *f)
 {
@@ -149,12 +150,15 @@ void runner_describe(runner *r, slice name, slice host, slices labels, slices re
 
 bool runner_takes(const runner *r)
 {
-    return r->state == RUNNER_UP && r->mode == MODE_RUN && r->own_mode == MODE_RUN;
+    return r->state == RUNNER_UP && (r->mode == MODE_RUN || MUTANT(mode_ignored)) &&
+           r->own_mode == MODE_RUN;
 }
 
 bool runner_has_room(const runner *r, bool plan)
 {
-    return plan ? r->plans == 0 : r->busy < r->slots;
+    if (plan)
+        return r->plans == 0 || (MUTANT(second_plan) && r->plans == 1);
+    return r->busy < r->slots + (MUTANT(slots_ignored) ? 1 : 0);
 }
 
 static bool list_has(slices s, slice x)
@@ -202,6 +206,6 @@ void fleet_update(fleet *f, runner *r, bool gained)
     }
     if (!list_linked(&r->in_free))
         list_push(&f->free, &r->in_free);
-    if (gained && !list_linked(&r->in_fresh))
+    if (gained && !list_linked(&r->in_fresh) && !MUTANT(slot_not_matched))
         list_push(&f->fresh, &r->in_fresh);
 }

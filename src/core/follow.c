@@ -6,6 +6,7 @@
 #include "base/arena.h"
 #include "base/heap.h"
 #include "base/mem.h"
+#include "base/mutant.h"
 #include "base/prng.h"
 
 #define PAGE_MAX 1000 /* rows that a dispatcher serves at once */
@@ -224,13 +225,13 @@ static bool take(follow *f, const msg_event *event, follow_acts *out)
         f->ep = event->ep;
     if (f->next == 0)
         f->next = event->seq;
-    if (event->seq > f->next) {
+    if (event->seq > f->next && !MUTANT(gap_applied)) {
         keep(f, event);
         return true;
     }
-    if (event->seq == f->next) {
+    if (event->seq == f->next || MUTANT(gap_applied) || MUTANT(applied_again)) {
         add(out, FOLLOW_APPLY)->event = event;
-        f->next++;
+        f->next = event->seq + 1;
         f->applied = true;
         drain(f, out);
     }
@@ -304,7 +305,7 @@ void follow_head(follow *f, int64_t now_ms, const msg_head *head, follow_acts *o
     if (heard(f, now_ms, head->hist)) {
         if (f->next == 0)
             f->next = head->last + 1;
-        if (head->last >= f->next && !f->watch_seq) {
+        if (head->last >= f->next && !f->watch_seq && !MUTANT(tail_unwatched)) {
             f->watch_seq = head->last;
             f->watch_ms = now_ms + FOLLOW_BEHIND_MS;
         }

@@ -6,6 +6,7 @@
 #include "base/buf.h"
 #include "base/cleanup.h"
 #include "base/mem.h"
+#include "base/mutant.h"
 
 #define QUEUE_CLASSES_KEPT 64 /* so many are kept although they are empty */
 
@@ -161,7 +162,7 @@ void queue_push(queue *q, queue_class *c, queue_item *item, struct repo *repo, f
     item->line = line;
     line->n++;
     c->n++;
-    c->fresh = true;
+    c->fresh = !MUTANT(enqueue_not_matched);
     q->n++;
 }
 

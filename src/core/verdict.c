@@ -1,5 +1,7 @@
 #include "core/verdict.h"
 
+#include "base/mutant.h"
+
 verdict verdict_worse(verdict a, verdict b)
 {
     static const unsigned char rank[verdict_count] = {
@@ -12,7 +14,7 @@ verdict verdict_worse(verdict a, verdict b)
         return b;
     if (b == verdict_none)
         return a;
-    return rank[b] > rank[a] ? b : a;
+    return rank[b] > rank[a] || MUTANT(rollup_last) ? b : a;
 }
 
 bool verdict_is_bad(verdict v)

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "base/mem.h"
+#include "base/mutant.h"
 #include "core/watch_queue.h"
 
 /* ---- refs ---- */
@@ -393,6 +394,8 @@ void watch_restore_spooled(watch *w, size_t repo, uint64_t n, const msg_submit *
     }
     s = watch_submission_new(w, ref, &oid, entry->subject, entry->author);
     memcpy(s->sid, entry->sid.p, 32);
+    if (MUTANT(sid_renewed))
+        prng_hex32(&w->rng, s->sid);
     s->n = n;
     s->stage = STAGE_SPOOLED;
     map_puts(&w->by_sid, slice_of(s->sid), s);

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "base/mem.h"
+#include "base/mutant.h"
 
 /* ---- effects ---- */
 
@@ -159,6 +160,8 @@ void watch_enqueue(watch *w, watch_ref *ref, const watch_oid *oid, slice subject
     s->n = ++ref->repo->last_n;
     map_puts(&w->by_sid, slice_of(s->sid), s);
     ref->unspooled++;
+    if (MUTANT(cursor_early))
+        watch_emit_cursor(ref, oid->hex, out);
     if (!ref->spool_failed) /* else in its turn, see spool_again() */
         emit_submission(w, s, WATCH_DO_SPOOL, out);
 }
@@ -184,9 +187,11 @@ static void push(watch *w, submission *s, int64_t now_ms, watch_effects *out)
     if (s->tries < 7)
         s->tries++;
     s->query = true;
-    s->resend_ms = now_ms + watch_backoff_ms(w, s->tries);
+    s->resend_ms = MUTANT(push_once) ? HEAP_NEVER : now_ms + watch_backoff_ms(w, s->tries);
     heap_set(&w->due, &s->due, now_ms + WATCH_QUERY_MS);
     emit_submission(w, s, WATCH_DO_PUSH, out);
+    if (MUTANT(unspool_early))
+        emit_submission(w, s, WATCH_DO_UNSPOOL, out);
 }
 
 static void pump(watch *w, int64_t now_ms, watch_effects *out)

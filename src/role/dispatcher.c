@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "base/mem.h"
+#include "base/mutant.h"
 #include "role/dispatcher_internal.h"
 #include "wire/codec.h"
 
@@ -80,7 +81,10 @@ static volt_code put_event(dispatcher *d, const row *r, volt_err *err)
 
     buf_clear(&d->event_frame);
     wire_encode(&m, &d->event_frame);
-    outbox_add(d, 0, slice_of(topic), buf_slice(&d->event_frame));
+    if (MUTANT(publish_first))
+        d->out.publish(d->out.ctx, slice_of(topic), buf_slice(&d->event_frame));
+    else
+        outbox_add(d, 0, slice_of(topic), buf_slice(&d->event_frame));
     return d->store->ops->put(d->store, r, buf_slice(&d->event_frame), err);
 }
 
@@ -95,6 +99,8 @@ static volt_code apply_one(dispatcher *d, const effect *e, volt_err *err)
     case EFFECT_LOG_WRITE:
         return d->logs.write(d->logs.ctx, e->task, e->att, e->off, e->bytes, err);
     case EFFECT_LOG_SYNC:
+        if (MUTANT(log_not_synced))
+            return VOLT_OK;
         return d->logs.sync(d->logs.ctx, e->task, e->att, e->off, err);
     case EFFECT_SEND:
         outbox_send(d, e->peer, e->msg);
@@ -272,6 +278,8 @@ static void remove_logs(dispatcher *d)
 
 static volt_code commit_and_speak(dispatcher *d, volt_err *err)
 {
+    if (MUTANT(speak_first))
+        outbox_deliver(d);
     if (d->dirty) {
         volt_code code = d->store->ops->commit(d->store, err);
 

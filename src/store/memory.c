@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "base/mem.h"
+#include "base/mutant.h"
 #include "base/text.h"
 #include "store/memory_store.h"
 
@@ -179,7 +180,7 @@ void store_memory_crash(store *base)
 {
     memory_store *s = (memory_store *)base;
 
-    for (size_t i = s->undo_n; i > 0; i--) {
+    for (size_t i = s->undo_n; i > (MUTANT(torn_commit) ? 1 : 0); i--) {
         const undo *u = &s->undo[i - 1];
         shelf *sh = &s->shelves[u->kind];
         size_t at = memory_place(sh, u->now ? u->now : u->was);
@@ -193,7 +194,8 @@ void store_memory_crash(store *base)
         free(u->now);
     }
     s->undo_n = 0;
-    s->ids = s->ids_committed;
+    if (!MUTANT(seq_autoincrement))
+        s->ids = s->ids_committed;
 }
 
 static volt_code head(store *base, store_head *ret, volt_err *err)
@@ -221,7 +223,7 @@ static volt_code begin_epoch(store *base, const char hist_if_new[33], uint64_t *
     assert(text_is_hex(slice_of(hist_if_new), sizeof s->hist - 1));
     if (!s->hist[0])
         memcpy(s->hist, hist_if_new, sizeof s->hist);
-    *ret = ++s->ep;
+    *ret = MUTANT(epoch_not_raised) && s->ep ? s->ep : ++s->ep;
     return commit(base, err);
 }
 

@@ -6,6 +6,7 @@
  *   volt_sim --seconds S [--seed N] from seed N (default: 1) on, for S seconds of real time
  *   --twice      runs each seed twice and compares
  *   --coverage   prints what was exercised; --need FILE: fails when a line of it was not
+ *   --mutant M   (in volt_sim_mutants only) with the bug M, see tests/mutants
  * Ends with 1 at the first seed that breaks something, and says which.
  */
 #include <getopt.h>
@@ -14,9 +15,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "base/mem.h"
+#include "base/mutant.h"
 #include "sim.h"
+
+#define SEED_SECONDS_MAX 120 /* of real time; a second is much, under a sanitizer too */
 
 /* ---- what was exercised ---- */
 
@@ -103,7 +108,7 @@ typedef struct args {
 
 static char dying_words[64];
 
-/* An assert in a core, or worse: the seed is what matters. */
+/* An assert in a core, a loop without an end, or worse: the seed is what matters. */
 static void on_death(int number)
 {
     fputs(dying_words, stderr); /* nothing else runs in this program */
@@ -129,6 +134,13 @@ static void add(sim_report *sum, const sim_report *r)
     sum->restarts += r->restarts;
 }
 
+static void tell_the_seed_of_a_death(void)
+{
+    signal(SIGABRT, on_death);
+    signal(SIGSEGV, on_death);
+    signal(SIGALRM, on_death);
+}
+
 static int run(const args *a)
 {
     sim_report sum = { 0 }, r, again;
@@ -137,6 +149,7 @@ static int run(const args *a)
 
     for (uint64_t seed = a->from; end > 0 ? real_s() < end : seed <= a->to; seed++, n++) {
         snprintf(dying_words, sizeof dying_words, "volt_sim: in seed %" PRIu64 "\n", seed);
+        alarm(SEED_SECONDS_MAX);
         sim_run(seed, a->trace, &r);
         if (a->twice) {
             sim_run(seed, false, &again);
@@ -169,12 +182,17 @@ static void parse_range(const char *s, args *a)
 
 int main(int argc, char **argv)
 {
-    static const struct option options[] = {
-        { "seed", required_argument, NULL, 's' },    { "seeds", required_argument, NULL, 's' },
-        { "seconds", required_argument, NULL, 'd' }, { "trace", no_argument, NULL, 't' },
-        { "twice", no_argument, NULL, '2' },         { "coverage", no_argument, NULL, 'c' },
-        { "need", required_argument, NULL, 'n' },    { NULL, 0, NULL, 0 }
-    };
+    static const struct option options[] = { { "seed", required_argument, NULL, 's' },
+                                             { "seeds", required_argument, NULL, 's' },
+                                             { "seconds", required_argument, NULL, 'd' },
+                                             { "trace", no_argument, NULL, 't' },
+                                             { "twice", no_argument, NULL, '2' },
+                                             { "coverage", no_argument, NULL, 'c' },
+                                             { "need", required_argument, NULL, 'n' },
+#ifdef VOLT_MUTANTS
+                                             { "mutant", required_argument, NULL, 'm' },
+#endif
+                                             { NULL, 0, NULL, 0 } };
     args a = { .from = 1, .to = 1 };
     int c, rc;
 
@@ -198,13 +216,20 @@ int main(int argc, char **argv)
         case 'n':
             a.need = optarg;
             break;
+#ifdef VOLT_MUTANTS
+        case 'm':
+            if (mutant_choose(optarg))
+                break;
+            fprintf(stderr, "volt_sim_mutants: there is no mutant '%s'\n", optarg);
+            return 2;
+#endif
         default:
             fprintf(stderr, "usage: volt_sim [--seed N | --seeds A..B | --seconds S] [--trace] "
                             "[--twice] [--coverage] [--need FILE]\n");
             return 2;
         }
     }
-    signal(SIGABRT, on_death);
+    tell_the_seed_of_a_death();
     rc = run(&a);
     free_cover();
     return rc;

@@ -83,8 +83,8 @@ void broken(world *w, const char *invariant, const char *fmt, ...)
     va_list ap;
 
     fflush(stdout);
-    fprintf(stderr, "seed %" PRIu64 ", at %.3f s: %s: ", w->seed, (double)w->now_ms / 1000,
-            invariant);
+    fprintf(stderr, "seed %" PRIu64 ", at %.3f s, step %" PRIu64 ": %s: ", w->seed,
+            (double)w->now_ms / 1000, w->steps, invariant);
     va_start(ap, fmt);
     vfprintf(stderr, fmt, ap);
     va_end(ap);
