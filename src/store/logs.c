@@ -32,7 +32,9 @@ struct logs {
 
 static volt_code fail(volt_err *err, const char *what, uint64_t task, uint64_t att)
 {
-    return volt_fail(err, errno == ENOSPC || errno == EDQUOT ? VOLT_EFULL : VOLT_EIO,
+    bool full = errno == ENOSPC || errno == EDQUOT || errno == EFBIG;
+
+    return volt_fail(err, full ? VOLT_EFULL : VOLT_EIO,
                      "%s log of task %" PRIu64 ", attempt %" PRIu64 ": %s", what, task, att,
                      strerror(errno));
 }
@@ -113,20 +115,24 @@ static volt_code open_file(logs *l, uint64_t task, uint64_t att, log_file **ret,
 
 /* Begins to write back what has come, and waits for what was begun LOGS_BEHIND_MAX bytes ago, which
  * is mostly done: so the sync at the end has little left to wait for (49 ms after 60 MiB without
- * it, measured, in which no heartbeat was answered).  Hints: whether they worked, the sync tells.
- */
-static void write_back(log_file *f)
+ * it, measured, in which no heartbeat was answered).
+ * Who waits is told of a failed write, and only who is told first: the sync would not be. */
+static int write_back(log_file *f)
 {
+    int rc;
+
     if (f->end < f->flushed + LOGS_FLUSH_SIZE)
-        return;
-    sync_file_range(f->fd, (off_t)f->flushed, (off_t)(f->end - f->flushed), SYNC_FILE_RANGE_WRITE);
+        return 0;
+    rc = sync_file_range(f->fd, (off_t)f->flushed, (off_t)(f->end - f->flushed),
+                         SYNC_FILE_RANGE_WRITE);
     f->flushed = f->end;
-    if (f->flushed < f->settled + LOGS_BEHIND_MAX)
-        return;
-    sync_file_range(f->fd, (off_t)f->settled, LOGS_FLUSH_SIZE,
-                    SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE |
-                        SYNC_FILE_RANGE_WAIT_AFTER);
+    if (rc != 0 || f->flushed < f->settled + LOGS_BEHIND_MAX)
+        return rc;
+    rc = sync_file_range(f->fd, (off_t)f->settled, LOGS_FLUSH_SIZE,
+                         SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE |
+                             SYNC_FILE_RANGE_WAIT_AFTER);
     f->settled += LOGS_FLUSH_SIZE;
+    return rc;
 }
 
 volt_code logs_write(logs *l, uint64_t task, uint64_t att, uint64_t off, slice bytes, volt_err *err)
@@ -148,8 +154,10 @@ volt_code logs_write(logs *l, uint64_t task, uint64_t att, uint64_t off, slice b
         bytes.n -= (size_t)n;
     }
     f->end = off;
-    write_back(f);
-    return VOLT_OK;
+    if (write_back(f) == 0 || errno == ENOSYS || errno == EINVAL)
+        return VOLT_OK;
+    return volt_fail(err, VOLT_EIO, "write log of task %" PRIu64 ", attempt %" PRIu64 " back: %s",
+                     task, att, strerror(errno));
 }
 
 volt_code logs_sync(logs *l, uint64_t task, uint64_t att, uint64_t bytes, volt_err *err)
@@ -162,6 +170,10 @@ volt_code logs_sync(logs *l, uint64_t task, uint64_t att, uint64_t bytes, volt_e
     if (ftruncate(f->fd, (off_t)bytes) != 0 || fdatasync(f->fd) != 0 || fsync(l->dir) != 0)
         code = fail(err, "sync", task, att);
     forget(f);
+    /* What was not written back then counts as clean afterwards, so that a second sync would
+     * succeed without it (fsync(2)); and the blocks may be bad.  The runner still has it all. */
+    if (code != VOLT_OK)
+        logs_remove(l, task, att);
     return code;
 }
 

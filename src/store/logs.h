@@ -18,11 +18,12 @@ typedef struct logs logs;
 volt_code logs_open(const char *dir, logs **ret, volt_err *err);
 void logs_close(logs *l);
 
-/* VOLT_EFULL: no space.  VOLT_EIO. */
+/* VOLT_EFULL: no space; what was there is, and some of `bytes` may be.  VOLT_EIO: what was written
+ * before may be lost, too. */
 volt_code logs_write(logs *l, uint64_t task, uint64_t att, uint64_t off, slice bytes,
                      volt_err *err);
 /* Cuts the file to `bytes` bytes and makes it durable.  What was written was already on its way to
- * the disk, so this waits for the rest only.  VOLT_EFULL, VOLT_EIO. */
+ * the disk, so this waits for the rest only.  VOLT_EFULL, VOLT_EIO: the file was removed. */
 volt_code logs_sync(logs *l, uint64_t task, uint64_t att, uint64_t bytes, volt_err *err);
 /* Appends at most max bytes from `off` to ret; none when there is no such file.  VOLT_EIO. */
 volt_code logs_read(logs *l, uint64_t task, uint64_t att, uint64_t off, size_t max, buf *ret,
