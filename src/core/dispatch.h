@@ -4,7 +4,7 @@
  * Pure: no I/O, no clock, no logging.  Each event carries the time; what the store knows about it
  * comes along as `facts`.  A step changes the state in memory and asks, by effects, for that change
  * to be made durable; the shell commits before it sends or publishes anything.  When a commit fails
- * the process must end, for memory has moved on.
+ * this state must be thrown away, for it has moved on, and rebuilt from the store.
  *
  * dispatch.c routes events and gathers effects; the deciding is in build.c, queue.c, lease.c,
  * fleet.c, match.c and split.c.
@@ -71,6 +71,10 @@ void dispatch_loaded(dispatch *d, int64_t now_ms, int64_t wall_ms, effects *out)
 void dispatch_step(dispatch *d, const dispatch_event *ev, effects *out);
 /* Monotonic time at which a DISPATCH_TICK is due; HEAP_NEVER: none. */
 int64_t dispatch_next_deadline_ms(const dispatch *d);
+
+/* Of an attempt's log only the first `bytes` bytes are there: a LOG_WRITE failed.  The runner sends
+ * the rest again, as soon as it gets credit.  Without effect when the attempt is over. */
+void dispatch_log_is(dispatch *d, uint64_t task, uint64_t att, uint64_t bytes);
 
 /* False: the task is not in memory, so facts must bring its row when there is one. */
 bool dispatch_task_known(const dispatch *d, uint64_t task);

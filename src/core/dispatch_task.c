@@ -254,6 +254,14 @@ void on_log(dispatch *d, runner *r, const msg_log *m)
     say_log(d, r, t);
 }
 
+void dispatch_log_is(dispatch *d, uint64_t task, uint64_t att, uint64_t bytes)
+{
+    struct task *t = map_get(&d->tasks, task);
+
+    if (t && t->att == att && t->state != STATE_FINAL)
+        t->log_bytes = bytes;
+}
+
 /* ---- result ---- */
 
 /* The log as the result tells of it is all here; asks for the rest when it is not. */

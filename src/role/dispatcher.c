@@ -112,12 +112,56 @@ static volt_code apply_one(dispatcher *d, const effect *e, volt_err *err)
     return VOLT_OK;
 }
 
+/* One log that cannot be written must not stop everything else.  Without room it goes on later from
+ * where it is; after a failure of the disk it begins anew, in another file.  Returns how much of it
+ * is there. */
+static uint64_t log_unwritten(dispatcher *d, const effect *e, volt_code why)
+{
+    uint64_t bytes = e->off;
+
+    if (why == VOLT_EFULL) {
+        d->disk_low = true; /* until somebody has looked */
+    } else {
+        d->logs.remove(d->logs.ctx, e->task, e->att);
+        bytes = 0;
+    }
+    dispatch_log_is(d->core, e->task, e->att, bytes);
+    return bytes;
+}
+
+/* What would tell of a piece of a log. */
+static bool tells_of(const effect *e, const effect *piece)
+{
+    return (e->kind == EFFECT_PUBLISH && e->msg->type == MSG_log &&
+            e->msg->log.task == piece->task) ||
+           (e->kind == EFFECT_SEND && e->msg->type == MSG_log_ok &&
+            e->msg->log_ok.task == piece->task);
+}
+
 static volt_code apply(dispatcher *d, volt_err *err)
 {
+    const effect *unwritten = NULL;
+    uint64_t there = 0;
     volt_code code = VOLT_OK;
 
-    for (size_t i = 0; i < d->effects.n && code == VOLT_OK; i++)
-        code = apply_one(d, &d->effects.v[i], err);
+    for (size_t i = 0; i < d->effects.n && code == VOLT_OK; i++) {
+        const effect *e = &d->effects.v[i];
+
+        if (unwritten && tells_of(e, unwritten)) {
+            msg m = { .type = MSG_log_ok,
+                      .log_ok = { .task = unwritten->task, .att = unwritten->att, .off = there } };
+
+            if (e->kind == EFFECT_SEND)
+                outbox_send(d, e->peer, &m);
+            continue;
+        }
+        code = apply_one(d, e, err);
+        if (e->kind == EFFECT_LOG_WRITE && (code == VOLT_EFULL || code == VOLT_EIO)) {
+            there = log_unwritten(d, e, code);
+            unwritten = e;
+            code = VOLT_OK;
+        }
+    }
     effects_clear(&d->effects);
     return code;
 }
@@ -219,6 +263,19 @@ static void tell_bad(dispatcher *d, uint64_t peer, const char *why)
     outbox_send(d, peer, &m);
 }
 
+/* A part of the store that cannot be read concerns only those who ask for it. */
+static volt_code answer(dispatcher *d, uint64_t peer, const msg *m)
+{
+    volt_err why;
+    msg no = { .type = MSG_err, .r = m->r, .err.code = CODE_DISK };
+
+    if (query_answer(d, peer, m, &why) != VOLT_OK) {
+        no.err.msg = slice_of(why.msg);
+        outbox_send(d, peer, &no);
+    }
+    return VOLT_OK;
+}
+
 volt_code dispatcher_frame(dispatcher *d, int64_t now_ms, int64_t wall_ms, uint64_t peer,
                            slice frame, volt_err *err)
 {
@@ -241,7 +298,7 @@ volt_code dispatcher_frame(dispatcher *d, int64_t now_ms, int64_t wall_ms, uint6
         return volt_fail(err, VOLT_EMSG, "%s", bad.msg);
     }
     if (peer && query_is(m.type))
-        return query_answer(d, peer, &m, err);
+        return answer(d, peer, &m);
     code = facts_find(d, &m, &ev.facts, err);
     if (code != VOLT_OK)
         return code;

@@ -5,7 +5,9 @@
  * dispatcher_commit() makes the transaction durable and only then hands out what was to be sent and
  * published, in order.  The same code runs behind `volt dispatcher` and in the simulator.
  *
- * After any error other than VOLT_EMSG the process has to end: memory is ahead of the store.
+ * After any error other than VOLT_EMSG it is of no further use, since memory is ahead of the store:
+ * free it, close the store, and after VOLT_EFULL or VOLT_EIO open both again, as after a restart.
+ * Nothing of the failed transaction was sent.
  */
 #ifndef VOLT_ROLE_DISPATCHER_H
 #define VOLT_ROLE_DISPATCHER_H
@@ -19,9 +21,12 @@ typedef struct dispatcher dispatcher;
 /* Where logs of attempts are kept that are too long for the store. */
 typedef struct log_files {
     void *ctx;
+    /* VOLT_EFULL, VOLT_EIO: the runner is told to wait, and sends it again later; after VOLT_EIO
+     * the file is removed, and the log begins anew. */
     volt_code (*write)(void *ctx, uint64_t task, uint64_t att, uint64_t off, slice bytes,
                        volt_err *err);
-    /* The first `bytes` bytes are durable after this; what lies behind them is cut off. */
+    /* The first `bytes` bytes are durable after this; what lies behind them is cut off.  After a
+     * failure nothing of the file counts any more. */
     volt_code (*sync)(void *ctx, uint64_t task, uint64_t att, uint64_t bytes, volt_err *err);
     /* Appends at most max bytes from `off`; nothing when there are none. */
     volt_code (*read)(void *ctx, uint64_t task, uint64_t att, uint64_t off, size_t max, buf *ret,
@@ -52,7 +57,7 @@ volt_code dispatcher_new(store *s, const log_files *logs, const dispatcher_out *
 void dispatcher_free(dispatcher *d);
 
 /* A frame from a peer of the ROUTER, or from the intake (peer 0).  VOLT_EMSG: it is malformed; it
- * was counted and, at most once a second a peer, answered.  Any other error: end the process. */
+ * was counted and, at most once a second a peer, answered.  Any other error: see above. */
 volt_code dispatcher_frame(dispatcher *d, int64_t now_ms, int64_t wall_ms, uint64_t peer,
                            slice frame, volt_err *err);
 /* Time has passed.  gap_ms > 0: the process did not run for so long. */

@@ -88,8 +88,11 @@ volt_code sqlite_begin(sqlite_store *s, volt_err *err)
 {
     volt_code rc;
 
+    /* SQLite rolls back by itself after some failed reads, too; what is put then would be durable
+     * at once, without the rest of its transaction. */
+    s->failed |= s->open_tx && sqlite3_get_autocommit(s->db);
     if (s->failed)
-        return volt_fail(err, VOLT_EIO, "write '%s': an earlier write failed; start again",
+        return volt_fail(err, VOLT_EIO, "write '%s': an earlier access failed; start again",
                          s->path);
     if (s->open_tx)
         return VOLT_OK;

@@ -3,8 +3,8 @@
  *
  * One transaction is open at a time: the first store_put() begins it, store_commit() makes it
  * durable.  Reads see what was put before them, committed or not.  After any failed put or commit
- * the store is of no further use and its process ends (memory has moved on); what was committed
- * is there at the next open.
+ * the store is of no further use and is closed (memory has moved on); what was committed is there
+ * at the next open.
  *
  * What says what a row is of never changes and is taken from its first put: a build's repo, ref,
  * oid and gen, a task's build, job, kind and units, a unit's file.

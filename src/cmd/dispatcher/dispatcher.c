@@ -1,19 +1,15 @@
-#include <errno.h>
-#include <fcntl.h>
 #include <malloc.h>
 #include <signal.h>
 #include <sodium.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <sys/statvfs.h>
 
 #include "base/cleanup.h"
 #include "base/files.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "cmd/command.h"
-
+#include "cmd/dispatcher/disk.h"
 #include "net/loop.h"
 #include "net/sock.h"
 #include "role/dispatcher.h"
@@ -25,10 +21,9 @@
 #define LEASE_MS         15000
 #define DRAIN_MAX        256       /* frames a transaction */
 #define UNSENT_MAX       (8 << 20) /* bytes of answers a transaction: pages are large */
-#define CHECK_MS         5000
-#define DISK_LOW         (64ull << 20)  /* free bytes below which new commits are refused */
-#define DISK_FINE        (128ull << 20) /* and above which they are taken again */
-#define BALLAST_SIZE     (8 << 20)      /* given up so that a start on a full disk succeeds */
+#define AGAIN_FIRST_MS   100 /* to the next try after a write failed, twice as long each time */
+#define AGAIN_MAX_MS     30000
+#define AGAIN_CALM_MS    60000 /* who ran that long begins anew with the first */
 #define PRUNE_MS         60000
 #define PRUNE_MAX        500   /* rows a slice, some 1 ms */
 #define PUB_HWM          20000 /* a subscriber that is further behind repairs itself by replay */
@@ -37,43 +32,66 @@
 /* The process: three sockets around a dispatcher. */
 typedef struct server {
     const command_line *line;
-    const char *dir;
+    disk disk;
     store *store;
     logs *logs;
     dispatcher *dispatcher;
     sock *intake, *work, *events;
     loop *loop;
     bool stop;
-    bool disk_low;
-    int64_t disk_ms, prune_ms; /* when next looked at */
-    uint64_t trimmed_seq;      /* newest event when memory was last given back */
-    int64_t keep_ms;           /* 0: for ever */
-    int64_t hb_ms, lease_ms;   /* as asked for; 0: by the size of the fleet */
-    log_limit bad_frames;
+    int64_t prune_ms;        /* when next looked at */
+    uint64_t trimmed_seq;    /* newest event when memory was last given back */
+    int64_t keep_ms;         /* 0: for ever */
+    int64_t hb_ms, lease_ms; /* as asked for; 0: by the size of the fleet */
+    log_limit bad_frames, bad_logs;
+    /* While there is no dispatcher. */
+    volt_err trouble;
+    int64_t again_ms; /* when it is tried again */
+    int64_t start_ms; /* when it was tried last */
+    unsigned tries;   /* since it last ran for a while */
 } server;
 
 /* ---- what the dispatcher needs from outside ---- */
 
+/* A log that cannot be written waits, and the runner sends it again; nothing else stops. */
 static volt_code log_write_at(void *ctx, uint64_t task, uint64_t att, uint64_t off, slice bytes,
                               volt_err *err)
 {
-    return logs_write(ctx, task, att, off, bytes, err);
+    server *s = ctx;
+    int64_t now_ms = loop_now_ms();
+    uint64_t held;
+    volt_err why;
+    volt_code code = logs_write(s->logs, task, att, off, bytes, &why);
+
+    if (code == VOLT_OK)
+        return VOLT_OK;
+    if (code == VOLT_EFULL)
+        disk_doubt(&s->disk, now_ms);
+    if (log_limit_pass(&s->bad_logs, now_ms, &held))
+        log_warn("%s; it waits%s", why.msg, held ? " (as do others)" : "");
+    return volt_fail(err, code, "%s", why.msg);
 }
 
 static volt_code log_sync(void *ctx, uint64_t task, uint64_t att, uint64_t bytes, volt_err *err)
 {
-    return logs_sync(ctx, task, att, bytes, err);
+    server *s = ctx;
+
+    return logs_sync(s->logs, task, att, bytes, err);
 }
 
 static volt_code log_read(void *ctx, uint64_t task, uint64_t att, uint64_t off, size_t max,
                           buf *ret, volt_err *err)
 {
-    return logs_read(ctx, task, att, off, max, ret, err);
+    server *s = ctx;
+
+    return logs_read(s->logs, task, att, off, max, ret, err);
 }
 
 static void log_remove(void *ctx, uint64_t task, uint64_t att)
 {
-    logs_remove(ctx, task, att);
+    server *s = ctx;
+
+    logs_remove(s->logs, task, att);
 }
 
 /* A frame that a full pipe does not take is dropped: whatever matters is repeated until it is
@@ -92,32 +110,7 @@ static void publish_frame(void *ctx, slice topic, slice frame)
     sock_send(s->events, 0, topic, frame, NULL);
 }
 
-/* ---- disk ---- */
-
-static char *ballast_path(const server *s)
-{
-    return mem_printf("%s/ballast", s->dir);
-}
-
-static void make_ballast(const server *s)
-{
-    char *path = ballast_path(s);
-    CLEANUP(close)
-    int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
-
-    if (fd >= 0 && posix_fallocate(fd, 0, BALLAST_SIZE) != 0)
-        unlink(path); /* no room for it: the watermark alone has to do */
-    free(path);
-}
-
-static bool drop_ballast(const server *s)
-{
-    char *path = ballast_path(s);
-    bool there = unlink(path) == 0;
-
-    free(path);
-    return there;
-}
+/* ---- memory and disk ---- */
 
 /* What a burst of work needed goes back to the system once nothing is left of it: glibc keeps what
  * lies below the last block in use (25 MB after a build of 20,000 tests, measured). */
@@ -135,32 +128,10 @@ static void give_memory_back(server *s)
 
 static void check_resources(server *s, int64_t now_ms)
 {
-    struct statvfs fs;
-    uint64_t free_bytes;
-    bool low = s->disk_low;
-
-    if (now_ms < s->disk_ms)
+    if (!disk_check(&s->disk, now_ms))
         return;
-    s->disk_ms = now_ms + CHECK_MS;
+    dispatcher_set_disk_low(s->dispatcher, s->disk.low);
     give_memory_back(s);
-    if (statvfs(s->dir, &fs) != 0)
-        return;
-    free_bytes = (uint64_t)fs.f_bavail * fs.f_frsize;
-    if (free_bytes < DISK_LOW)
-        low = true;
-    else if (free_bytes > DISK_FINE)
-        low = false;
-    if (low != s->disk_low) {
-        if (low)
-            log_warn("'%s' has %llu MiB free: new commits are refused until there are %llu", s->dir,
-                     (unsigned long long)(free_bytes >> 20), DISK_FINE >> 20);
-        else
-            log_note("'%s' has room again: new commits are taken", s->dir);
-    }
-    if (!low)
-        make_ballast(s);
-    s->disk_low = low;
-    dispatcher_set_disk_low(s->dispatcher, low);
 }
 
 /* ---- start ---- */
@@ -168,7 +139,7 @@ static void check_resources(server *s, int64_t now_ms)
 static volt_code write_endpoint(const server *s, const addr *at, volt_err *err)
 {
     char text[ADDR_TEXT_MAX * 3], line[ADDR_TEXT_MAX * 3 + 1];
-    char *path = mem_printf("%s/endpoint", s->dir);
+    char *path = mem_printf("%s/endpoint", s->disk.dir);
     volt_code code;
 
     addr_print(at, text, sizeof text);
@@ -215,7 +186,7 @@ static volt_code start_dispatcher(server *s, volt_err *err)
 {
     unsigned char random[16];
     char hist[33];
-    const log_files files = { s->logs, log_write_at, log_sync, log_read, log_remove };
+    const log_files files = { s, log_write_at, log_sync, log_read, log_remove };
     const dispatcher_out out = { s, send_frame, publish_frame };
     dispatcher_config config = { .hist_if_new = hist };
 
@@ -230,54 +201,130 @@ static volt_code start_dispatcher(server *s, volt_err *err)
                           &s->dispatcher, err);
 }
 
-static volt_code open_store(server *s, volt_err *err)
-{
-    volt_code code = files_make_dir(s->dir, err);
-
-    if (code == VOLT_OK)
-        code = store_open_sqlite(s->dir, &s->store, err);
-    if (code == VOLT_OK)
-        code = logs_open(s->dir, &s->logs, err);
-    return code;
-}
-
 static volt_code open_all(server *s, volt_err *err)
 {
-    volt_code code = open_store(s, err);
+    volt_code code = files_make_dir(s->disk.dir, err);
 
     if (code == VOLT_OK)
-        code = open_sockets(s, err);
+        code = store_open_sqlite(s->disk.dir, &s->store, err);
+    if (code == VOLT_OK)
+        code = logs_open(s->disk.dir, &s->logs, err);
     return code == VOLT_OK ? start_dispatcher(s, err) : code;
 }
 
 static void close_all(server *s)
 {
     dispatcher_free(TAKE(s->dispatcher));
-    sock_free_linger(TAKE(s->intake), 0);
-    sock_free_linger(TAKE(s->work), 100);
-    sock_free_linger(TAKE(s->events), 100);
     logs_close(TAKE(s->logs));
     store_close(TAKE(s->store));
 }
 
-/* Store, core and sockets.  A full disk is met by giving up the ballast, once, and beginning anew:
- * it may have stopped any of the steps. */
+static void close_sockets(server *s)
+{
+    sock_free_linger(TAKE(s->intake), 0);
+    sock_free_linger(TAKE(s->work), 100);
+    sock_free_linger(TAKE(s->events), 100);
+}
+
+/* Store and core.  A full disk is met by giving up the ballast, once, and beginning anew: it may
+ * have stopped any of the steps.  After a failure nothing is left open. */
 static volt_code start(server *s, volt_err *err)
 {
     volt_code code = open_all(s, err);
 
-    if (code == VOLT_EFULL && drop_ballast(s)) {
-        log_warn("'%s' is full; the ballast was given up to start", s->dir);
+    if (code == VOLT_EFULL && disk_drop_ballast(&s->disk)) {
+        log_warn("'%s' is full; the ballast was given up to start", s->disk.dir);
         close_all(s);
         code = open_all(s, err);
     }
+    s->start_ms = loop_now_ms();
+    s->disk.look_ms = 0;
+    if (code == VOLT_OK)
+        check_resources(s, s->start_ms);
+    else
+        close_all(s);
     return code;
 }
 
 static void stop(server *s)
 {
     close_all(s);
+    close_sockets(s);
     loop_free(s->loop);
+}
+
+/* ---- while the store cannot be used ---- */
+
+/* What may be over some day.  ELOCKED: somebody looks at the file meanwhile. */
+static bool may_pass(volt_code code)
+{
+    return code == VOLT_EFULL || code == VOLT_EIO || code == VOLT_ELOCKED;
+}
+
+/* Memory is ahead of the store, so it is thrown away, with all that waited to be said, and made
+ * anew from what is durable, as after a restart.  The sockets stay: to the peers it is a dispatcher
+ * that begins a new epoch. */
+static void suspend(server *s)
+{
+    int64_t now_ms = loop_now_ms(), wait_ms = AGAIN_FIRST_MS;
+
+    close_all(s);
+    if (s->trouble.code == VOLT_EFULL)
+        disk_doubt(&s->disk, now_ms);
+    if (now_ms - s->start_ms > AGAIN_CALM_MS)
+        s->tries = 0;
+    for (unsigned i = 0; i < s->tries && wait_ms < AGAIN_MAX_MS; i++)
+        wait_ms *= 2;
+    s->tries++;
+    s->again_ms = now_ms + wait_ms;
+    log_error("%s; nothing is lost, trying again in %lld ms", s->trouble.msg, (long long)wait_ms);
+}
+
+/* Whoever asks something is told; everybody else repeats it until there is an answer. */
+static void refuse_frames(server *s)
+{
+    CLEANUP(arena)
+    arena a = { 0 };
+    CLEANUP(buf)
+    buf frame = { 0 };
+    char *text = mem_printf("the dispatcher cannot use its data directory and keeps trying: %s",
+                            s->trouble.msg);
+    uint64_t peer;
+    slice in;
+    msg m;
+
+    for (int n = 0; n < DRAIN_MAX && sock_recv(s->work, &peer, NULL, &in, NULL) == VOLT_OK; n++) {
+        arena_reset(&a);
+        if (wire_decode(in, &a, &m, NULL) != VOLT_OK || m.r == 0)
+            continue;
+        m = (msg){ .type = MSG_err, .r = m.r, .err = { .code = CODE_DISK, .msg = slice_of(text) } };
+        buf_clear(&frame);
+        wire_encode(&m, &frame);
+        send_frame(s, peer, buf_slice(&frame));
+    }
+    for (int n = 0; n < DRAIN_MAX && sock_recv(s->intake, NULL, NULL, &in, NULL) == VOLT_OK; n++)
+        ;
+    free(text);
+}
+
+static volt_code try_again(server *s, volt_err *err)
+{
+    volt_code code;
+
+    refuse_frames(s);
+    if (loop_now_ms() < s->again_ms)
+        return VOLT_OK;
+    code = start(s, &s->trouble);
+    if (code == VOLT_OK) {
+        log_note("goes on, epoch %llu", (unsigned long long)dispatcher_epoch(s->dispatcher));
+        return VOLT_OK;
+    }
+    if (!may_pass(code)) {
+        *err = s->trouble;
+        return code;
+    }
+    suspend(s);
+    return VOLT_OK;
 }
 
 /* ---- the loop ---- */
@@ -358,8 +405,16 @@ static volt_code turn(server *s, int64_t gap_ms, volt_err *err)
         code = prune(s, now_ms, err);
     if (code == VOLT_OK)
         code = dispatcher_commit(s->dispatcher, err);
-    check_resources(s, now_ms);
+    if (code == VOLT_OK)
+        check_resources(s, now_ms);
     return code;
+}
+
+static int64_t next_ms(const server *s)
+{
+    int64_t at = s->dispatcher ? dispatcher_next_deadline_ms(s->dispatcher) : s->again_ms;
+
+    return s->dispatcher && s->keep_ms && s->prune_ms < at ? s->prune_ms : at;
 }
 
 static volt_code run_loop(server *s, volt_err *err)
@@ -370,17 +425,15 @@ static volt_code run_loop(server *s, volt_err *err)
     if (code == VOLT_OK)
         code = loop_add_sock(s->loop, s->work, nothing, s, err);
     while (code == VOLT_OK && !s->stop) {
-        int64_t deadline = dispatcher_next_deadline_ms(s->dispatcher);
-
-        if (s->keep_ms && s->prune_ms < deadline)
-            deadline = s->prune_ms;
-        code = turn(s, gap_ms, err);
-        if (code == VOLT_OK && !s->stop) {
-            deadline = dispatcher_next_deadline_ms(s->dispatcher);
-            if (s->keep_ms && s->prune_ms < deadline)
-                deadline = s->prune_ms;
-            code = loop_wait(s->loop, deadline, &gap_ms, err);
+        if (!s->dispatcher) {
+            code = try_again(s, err);
+        } else if (may_pass(code = turn(s, gap_ms, err))) {
+            s->trouble = *err;
+            suspend(s);
+            code = VOLT_OK;
         }
+        if (code == VOLT_OK && !s->stop)
+            code = loop_wait(s->loop, next_ms(s), &gap_ms, err);
     }
     return code;
 }
@@ -401,9 +454,7 @@ static volt_code serve(server *s, addr *at, volt_err *err)
             *at = to;
             break;
         }
-        sock_free(TAKE(s->intake));
-        sock_free(TAKE(s->work));
-        sock_free(TAKE(s->events));
+        close_sockets(s);
         code = open_sockets(s, err);
     }
     if (code == VOLT_OK)
@@ -411,7 +462,7 @@ static volt_code serve(server *s, addr *at, volt_err *err)
     if (code != VOLT_OK)
         return code;
     addr_print(at, text, sizeof text);
-    log_note("ready at %s, data in '%s', epoch %llu", text, s->dir,
+    log_note("ready at %s, data in '%s', epoch %llu", text, s->disk.dir,
              (unsigned long long)dispatcher_epoch(s->dispatcher));
     return run_loop(s, err);
 }
@@ -419,13 +470,13 @@ static volt_code serve(server *s, addr *at, volt_err *err)
 static exit_code run(const command_line *line)
 {
     char *state = command_state_dir("dispatcher");
-    server s = { .line = line, .dir = command_text(line, "data") };
+    server s = { .line = line, .disk.dir = command_text(line, "data") };
     addr at = { .port = (int)command_number(line, "port") };
     volt_err err;
     volt_code code;
 
-    if (!s.dir)
-        s.dir = state;
+    if (!s.disk.dir)
+        s.disk.dir = state;
     snprintf(at.host, sizeof at.host, "%s", command_text(line, "host"));
     s.keep_ms = command_number(line, "keep-days") * DAY_MS;
     s.hb_ms = command_ms(line, "heartbeat");
@@ -441,9 +492,12 @@ static exit_code run(const command_line *line)
                                  HEARTBEAT_MIN_MS);
     }
     sock_more_fds();
+    signal(SIGXFSZ, SIG_IGN); /* a limit to the size of files is met as a full disk */
     s.loop = loop_new();
     code = sodium_init() < 0 ? volt_fail(&err, VOLT_EIO, "no source of random numbers")
                              : loop_signals(s.loop, on_signal, &s, &err);
+    if (code == VOLT_OK)
+        code = open_sockets(&s, &err);
     if (code == VOLT_OK)
         code = start(&s, &err);
     if (code == VOLT_OK)

@@ -492,6 +492,49 @@ static void pauses_logs_while_the_disk_is_nearly_full(void **state)
     assert_true(world_last(w, RUNNER, MSG_log_ok)->log_ok.window > 0);
 }
 
+static void a_log_without_room_goes_on_from_where_it_is(void **state)
+{
+    world *w = *state;
+
+    run_one_unit(w);
+    stream(w, RUNNER, 0, 1000);
+    w->log_code = VOLT_EFULL;
+    world_forget_but_assign(w, RUNNER);
+    stream(w, RUNNER, 1000, 500);
+    assert_int_equal(world_last(w, RUNNER, MSG_log_ok)->log_ok.off, 1000);
+    assert_int_equal(world_last(w, RUNNER, MSG_log_ok)->log_ok.window, 0);
+    assert_int_equal(world_count(w, 0, MSG_log), 0); /* nobody was shown what is not there */
+    assert_int_equal(w->logs_removed, 0);
+
+    world_submit(w, "other", "refs/heads/main");
+    assert_int_equal(world_last(w, CLIENT, MSG_rejected)->rejected.code, CODE_DISK);
+
+    w->log_code = VOLT_OK;
+    dispatcher_set_disk_low(w->d, false);
+    stream(w, RUNNER, 1000, 500);
+    say_end(w, RUNNER, 1500);
+    assert_int_equal(world_event(w, EVENT_BUILD_DONE)->verdict, VERDICT_PASSED);
+}
+
+static void a_log_that_the_disk_lost_begins_anew(void **state)
+{
+    world *w = *state;
+
+    run_one_unit(w);
+    stream(w, RUNNER, 0, 1000);
+    w->log_code = VOLT_EIO;
+    stream(w, RUNNER, 1000, 500);
+    assert_int_equal(world_last(w, RUNNER, MSG_log_ok)->log_ok.off, 0);
+    assert_int_equal(w->logs_removed, 1);
+
+    w->log_code = VOLT_OK;
+    say_end(w, RUNNER, 1500);
+    assert_null(world_last(w, RUNNER, MSG_result_ok));
+    stream(w, RUNNER, 0, 1500);
+    say_end(w, RUNNER, 1500);
+    assert_non_null(world_last(w, RUNNER, MSG_result_ok));
+}
+
 int main(int argc, char **argv)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, world_set_up, world_tear_down)
@@ -516,6 +559,8 @@ int main(int argc, char **argv)
         TEST(takes_the_line_that_says_that_the_cap_was_reached),
         TEST(ends_a_build_whose_log_could_never_be_taken),
         TEST(pauses_logs_while_the_disk_is_nearly_full),
+        TEST(a_log_without_room_goes_on_from_where_it_is),
+        TEST(a_log_that_the_disk_lost_begins_anew),
     };
 
     if (argc > 1)

@@ -1,0 +1,114 @@
+"""A disk that is full, or fails, under a dispatcher that nobody starts again."""
+import os
+import resource
+import subprocess
+
+import harness
+from harness import PASS, wait_for
+
+MIB = 1 << 20
+
+
+class Disk(harness.Case):
+    def limit(self, process, size=resource.RLIM_INFINITY):
+        """No file of the process grows beyond it: to the process, as good as a full disk."""
+        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+
+    def assert_whole_history(self, tail):
+        """The tail's numbers have no gap, and what it saw is what is stored."""
+        seen = tail.all()
+        self.assertEqual([e["seq"] for e in seen], list(range(1, len(seen) + 1)))
+        self.assertEqual(self.json("tail", "--from", "start", "--count", str(len(seen))), seen)
+
+    def test_a_disk_that_is_full_for_a_while(self):
+        repo = self.repository(files={"tests/a.sh": self.gate()})
+        dispatcher = self.dispatcher()
+        self.runner()
+        tail = self.tail()
+        self.ask("submit", repo.path, "main")
+        tail.wait("running")
+        self.wait_start()
+        self.limit(dispatcher, 4096)  # room for what it says, but not for a page of the store
+        self.go()
+        dispatcher.wait_said("trying again in 400 ms")
+        self.ask("status", rc=5)
+        self.assertIn("cannot use its data directory", self.said)
+        self.ask("submit", repo.path, "main", rc=5)
+        self.assertEqual(tail.events("build_done"), [])
+        self.limit(dispatcher)
+        self.assertEqual(tail.verdict(repo.head()), "passed")
+        dispatcher.wait_said("has room again")
+        self.ask("rebuild", "1", "--wait")
+        self.assertTrue(dispatcher.running())
+        self.assertEqual([a["att"] for t in self.json("build", "1") for a in t.get("attempts", [])
+                          if a["att"] > 1], [])
+        self.assert_whole_history(tail)
+
+    def test_a_log_for_which_there_is_no_room_waits(self):
+        size = 6 * MIB
+        repo = self.repository(files={
+            "tests/a.sh": f"#!/bin/sh\nhead -c {size} /dev/zero | tr '\\0' x\n",
+            "tests/b.sh": PASS})
+        dispatcher = self.dispatcher()
+        self.runner()
+        tail = self.tail()
+        self.limit(dispatcher, 5 * MIB)
+        self.ask("submit", repo.path, "main")
+        dispatcher.wait_said("it waits")
+        wait_for("the word of it", lambda: "trouble" in self.json("status")[0])
+        self.assertEqual(tail.events("build_done"), [])
+        self.limit(dispatcher)
+        self.assertEqual(tail.verdict(repo.head()), "passed")
+        self.assertEqual(dispatcher.said().count("trying again"), 0)
+        self.assertGreaterEqual(self.ask("log", "1").count(b"x"), size)
+        self.ask("rebuild", "1", "--wait")
+        self.assert_whole_history(tail)
+
+    def test_a_full_tmpfs(self):
+        data = self.path("dispatcher")
+        os.mkdir(data)
+        if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=150m", "tmpfs", data],
+                          stderr=subprocess.DEVNULL, check=False).returncode != 0:
+            self.skipTest("may not mount")
+        self.addCleanup(subprocess.run, ["umount", "-l", data], check=False)
+        repo = self.repository(files={"tests/a.sh": self.gate()})
+        dispatcher = self.dispatcher()
+        self.runner()
+        tail = self.tail()
+        self.ask("submit", repo.path, "main")
+        self.wait_start()
+        wait_for("the ballast", lambda: os.path.exists(os.path.join(data, "ballast")))
+
+        def fill():
+            with open(os.path.join(data, "filler"), "ab", buffering=0) as f:
+                block = b"x" * 65536
+                while block:
+                    try:
+                        f.write(block)
+                    except OSError:
+                        block = block[:len(block) // 2]
+        def fill_until(said):
+            for n in range(1000):  # the store's files have some room of their own
+                if said in dispatcher.said():
+                    return
+                fill()
+                self.ask("cordon" if n % 2 else "resume", "runner", rc=None)
+            self.fail(f"never said: {said}")
+        fill_until("the ballast was given up")
+        dispatcher.wait_said("goes on")
+        self.ask("rebuild", "1", rc=5)
+        self.ask("resume", "runner")
+        self.go()  # results are taken to the last
+        self.assertEqual(tail.verdict(repo.head()), "passed")
+        fill_until("trying again in 200 ms")
+        os.unlink(os.path.join(data, "filler"))
+        dispatcher.wait_said("has room again")
+        wait_for("the ballast", lambda: os.path.exists(os.path.join(data, "ballast")))
+        self.ask("resume", "runner")
+        self.ask("rebuild", "1", "--wait")
+        self.assertTrue(dispatcher.running())
+        self.assert_whole_history(tail)
+
+
+if __name__ == "__main__":
+    harness.main()
