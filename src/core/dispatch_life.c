@@ -26,13 +26,14 @@ void put_task(dispatch *d, const task *t)
     task_to_row(t, &d->out->arena, &effects_put(d->out, ROW_TASK)->task);
 }
 
+/* The id is copied, for the task may get its next attempt in this very step. */
 void put_attempt(dispatch *d, const task *t, state state, code code)
 {
     row_attempt *r = &effects_put(d->out, ROW_ATTEMPT)->attempt;
 
     *r = (row_attempt){ .task = t->id,
                         .att = t->att,
-                        .runner = slice_of(t->runner_id),
+                        .runner = arena_slice(&d->out->arena, slice_of(t->runner_id)),
                         .runner_name = t->runner_name,
                         .state = state,
                         .verdict = state == STATE_FINAL ? t->verdict : verdict_none,

@@ -297,6 +297,28 @@ static void counts_only_the_runners_that_do_not_find_a_commit(void **state)
     assert_int_equal(world_event(w, EVENT_BUILD_DONE)->verdict, VERDICT_ERRORED);
 }
 
+static volt_code look_at_attempt(void *ctx, const row *r, volt_err *err)
+{
+    (void)ctx, (void)err;
+    assert_true(slice_is(r->attempt.runner, r->attempt.att == 1 ? ID_1 : ID_2));
+    return VOLT_OK;
+}
+
+/* The row of an attempt that came back once named the runner of the next. */
+static void keeps_who_had_an_attempt_that_goes_on_elsewhere(void **state)
+{
+    world *w = *state;
+    volt_err err;
+
+    world_hello(w, RUNNER, ID_1, BOOT, 1);
+    world_submit(w, "demo", "refs/heads/main");
+    world_hello(w, RUNNER2, ID_2, BOOT, 1);
+    world_say(w, RUNNER,
+              &(msg){ .type = MSG_nack, .nack = { .task = 1, .att = 1, .code = CODE_BUSY } });
+    assert_int_equal(world_assign(w, RUNNER2)->att, 2);
+    assert_int_equal(w->store->ops->attempts(w->store, 1, look_at_attempt, NULL, &err), VOLT_OK);
+}
+
 /* ---- answers ---- */
 
 static void hello_as(world *w, uint64_t peer, uint64_t n, slices labels)
@@ -553,6 +575,7 @@ int main(int argc, char **argv)
         TEST(tells_that_a_batch_runs_before_its_outcomes),
         TEST(cancels_a_build_of_jobs_that_may_fail),
         TEST(counts_only_the_runners_that_do_not_find_a_commit),
+        TEST(keeps_who_had_an_attempt_that_goes_on_elsewhere),
         TEST(tells_why_a_long_queue_waits),
         TEST(tells_each_reason_of_waiting),
         TEST(tells_how_much_waits_to_be_sent),
