@@ -19,12 +19,16 @@ static void cell_job(show_table *t, const rec_task_row *row)
 
 static void print_running(const msg_status_is *m, bool color)
 {
-    static const char *const headings[] = { ">TASK", ">BUILD", "REPO", "JOB",
-                                            ">TRY",  "STATE",  ">FOR", "RUNNER" };
+    static const char *const headings[] = { ">TASK", ">BUILD", "REPO",   "JOB", ">TRY",
+                                            "STATE", ">FOR",   "RUNNER", "WHY" };
     CLEANUP(show_table_free)
-    show_table *t = show_table_new(color, headings, 8);
+    show_table *t = NULL;
     int64_t now = loop_wall_ms();
+    bool some_why = false;
 
+    for (size_t i = 0; i < m->running.n; i++)
+        some_why |= m->running.v[i].why.n > 0;
+    t = show_table_new(color, headings, some_why ? 9 : 8);
     for (size_t i = 0; i < m->running.n; i++) {
         const rec_task_row *row = &m->running.v[i];
         show_tone tone;
@@ -38,6 +42,8 @@ static void print_running(const msg_status_is *m, bool color)
         show_cell(t, tone, "%s", state);
         show_cell_age(t, row->since_ms, now);
         show_cell_text(t, TONE_PLAIN, row->runner, 0);
+        if (some_why)
+            show_cell_text(t, TONE_WARN, row->why, 0);
     }
     if (m->running.n)
         puts("\nUnder way:");

@@ -394,6 +394,7 @@ void dispatch_step(dispatch *d, const dispatch_event *ev, effects *out)
 {
     dispatch_begin(d, ev->now_ms, ev->wall_ms, out);
     d->ev = ev;
+    d->disk_low = ev->disk_low;
     fleet_measure(d);
     switch (ev->kind) {
     case DISPATCH_MSG:

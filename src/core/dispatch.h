@@ -88,13 +88,20 @@ void dispatch_status(const dispatch *d, int64_t now_ms, msg_status_is *ret, aren
 /* The live answer to `runners`, in `a`. */
 void dispatch_runners(const dispatch *d, int64_t now_ms, const msg_runners *query,
                       msg_runners_are *ret, arena *a);
+/* What the rows of one answer share; zero-initialise it for each answer. */
+typedef struct dispatch_memo {
+    struct why *why;
+} dispatch_memo;
+
 /* Fills row's `why` and `runner` for a task that is not final; leaves others alone. */
-void dispatch_explain(const dispatch *d, int64_t now_ms, rec_task_row *task, arena *a);
+void dispatch_explain(const dispatch *d, int64_t now_ms, rec_task_row *task, dispatch_memo *memo,
+                      arena *a);
 /* The name of a runner by its id, empty when it is not known; stands until the next step. */
 slice dispatch_runner_name(const dispatch *d, slice id);
 /* Bring a stored row of a build, or of a job of that build, up to now: the store has counts only at
  * the end.  Rows of builds that have ended are left alone. */
 void dispatch_progress(const dispatch *d, rec_build_row *row);
-void dispatch_job_progress(const dispatch *d, uint64_t build, rec_job_row *row, arena *a);
+void dispatch_job_progress(const dispatch *d, int64_t now_ms, uint64_t build, rec_job_row *row,
+                           dispatch_memo *memo, arena *a);
 
 #endif

@@ -56,6 +56,7 @@ void fleet_heard(dispatch *d, runner *r)
 {
     r->seen_ms = d->now_ms; /* the alarm is moved when it rings, not at each message */
     r->seen_wall_ms = d->wall_ms;
+    r->awaited = false;
     if (r->state == RUNNER_UP)
         return;
     fleet_set_state(&d->fleet, r, RUNNER_UP);

@@ -7,7 +7,8 @@
  * dispatch_fleet.c  messages about runners: hello, heartbeat, bye; silence; modes
  * dispatch_client.c submissions and commands
  * dispatch_life.c   the life of builds, jobs and tasks: every change of state, its row and event
- * dispatch_view.c   answers from memory: status, runners, why a task waits
+ * dispatch_view.c   answers from memory: status, runners
+ * dispatch_why.c    why a task waits, or does not come forward
  */
 #ifndef VOLT_CORE_DISPATCH_INTERNAL_H
 #define VOLT_CORE_DISPATCH_INTERNAL_H
@@ -43,6 +44,7 @@ struct dispatch {
     uint64_t repo_orders;
     int64_t head_ms;    /* when the next head beat is due */
     int64_t recheck_ms; /* when a hindrance (avoided runner, unreachable repository) ends */
+    bool disk_low;      /* as the last event said */
     bool stale_db;      /* an old copy of the data directory: nothing is assigned */
     uint64_t bad_msgs;
     const char *trouble; /* NULL, or what an operator should know */
@@ -145,5 +147,38 @@ void on_submission(dispatch *d, const msg_submission *m);
 void on_cancel_build(dispatch *d, const msg_cancel_build *m);
 void on_rebuild(dispatch *d, const msg_rebuild *m);
 void on_set_mode(dispatch *d, const msg_set_mode *m);
+
+/* ---- dispatch_why.c ---- */
+
+#define WHY_AHEAD_MAX 1000 /* counted so far */
+
+typedef struct why_line {
+    const queue_line *line;
+    uint64_t turn; /* virtual time of its first item */
+} why_line;
+
+/* What was found out about one class of work; zero-initialise, and again after the next step. */
+typedef struct why {
+    const queue_class *in;
+    const char *of_class; /* why all of it waits; NULL: a runner takes it */
+    const runner *taker;  /* that runner */
+    why_line *lines;
+    size_t lines_n;
+} why;
+
+/* Looks at a class, unless *w is of it already.  O(runners + lines). */
+void why_begin(const dispatch *d, int64_t now_ms, const queue_class *c, why *w, arena *a);
+/* Items of its class that go before the one at `index` of a line, if only this class were handed
+ * out.  O(lines). */
+size_t why_ahead(const why *w, const queue_line *line, size_t index);
+/* Why an item of w's class waits in its line. */
+const char *why_waits(const dispatch *d, int64_t now_ms, const why *w, const queue_item *item,
+                      size_t ahead, arena *a);
+/* Why a delayed item waits. */
+const char *why_delayed(const dispatch *d, int64_t now_ms, const queue_item *item, arena *a);
+/* Why a queued item waits, wherever it is. */
+const char *why_queued(const dispatch *d, int64_t now_ms, const queue_item *item, why *w, arena *a);
+/* Why a leased task does not come forward; empty: there is nothing to say. */
+const char *why_under_way(const dispatch *d, int64_t now_ms, const task *t, arena *a);
 
 #endif

@@ -236,6 +236,7 @@ void dispatch_loaded(dispatch *d, int64_t now_ms, int64_t wall_ms, effects *out)
         if (r->state != RUNNER_GONE) {
             int64_t lease_ms = dispatch_pace(d, r)->lease_ms;
 
+            r->awaited = true;
             r->seen_ms = now_ms + lease_ms; /* the grace */
             heap_set(&d->fleet.alarms, &r->alarm, r->seen_ms + lease_ms);
         }

@@ -23,6 +23,7 @@ typedef struct runner {
     uint64_t peer;        /* 0: not connected since this start */
     runner_state state;   /* changed by fleet_set_state() only */
     bool slow;            /* it may keep the slow pace of a large fleet */
+    bool awaited;         /* not heard of since this start, and still in its grace */
     runner_mode mode;     /* an operator's at the dispatcher */
     runner_mode own_mode; /* as its hello says */
     uint64_t losses;

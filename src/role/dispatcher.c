@@ -291,6 +291,7 @@ volt_code dispatcher_frame(dispatcher *d, int64_t now_ms, int64_t wall_ms, uint6
     d->now_ms = now_ms;
     d->wall_ms = wall_ms;
     arena_reset(&d->arena);
+    d->memo = (dispatch_memo){ 0 };
     code = wire_decode(frame, &d->arena, &m, &bad);
     if (code != VOLT_OK) {
         d->bad_frames++;
@@ -309,7 +310,9 @@ volt_code dispatcher_frame(dispatcher *d, int64_t now_ms, int64_t wall_ms, uint6
 volt_code dispatcher_tick(dispatcher *d, int64_t now_ms, int64_t wall_ms, int64_t gap_ms,
                           volt_err *err)
 {
-    dispatch_event ev = { .now_ms = now_ms, .wall_ms = wall_ms, .gap_ms = gap_ms };
+    dispatch_event ev = {
+        .now_ms = now_ms, .wall_ms = wall_ms, .gap_ms = gap_ms, .disk_low = d->disk_low
+    };
     volt_code code = VOLT_OK;
 
     d->now_ms = now_ms;
@@ -359,7 +362,8 @@ static volt_code peers_gone(dispatcher *d, volt_err *err)
     for (size_t at = 0; at < peers.n && code == VOLT_OK; at += sizeof(uint64_t)) {
         dispatch_event ev = { .kind = DISPATCH_UNREACHABLE,
                               .now_ms = d->now_ms,
-                              .wall_ms = d->wall_ms };
+                              .wall_ms = d->wall_ms,
+                              .disk_low = d->disk_low };
 
         memcpy(&ev.peer, peers.p + at, sizeof ev.peer);
         code = step(d, &ev, err);

@@ -13,11 +13,12 @@ struct dispatcher {
     log_files logs;
     dispatcher_out out;
     dispatch *core;
-    effects effects; /* of the step under way */
-    arena arena;     /* of the frame under way */
-    buf outbox;      /* entries that wait for the commit */
-    buf event_frame; /* the event being put */
-    bool dirty;      /* something was put since the last commit */
+    effects effects;    /* of the step under way */
+    arena arena;        /* of the frame under way */
+    dispatch_memo memo; /* in it */
+    buf outbox;         /* entries that wait for the commit */
+    buf event_frame;    /* the event being put */
+    bool dirty;         /* something was put since the last commit */
     bool disk_low;
     uint64_t bad_frames;
     map bad_peers;  /* peer -> when it may be told again */

@@ -101,7 +101,7 @@ static void describe_task(dispatcher *d, const row_task *r, slice job, rec_task_
                            .signal = r->signal,
                            .log_bytes = r->log_bytes,
                            .units = r->units.n / 4 };
-    dispatch_explain(d->core, d->now_ms, ret, a);
+    dispatch_explain(d->core, d->now_ms, ret, &d->memo, a);
 }
 
 /* ---- rows of a walk ---- */
@@ -135,7 +135,7 @@ static volt_code add_job(void *ctx, const row *r, volt_err *err)
                         .units_done = r->job.units_done,
                         .units_bad = r->job.units_bad,
                         .tests = r->job.tests };
-    dispatch_job_progress(p->d->core, p->build, j, &p->d->arena);
+    dispatch_job_progress(p->d->core, p->d->now_ms, p->build, j, &p->d->memo, &p->d->arena);
     return VOLT_OK;
 }
 

@@ -405,7 +405,39 @@ static void tells_each_reason_of_waiting(void **state)
                                     .mode = MODE_DRAIN } });
     ask_status(w);
     is = &world_last(w, CLIENT, MSG_status_is)->status_is;
-    assert_true(slice_is(is->waiting.v[0].why, "its runners are cordoned or draining"));
+    assert_true(slice_is(is->waiting.v[0].why,
+                         "its runners take nothing new: box is cordoned, box drains"));
+}
+
+static slice why_running(world *w)
+{
+    ask_status(w);
+    assert_int_equal(world_last(w, CLIENT, MSG_status_is)->status_is.running.n, 1);
+    return world_last(w, CLIENT, MSG_status_is)->status_is.running.v[0].why;
+}
+
+static void tells_why_a_running_task_does_not_come_forward(void **state)
+{
+    world *w = *state;
+    rec_job jobs[] = { { .name = SLICE("script") } };
+
+    world_hello(w, RUNNER, ID_1, BOOT, 1);
+    world_submit(w, "demo", "refs/heads/main");
+    world_plan(w, RUNNER, jobs, 1);
+    assert_int_equal(why_running(w).n, 0);
+    world_wait(w, 5000);
+    assert_true(slice_is(why_running(w), "its runner is silent for 5 s; it is given up in 10 s"));
+    world_restart(w);
+    assert_true(slice_is(why_running(w), "its runner has not come back since the dispatcher's "
+                                         "start; it is given up in 30 s"));
+    world_hello(w, RUNNER, ID_1, BOOT, 1);
+    assert_int_equal(why_running(w).n, 0);
+    world_say(w, CLIENT,
+              &(msg){ .type = MSG_cancel_build,
+                      .cancel_build = { .build = 1, .why = SLICE("wrong branch") } });
+    assert_true(slice_is(why_running(w), "until all that it started has ended: wrong branch"));
+    world_wait(w, 15000);
+    assert_int_equal(world_event(w, EVENT_BUILD_DONE)->verdict, VERDICT_CANCELED);
 }
 
 static void tells_how_much_waits_to_be_sent(void **state)
@@ -578,6 +610,7 @@ int main(int argc, char **argv)
         TEST(keeps_who_had_an_attempt_that_goes_on_elsewhere),
         TEST(tells_why_a_long_queue_waits),
         TEST(tells_each_reason_of_waiting),
+        TEST(tells_why_a_running_task_does_not_come_forward),
         TEST(tells_how_much_waits_to_be_sent),
         TEST(takes_the_line_that_says_that_the_cap_was_reached),
         TEST(ends_a_build_whose_log_could_never_be_taken),
