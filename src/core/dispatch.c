@@ -73,12 +73,6 @@ slice step_text(dispatch *d, const char *fmt, ...)
     return arena_slice(&d->out->arena, slice_of(line));
 }
 
-void recheck_at(dispatch *d, int64_t until_ms)
-{
-    if (until_ms < d->recheck_ms)
-        d->recheck_ms = until_ms;
-}
-
 void dispatch_give(void *ctx, runner *r, queue_item *item)
 {
     life_lease(ctx, r, item);
@@ -120,7 +114,6 @@ dispatch *dispatch_new(const dispatch_config *config)
     d->last_seq = config->last_seq;
     d->last_build = config->last_build;
     d->last_task = config->last_task;
-    d->recheck_ms = HEAP_NEVER;
     list_init(&d->build_list);
     list_init(&d->ended);
     queue_init(&d->queue);
@@ -201,9 +194,9 @@ static int64_t earlier(int64_t a, int64_t b)
 
 int64_t dispatch_next_deadline_ms(const dispatch *d)
 {
-    int64_t at = earlier(d->head_ms, d->recheck_ms);
+    int64_t at = earlier(d->head_ms, lease_next_deadline_ms(&d->leases));
 
-    at = earlier(at, lease_next_deadline_ms(&d->leases));
+    at = earlier(at, heap_top_key(&d->fleet.hindrances));
     at = earlier(at, heap_top_key(&d->fleet.alarms));
     return earlier(at, heap_top_key(&d->queue.delayed));
 }
@@ -214,37 +207,6 @@ static void end_delays(dispatch *d)
 
     while ((item = queue_due(&d->queue, d->now_ms)))
         life_queue_task(d, HEAP_OWNER(item, task, item));
-}
-
-/* A hindrance ended: every class is looked at again, and the next end is found anew. */
-static void recheck(dispatch *d)
-{
-    if (d->recheck_ms > d->now_ms)
-        return;
-    d->recheck_ms = HEAP_NEVER;
-    LIST_FOR(l, &d->queue.classes)
-    {
-        LIST_OWNER(l, queue_class, node)->fresh = !MUTANT(recheck_forgotten);
-    }
-    LIST_FOR(l, &d->fleet.all)
-    {
-        size_t at = 0;
-        const map_entry *e;
-
-        while ((e = map_next(&LIST_OWNER(l, runner, in_fleet)->bad_repos, &at)))
-            if (((bad_repo *)e->value)->until_ms > d->now_ms)
-                recheck_at(d, ((bad_repo *)e->value)->until_ms);
-    }
-    LIST_FOR(l, &d->build_list)
-    {
-        LIST_FOR(k, &LIST_OWNER(l, build, in_dispatch)->tasks)
-        {
-            const task *t = LIST_OWNER(k, task, in_build);
-
-            if (t->state == STATE_QUEUED && t->avoid && t->avoid_until_ms > d->now_ms)
-                recheck_at(d, t->avoid_until_ms);
-        }
-    }
 }
 
 static void say_head(dispatch *d)
@@ -273,7 +235,7 @@ static void time_passes(dispatch *d)
     if (!MUTANT(delay_never_ends))
         end_delays(d);
     queue_tidy(&d->queue);
-    recheck(d);
+    fleet_rematch(&d->fleet, d->now_ms);
     say_head(d);
 }
 

@@ -42,10 +42,9 @@ struct dispatch {
     lease_table leases;
     uint64_t last_seq, last_build, last_task;
     uint64_t repo_orders;
-    int64_t head_ms;    /* when the next head beat is due */
-    int64_t recheck_ms; /* when a hindrance (avoided runner, unreachable repository) ends */
-    bool disk_low;      /* as the last event said */
-    bool stale_db;      /* an old copy of the data directory: nothing is assigned */
+    int64_t head_ms; /* when the next head beat is due */
+    bool disk_low;   /* as the last event said */
+    bool stale_db;   /* an old copy of the data directory: nothing is assigned */
     uint64_t bad_msgs;
     const char *trouble; /* NULL, or what an operator should know */
     list ended; /* builds with a verdict, freed at the next step: effects may point into them */
@@ -75,8 +74,6 @@ void answer_err(dispatch *d, code code, const char *why);
 slice step_text(dispatch *d, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* A match_give. */
 void dispatch_give(void *ctx, runner *r, queue_item *item);
-/* Asks for a match at until_ms because a hindrance ends then. */
-void recheck_at(dispatch *d, int64_t until_ms);
 
 /* ---- dispatch_life.c ---- */
 

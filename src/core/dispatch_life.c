@@ -280,7 +280,7 @@ void life_return(dispatch *d, task *t, code code, slice why, int64_t delay_ms)
     t->avoid = t->lease.runner->serial;
     t->avoid_until_ms = d->now_ms + (delay_ms ? delay_ms : backoff_ms(t->nacks));
     t->nacks++;
-    recheck_at(d, t->avoid_until_ms);
+    fleet_hinder(&d->fleet, t->lease.runner, t->avoid_until_ms);
     requeue(d, t, code, why, delay_ms);
 }
 
@@ -305,7 +305,7 @@ void life_lost(dispatch *d, task *t, const char *why)
     if (d->fleet.slots_up > r->counted_slots) {
         t->avoid = r->serial;
         t->avoid_until_ms = d->now_ms + backoff_ms(t->tries);
-        recheck_at(d, t->avoid_until_ms);
+        fleet_hinder(&d->fleet, r, t->avoid_until_ms);
     }
     requeue(d, t, CODE_LOST, slice_of(why), t->tries > 1 ? backoff_ms(t->tries) : 0);
 }

@@ -51,7 +51,7 @@ static void set_bad_repo(dispatch *d, runner *r, const repo *p, slice why)
     }
     snprintf(bad->why, sizeof bad->why, SLICE_FMT, SLICE_ARG(why));
     bad->until_ms = d->now_ms + bad->backoff_ms;
-    recheck_at(d, bad->until_ms);
+    fleet_hinder(&d->fleet, r, bad->until_ms);
 }
 
 void on_nack(dispatch *d, runner *r, const msg_nack *m)

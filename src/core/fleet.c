@@ -6,6 +6,12 @@
 #include "base/mem.h"
 #include "base/mutant.h"
 
+typedef struct hindrance {
+    heap_node end;
+    runner *runner;
+    list on_runner;
+} hindrance;
+
 void fleet_init(fleet *f)
 {
     *f = (fleet){ 0 };
@@ -24,8 +30,19 @@ void runner_forgive_repos(runner *r)
     map_free(&r->bad_repos);
 }
 
-static void runner_free(runner *r)
+static void end_hindrance(fleet *f, hindrance *h)
 {
+    heap_remove(&f->hindrances, &h->end);
+    list_remove(&h->on_runner);
+    free(h);
+}
+
+static void runner_free(fleet *f, runner *r)
+{
+    LIST_FOR_SAFE(l, &r->hindrances)
+    {
+        end_hindrance(f, LIST_OWNER(l, hindrance, on_runner));
+    }
     runner_forgive_repos(r);
     arena_free(&r->texts);
     free(r);
@@ -35,11 +52,12 @@ void fleet_free(fleet *f)
 {
     LIST_FOR_SAFE(l, &f->all)
     {
-        runner_free(LIST_OWNER(l, runner, in_fleet));
+        runner_free(f, LIST_OWNER(l, runner, in_fleet));
     }
     map_free(&f->by_id);
     map_free(&f->by_peer);
     heap_free(&f->alarms);
+    heap_free(&f->hindrances);
 }
 
 runner *fleet_by_peer(const fleet *f, uint64_t peer)
@@ -83,6 +101,7 @@ runner *fleet_add(fleet *f, slice id)
     r->state = RUNNER_GONE;
     r->mode = r->own_mode = MODE_RUN;
     list_init(&r->leases);
+    list_init(&r->hindrances);
     list_push(&f->all, &r->in_fleet);
     map_puts(&f->by_id, id, r);
     f->n++;
@@ -107,7 +126,7 @@ void fleet_remove(fleet *f, runner *r)
     map_removes(&f->by_id, (slice){ r->id, 32 });
     list_remove(&r->in_fleet);
     f->n--;
-    runner_free(r);
+    runner_free(f, r);
 }
 
 void fleet_bind(fleet *f, runner *r, uint64_t peer)
@@ -189,6 +208,31 @@ const bad_repo *runner_bad_repo(const runner *r, const repo *p, int64_t now_ms)
     const bad_repo *bad = r->bad_repos.n ? map_gets(&r->bad_repos, p->name) : NULL;
 
     return bad && bad->until_ms > now_ms ? bad : NULL;
+}
+
+void fleet_hinder(fleet *f, runner *r, int64_t until_ms)
+{
+    hindrance *h;
+
+    if (!list_empty(&r->hindrances) &&
+        LIST_OWNER(r->hindrances.prev, hindrance, on_runner)->end.key == until_ms)
+        return; /* all that a runner gives back in one step ends together */
+    h = NEW(hindrance);
+    h->runner = r;
+    list_push(&r->hindrances, &h->on_runner);
+    heap_set(&f->hindrances, &h->end, until_ms);
+}
+
+void fleet_rematch(fleet *f, int64_t now_ms)
+{
+    heap_node *top;
+
+    while ((top = heap_top(&f->hindrances)) && top->key <= now_ms) {
+        hindrance *h = HEAP_OWNER(top, hindrance, end);
+
+        fleet_update(f, h->runner, !MUTANT(recheck_forgotten));
+        end_hindrance(f, h);
+    }
 }
 
 void fleet_update(fleet *f, runner *r, bool gained)

@@ -39,6 +39,7 @@ typedef struct runner {
     list in_fresh; /* linked while its capacity or fitness changed since it was last matched */
     uint64_t counted_slots; /* its part of fleet.slots_up */
     map bad_repos;          /* name -> bad_repo: cannot reach it for now */
+    list hindrances;        /* of what keeps it from work for a while */
     arena texts;            /* name, host, labels, reach of the last hello */
     list in_fleet;          /* in order of arrival */
 } runner;
@@ -56,6 +57,7 @@ typedef struct fleet {
     list free; /* may get something; who got something last stands last */
     list fresh;
     heap alarms;
+    heap hindrances; /* of all runners, by their ends */
     uint64_t serials;
     size_t n;
     size_t present;    /* of these, not gone */
@@ -91,6 +93,13 @@ const bad_repo *runner_bad_repo(const runner *r, const repo *p, int64_t now_ms);
 
 /* Forgets what it could not reach. */
 void runner_forgive_repos(runner *r);
+
+/* Until until_ms something is kept from `r` (a task avoids it, a repository is out of its reach):
+ * then fleet_rematch() has it matched anew.  O(log n). */
+void fleet_hinder(fleet *f, runner *r, int64_t until_ms);
+/* Runners for which a hindrance has ended are matched next.  O(log n) for each that has: neither
+ * the queue nor the fleet is looked through. */
+void fleet_rematch(fleet *f, int64_t now_ms);
 
 /* Call after anything that bears on capacity or fitness: keeps `free` and slots_up right. `gained`:
  * it may now suit something that it did not suit before, so it has to be matched. */

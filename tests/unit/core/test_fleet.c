@@ -152,6 +152,28 @@ static void only_those_with_room_are_free(void **state)
     assert_true(list_linked(&r->in_free) && list_linked(&r->in_fresh));
 }
 
+/* The cost of an end is its own, whatever the fleet and the queue hold: nobody else is looked at.
+ */
+static void only_the_hindered_is_matched_anew(void **state)
+{
+    fleet *f = *state;
+    runner *a = add(f, ID_A, "a", 1), *b = add(f, ID_B, "b", 1);
+
+    list_remove(&a->in_fresh);
+    list_remove(&b->in_fresh);
+    fleet_hinder(f, a, 1000);
+    fleet_hinder(f, a, 1000);
+    fleet_hinder(f, a, 3000);
+    assert_int_equal(f->hindrances.n, 2);
+    fleet_rematch(f, 999);
+    assert_false(list_linked(&a->in_fresh));
+    fleet_rematch(f, 1000);
+    assert_true(list_linked(&a->in_fresh) && !list_linked(&b->in_fresh));
+    assert_int_equal(heap_top_key(&f->hindrances), 3000);
+    fleet_remove(f, a);
+    assert_int_equal(f->hindrances.n, 0);
+}
+
 static void one_connection_is_one_runner(void **state)
 {
     fleet *f = *state;
@@ -176,6 +198,7 @@ int main(void)
         TEST(reaches_local_repositories_of_its_host_or_by_name),
         TEST(counts_slots_that_may_get_work),
         TEST(only_those_with_room_are_free),
+        TEST(only_the_hindered_is_matched_anew),
         TEST(one_connection_is_one_runner),
     };
 
