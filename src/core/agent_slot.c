@@ -342,6 +342,7 @@ static void lose_executor(agent *a, slot *s, int64_t now, agent_effects *out)
             agent_delete_spool(t, out);
             agent_free_attempt(t);
         } else { /* it may have ended its task, and only could not say so any more */
+            agent_ask_spool(t, out);
             agent_ask_result(t, out);
         }
     }

@@ -313,6 +313,7 @@ void agent_ask_spool(attempt *t, agent_effects *out)
 {
     if (t->kind == TASK_PLAN) {
         t->plan_reading = true;
+        t->plan_read_from = 0;
         ask_part(t, AGENT_PART_PLAN, 0, out);
     } else {
         ask_part(t, AGENT_PART_TESTS, 0, out);

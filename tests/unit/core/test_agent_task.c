@@ -239,6 +239,43 @@ static void gives_back_what_a_lost_executor_had(void **fixture)
     close_world(w);
 }
 
+/* An executor spools what it has to say, says it, and may be killed between. */
+static void reads_what_a_lost_executor_could_not_say(void **fixture)
+{
+    world *w = ready_world(1);
+    rec_item item = { .verdict = VERDICT_FAILED, .exit = 3 };
+    msg plan = { .type = MSG_plan, .plan = { .task = 1, .att = 1, .last = true } };
+    msg outcomes = { .type = MSG_tests,
+                     .tests = { .task = 2, .att = 1, .items = { .v = &item, .n = 1 } } };
+    msg planned = result(1, 1, 0), tested = result(2, 1, 0);
+
+    (void)fixture;
+    tested.result.from = 1;
+    w->plan[0] = plan;
+    w->plan_n = 1;
+    w->tests[0] = outcomes;
+    w->tests_n = 1;
+    pass(w, 1);
+    hear(w, assign(1, 1, TASK_PLAN));
+    hear(w, assign(2, 1, TASK_TESTS));
+    w->result = &planned;
+    step(w, (agent_event){ .kind = AGENT_EXEC_GONE, .slot = 0 });
+    w->result = &tested;
+    step(w, (agent_event){ .kind = AGENT_EXEC_GONE, .slot = 1 });
+    check(w, "> 1 ms\n"
+             "> assign\n"
+             "  slot 0: assign 1-1\n"
+             "> assign\n"
+             "  slot 1: assign 2-1\n"
+             "  plan 1-1 part 0\n"
+             "  result 1-1 passed log 0 of 0, items 0 from 0\n"
+             "  \"executor of slot 0 ended; starting another\"\n"
+             "  tests 2-1 from 0: 1\n"
+             "  result 2-1 passed log 0 of 0, items 1 from 0\n"
+             "  \"executor of slot 1 ended; starting another\"\n");
+    close_world(w);
+}
+
 static void takes_an_end_that_nobody_asked_for_as_lost(void **fixture)
 {
     world *w = ready_world(1);
@@ -278,6 +315,7 @@ int main(void)
         cmocka_unit_test(relays_nacks_and_repeats_them),
         cmocka_unit_test(cancels),
         cmocka_unit_test(gives_back_what_a_lost_executor_had),
+        cmocka_unit_test(reads_what_a_lost_executor_could_not_say),
         cmocka_unit_test(takes_an_end_that_nobody_asked_for_as_lost),
     };
 
