@@ -1,6 +1,8 @@
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "base/kill.h"
 #include "cmd/up/children.h"
 #include "cmd/command.h"
 #include "cmd/help.h"
@@ -50,6 +52,14 @@ int main(int argc, char **argv)
     c = command_find(name);
     if (!c)
         return (int)unknown(name);
+#ifdef VOLT_KILL_POINTS
+    volt_err err;
+
+    if (kill_setup(getenv("VOLT_KILL_AT"), &err)) {
+        fprintf(stderr, "volt: %s\n", err.msg);
+        return EXIT_USAGE;
+    }
+#endif
     children_watch_parent();
     sock_setup();
     return (int)command_run(c, argc - 1, argv + 1);

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "base/cleanup.h"
+#include "base/kill.h"
 #include "base/mem.h"
 #include "exec/attempt_parts.h"
 #include "wire/codec.h"
@@ -76,11 +77,13 @@ void attempt_finish(attempt *a, msg_result *r)
     m.result.ep = a->order.ep;
     buf_clear(&a->result);
     wire_encode(&m, &a->result);
+    KILL_POINT(before_spool_result);
     if (spool_finish(a->spool, buf_slice(&a->result), &err)) {
         /* Without it on disk the agent could lose it: the task has to run again elsewhere. */
         attempt_refuse(a, CODE_LOST, err.msg);
         return;
     }
+    KILL_POINT(after_spool_result);
     a->phase = PHASE_DONE;
     a->say(a->ctx, buf_slice(&a->result));
 }
@@ -191,6 +194,7 @@ attempt *attempt_start(site *s, slice frame, attempt_say *say_fn, void *ctx, int
     }
     id = attempt_id(a);
     rc = spool_create(site_settings(s)->work, id, frame, &a->spool, &err);
+    KILL_POINT(after_spool);
     if (rc) /* one that has a spool started once, and must not again */
         attempt_refuse(a, rc == VOLT_EEXISTS ? CODE_LOST : CODE_DISK, err.msg);
     else

@@ -5,6 +5,7 @@
 
 #include "base/log.h"
 #include "base/cleanup.h"
+#include "base/kill.h"
 #include "base/mem.h"
 #include "core/verdict.h"
 #include "exec/attempt_parts.h"
@@ -198,6 +199,7 @@ static void begin_unit(attempt *a, int64_t now_ms)
         }
     }
     a->unit = unit_start(&order, a->out, now_ms);
+    KILL_POINT(after_start);
 }
 
 static void end_batch(attempt *a, int64_t now_ms)

@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 
+#include "base/kill.h"
 #include "base/mem.h"
 #include "base/mutant.h"
 #include "role/dispatcher_internal.h"
@@ -60,6 +61,7 @@ static void outbox_deliver(dispatcher *d)
         topic = (slice){ d->outbox.p + at, l.topic_n };
         frame = (slice){ d->outbox.p + at + l.topic_n, l.frame_n };
         at += l.topic_n + l.frame_n;
+        KILL_POINT(before_letter);
         if (!l.peer)
             d->out.publish(d->out.ctx, topic, frame);
         else if (!d->out.send(d->out.ctx, l.peer, frame))
@@ -341,14 +343,20 @@ static volt_code commit_and_speak(dispatcher *d, volt_err *err)
     if (MUTANT(speak_first))
         outbox_deliver(d);
     if (d->dirty) {
-        volt_code code = d->store->ops->commit(d->store, err);
+        volt_code code;
 
+        KILL_POINT(before_commit);
+        code = d->store->ops->commit(d->store, err);
         if (code != VOLT_OK)
             return code;
+        KILL_POINT(after_commit);
         d->dirty = false;
         remove_logs(d);
     }
-    outbox_deliver(d);
+    if (d->outbox.n) {
+        outbox_deliver(d);
+        KILL_POINT(after_send);
+    }
     return VOLT_OK;
 }
 

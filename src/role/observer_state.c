@@ -11,6 +11,7 @@
 
 #include "base/buf.h"
 #include "base/cleanup.h"
+#include "base/kill.h"
 #include "base/list.h"
 #include "base/log.h"
 #include "base/map.h"
@@ -391,9 +392,11 @@ volt_code observer_state_flush(observer_state *s, volt_err *err)
 
     if (!s->dirty)
         return VOLT_OK;
+    KILL_POINT(before_cursor);
     code = save_cursor(s, err);
     if (code)
         return code;
+    KILL_POINT(after_cursor);
     for (size_t i = 0; i < s->removals_n; i++) {
         char name[24];
 

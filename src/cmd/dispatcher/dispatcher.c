@@ -6,6 +6,7 @@
 
 #include "base/cleanup.h"
 #include "base/files.h"
+#include "base/kill.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "cmd/command.h"
@@ -65,6 +66,7 @@ static volt_code log_write_at(void *ctx, uint64_t task, uint64_t att, uint64_t o
     volt_err why;
     volt_code code = logs_write(s->logs, task, att, off, bytes, &why);
 
+    KILL_POINT(after_log_write);
     if (code == VOLT_OK)
         return VOLT_OK;
     if (code == VOLT_EFULL)
@@ -77,8 +79,10 @@ static volt_code log_write_at(void *ctx, uint64_t task, uint64_t att, uint64_t o
 static volt_code log_sync(void *ctx, uint64_t task, uint64_t att, uint64_t bytes, volt_err *err)
 {
     server *s = ctx;
+    volt_code code = logs_sync(s->logs, task, att, bytes, err);
 
-    return logs_sync(s->logs, task, att, bytes, err);
+    KILL_POINT(after_log_sync);
+    return code;
 }
 
 static volt_code log_read(void *ctx, uint64_t task, uint64_t att, uint64_t off, size_t max,

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "base/cleanup.h"
+#include "base/kill.h"
 #include "base/mem.h"
 #include "cmd/show.h"
 #include "wire/codec.h"
@@ -59,6 +60,7 @@ static void end_batch(observer *o)
     uint64_t held;
     size_t n = o->batch_n;
 
+    KILL_POINT(before_submission_sync);
     for (size_t i = 0; i < o->n; i++) {
         watched *r = &o->v[i];
 
@@ -71,6 +73,7 @@ static void end_batch(observer *o)
         }
         r->spooled = false;
     }
+    KILL_POINT(after_submission_sync);
     o->batch_n = 0;
     o->in_batch = false;
     for (size_t i = 0; i < n; i++)
@@ -89,6 +92,7 @@ static void push(observer *o, const watch_effect *e)
     buf_clear(&o->frame);
     wire_encode(e->msg, &o->frame);
     code = observer_link_push(o->link, buf_slice(&o->frame), &err);
+    KILL_POINT(after_push);
     if (code && code != VOLT_EAGAIN)
         log_error("%s", err.msg);
     if (code)

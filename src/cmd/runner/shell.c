@@ -8,6 +8,7 @@
 
 #include "base/cleanup.h"
 #include "base/heap.h"
+#include "base/kill.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "cmd/runner/exec.h"
@@ -70,6 +71,8 @@ static void handle(runner *r, agent_event ev, slice frame, const char *from)
             log_warn("%s: %s%s", from, err.msg, held ? " (and others since the last warning)" : "");
         return;
     }
+    if (m.type == MSG_result_ok)
+        KILL_POINT(on_result_ok);
     ev.msg = r->in = &m;
     r->in_frame = frame;
     step(r, ev);
@@ -124,6 +127,8 @@ static void send(runner *r, const msg *m)
         buf_clear(&r->frame);
         wire_encode(m, &r->frame);
     }
+    if (m->type == MSG_result)
+        KILL_POINT(before_result_send);
     if (r->dealer) /* what does not go is repeated, or shows in the next heartbeat */
         sock_send(r->dealer, 0, (slice){ 0 }, m == r->in ? r->in_frame : buf_slice(&r->frame),
                   NULL);
@@ -149,8 +154,10 @@ static void delete_later(runner *r, spool_id id)
 
 static void delete_some(runner *r, size_t most)
 {
-    for (; r->deletes_n && most; most--)
+    for (; r->deletes_n && most; most--) {
+        KILL_POINT(before_spool_delete);
         spool_delete(r->config->work->dir, r->deletes[--r->deletes_n]);
+    }
 }
 
 /* After a change of history the same numbers may come again. */
@@ -340,10 +347,12 @@ static void save(runner *r, const agent_effect *e)
 {
     volt_err err;
 
+    KILL_POINT(before_save);
     if (runner_work_save(r->config->work, e->hist, e->ep, &err)) {
         r->failed = err.code; /* acting on an epoch that may be forgotten is not allowed */
         r->err = err;
     }
+    KILL_POINT(after_save);
 }
 
 static void leave(runner *r, const agent_effect *e)
