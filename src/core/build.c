@@ -108,10 +108,25 @@ void build_resolve(build *b)
         job *j = b->jobs[i];
 
         j->needed = ARENA_ARRAY(&b->arena, job *, j->needs.n);
-        for (size_t k = 0; k < j->needs.n; k++)
+        for (size_t k = 0; k < j->needs.n; k++) {
             j->needed[k] = map_gets(&by_name, j->needs.v[k]);
+            if (j->needed[k])
+                j->needed[k]->needed_by_n++;
+        }
+        b->jobs_open += j->state != STATE_FINAL;
     }
     map_free(&by_name);
+    for (size_t i = 0; i < b->jobs_n; i++) {
+        b->jobs[i]->needed_by = ARENA_ARRAY(&b->arena, job *, b->jobs[i]->needed_by_n);
+        b->jobs[i]->needed_by_n = 0;
+    }
+    for (size_t i = 0; i < b->jobs_n; i++)
+        for (size_t k = 0; k < b->jobs[i]->needs.n; k++) {
+            job *other = b->jobs[i]->needed[k];
+
+            if (other)
+                other->needed_by[other->needed_by_n++] = b->jobs[i];
+        }
 }
 
 job *build_job(const build *b, slice name)

@@ -49,6 +49,9 @@ typedef struct job {
     slice name;
     slices needs;
     struct job **needed; /* the jobs that `needs` names, by build_resolve() */
+    struct job **needed_by;
+    size_t needed_by_n;
+    struct job *next_ended; /* while what follows from its end is looked at */
     slices labels;
     slice spec;
     uint64_t priority, timeout_ms, retry, batch;
@@ -117,6 +120,7 @@ struct build {
     int64_t created_wall_ms, finished_wall_ms;
     job **jobs;
     size_t jobs_n;
+    size_t jobs_open; /* not final */
     uint64_t units, units_done, units_bad;
     list tasks; /* of task.in_build */
     bool canceled;
@@ -136,7 +140,8 @@ slice build_keep(build *b, slice s);
 job *job_new(build *b, arena *a, const row_job *like);
 /* Forgets what came of a plan. */
 void draft_clear(plan_draft *draft);
-/* The plan is accepted, or all its jobs are loaded: finds the jobs that others need. */
+/* The plan is accepted, or all its jobs are loaded: finds the jobs that others need, and those
+ * others, and counts the open ones. */
 void build_resolve(build *b);
 
 /* The job of that name, or NULL. */

@@ -7,6 +7,7 @@
  * dispatch_fleet.c  messages about runners: hello, heartbeat, bye; silence; modes
  * dispatch_client.c submissions and commands
  * dispatch_life.c   the life of builds, jobs and tasks: every change of state, its row and event
+ * dispatch_rows.c   them as rows to persist
  * dispatch_view.c   answers from memory: status, runners
  * dispatch_why.c    why a task waits, or does not come forward
  */
@@ -75,12 +76,16 @@ slice step_text(dispatch *d, const char *fmt, ...) __attribute__((format(printf,
 /* A match_give. */
 void dispatch_give(void *ctx, runner *r, queue_item *item);
 
-/* ---- dispatch_life.c ---- */
+/* ---- dispatch_rows.c ---- */
 
 void put_build(dispatch *d, const build *b);
 void put_job(dispatch *d, const job *j);
 void put_task(dispatch *d, const task *t);
 void put_attempt(dispatch *d, const task *t, state state, code code);
+/* A unit without outcome (its row is new), or what `item` of batch t says of it. */
+void put_unit(dispatch *d, const job *j, size_t i, const task *t, const rec_item *item);
+
+/* ---- dispatch_life.c ---- */
 
 /* A new build with its plan task, queued. */
 build *life_submit(dispatch *d, repo *p, const row_build *like, uint64_t priority);

@@ -9,59 +9,6 @@
 
 #define BATCH_BYTES_MAX (128 * 1024) /* of file names, so that an assign fits its frame */
 
-/* ---- rows ---- */
-
-void put_build(dispatch *d, const build *b)
-{
-    build_to_row(b, &effects_put(d->out, ROW_BUILD)->build);
-}
-
-void put_job(dispatch *d, const job *j)
-{
-    job_to_row(j, &effects_put(d->out, ROW_JOB)->job);
-}
-
-void put_task(dispatch *d, const task *t)
-{
-    task_to_row(t, &d->out->arena, &effects_put(d->out, ROW_TASK)->task);
-}
-
-/* The id is copied, for the task may get its next attempt in this very step. */
-void put_attempt(dispatch *d, const task *t, state state, code code)
-{
-    row_attempt *r = &effects_put(d->out, ROW_ATTEMPT)->attempt;
-
-    *r = (row_attempt){ .task = t->id,
-                        .att = t->att,
-                        .runner = arena_slice(&d->out->arena, slice_of(t->runner_id)),
-                        .runner_name = t->runner_name,
-                        .state = state,
-                        .verdict = state == STATE_FINAL ? t->verdict : verdict_none,
-                        .code = code,
-                        .leased_ms = t->leased_wall_ms,
-                        .ended_ms = state == STATE_FINAL ? d->wall_ms : 0,
-                        .log_bytes = t->log_bytes };
-}
-
-static void put_unit(dispatch *d, const job *j, size_t i, const task *t, const rec_item *item)
-{
-    row_unit *r = &effects_put(d->out, ROW_UNIT)->unit;
-
-    *r = (row_unit){ .build = j->build->id, .job = j->idx, .i = i };
-    if (!item) {
-        r->file = j->units[i].file;
-        return;
-    }
-    r->verdict = item->verdict;
-    r->duration_ms = item->duration_ms;
-    r->task = t->id;
-    r->att = t->att;
-    r->log_off = item->log_off;
-    r->log_len = item->log_len;
-    r->exit = item->exit;
-    r->signal = item->signal;
-}
-
 /* ---- queueing ---- */
 
 static queue_class *class_of(dispatch *d, const build *b, const job *j)
@@ -358,6 +305,7 @@ static void job_final(dispatch *d, job *j, verdict v, slice why)
     e->verdict = v;
     e->why = j->why;
     e->n = j->tests ? j->units_n : 1;
+    j->build->jobs_open--;
 }
 
 static void job_ready(dispatch *d, job *j)
@@ -375,55 +323,72 @@ static void job_ready(dispatch *d, job *j)
     }
 }
 
-/* Starts the jobs that can start, skips those that cannot any more, and ends the build when all
- * jobs have ended. */
-static void build_advance(dispatch *d, build *b)
+/* All jobs have ended. */
+static void build_roll_up(dispatch *d, build *b)
 {
     verdict v = verdict_none;
-    bool moved = true, open = false;
 
-    while (moved) { /* a skipped job may decide others */
-        moved = false;
-        for (size_t i = 0; i < b->jobs_n; i++) {
-            job *j = b->jobs[i];
-            const job *which = NULL;
-            job_need need;
-
-            if (b->canceled && j->state != STATE_FINAL && j->tasks_open == 0) {
-                job_final(d, j, verdict_worse(j->rolled, VERDICT_CANCELED), b->why);
-                moved = true;
-            }
-            if (j->state != STATE_WAITING)
-                continue;
-            need = job_needs(j, &which);
-            if (need == NEED_OPEN && MUTANT(needs_ignored))
-                need = NEED_MET;
-            if (need == NEED_FAILED) {
-                job_final(d, j, VERDICT_SKIPPED,
-                          step_text(d, "job '" SLICE_FMT "' did not pass", SLICE_ARG(which->name)));
-                moved = !MUTANT(skips_once);
-            } else if (need == NEED_MET && j->tests && j->units_n == 0) {
-                job_final(d, j, VERDICT_NO_TESTS, SLICE("it lists no test files"));
-                moved = true;
-            } else if (need == NEED_MET) {
-                job_ready(d, j);
-            }
-        }
-    }
     for (size_t i = 0; i < b->jobs_n; i++) {
         const job *j = b->jobs[i];
 
-        open |= j->state != STATE_FINAL;
         if (!j->allow_failure || MUTANT(allow_failure_reddens) ||
             j->verdict == VERDICT_CANCELED) /* which is no failure */
             v = verdict_worse(v, j->verdict);
     }
-    if (!open)
-        build_final(d, b,
-                    v == verdict_none || v == VERDICT_SKIPPED ? VERDICT_PASSED
-                    : v == VERDICT_FLAKY                      ? VERDICT_PASSED
-                                                              : v,
-                    b->why);
+    if (v == verdict_none || v == VERDICT_SKIPPED || v == VERDICT_FLAKY)
+        v = VERDICT_PASSED;
+    build_final(d, b, v, b->why);
+}
+
+/* Starts a waiting job that can start, or ends one that never can.  True: it ended. */
+static bool job_advance(dispatch *d, job *j)
+{
+    const job *which = NULL;
+    job_need need;
+
+    if (j->state != STATE_WAITING)
+        return false;
+    need = job_needs(j, &which);
+    if (need == NEED_OPEN && MUTANT(needs_ignored))
+        need = NEED_MET;
+    if (need == NEED_FAILED) {
+        job_final(d, j, VERDICT_SKIPPED,
+                  step_text(d, "job '" SLICE_FMT "' did not pass", SLICE_ARG(which->name)));
+        return !MUTANT(skips_once);
+    }
+    if (need == NEED_MET && j->tests && j->units_n == 0) {
+        job_final(d, j, VERDICT_NO_TESTS, SLICE("it lists no test files"));
+        return true;
+    }
+    if (need == NEED_MET)
+        job_ready(d, j);
+    return false;
+}
+
+/* What follows from the end of a job: those that need it start or are skipped, which may decide
+ * others, and the build ends with its last job.  O(jobs that need it), not O(jobs of the build). */
+static void job_ended(dispatch *d, job *j)
+{
+    build *b = j->build;
+    job *last = j;
+
+    j->next_ended = NULL;
+    for (; j && !b->canceled; j = j->next_ended)
+        for (size_t i = 0; i < j->needed_by_n; i++)
+            if (job_advance(d, j->needed_by[i])) {
+                last = last->next_ended = j->needed_by[i];
+                last->next_ended = NULL;
+            }
+    if (b->jobs_open == 0)
+        build_roll_up(d, b);
+}
+
+/* The first look at the jobs of a build. */
+static void build_begin(dispatch *d, build *b)
+{
+    for (size_t i = 0; i < b->jobs_n && b->state != STATE_FINAL; i++)
+        if (job_advance(d, b->jobs[i]))
+            job_ended(d, b->jobs[i]);
 }
 
 static void job_check(dispatch *d, job *j)
@@ -435,7 +400,7 @@ static void job_check(dispatch *d, job *j)
         return;
     job_final(d, j, j->build->canceled ? verdict_worse(j->rolled, VERDICT_CANCELED) : j->rolled,
               j->build->canceled ? j->build->why : (slice){ 0 });
-    build_advance(d, j->build);
+    job_ended(d, j);
 }
 
 void life_unit_done(dispatch *d, task *t, const rec_item *item)
@@ -486,7 +451,7 @@ static void script_final(dispatch *d, task *t)
     j->build->units_done++;
     j->build->units_bad += j->units_bad;
     job_final(d, j, j->rolled, t->why);
-    build_advance(d, j->build);
+    job_ended(d, j);
 }
 
 static void plan_final(dispatch *d, task *t)
@@ -536,6 +501,21 @@ void life_task_final(dispatch *d, task *t, verdict v, slice why)
     }
 }
 
+/* Jobs that nobody works at end at once, the others with their attempts. */
+static void cancel_jobs(dispatch *d, build *b)
+{
+    for (size_t i = 0; i < b->jobs_n; i++) {
+        job *j = b->jobs[i];
+
+        if (!MUTANT(cancel_leaves_units)) /* units not handed out never will be */
+            queue_remove(&d->queue, &j->item);
+        if (j->state != STATE_FINAL && j->tasks_open == 0)
+            job_final(d, j, verdict_worse(j->rolled, VERDICT_CANCELED), b->why);
+    }
+    if (b->jobs_n && b->jobs_open == 0)
+        build_roll_up(d, b);
+}
+
 void life_planned(dispatch *d, task *plan)
 {
     build *b = plan->build;
@@ -558,8 +538,10 @@ void life_planned(dispatch *d, task *plan)
     emit(d, EVENT_PLANNED, b)->n = b->units;
     if (b->jobs_n == 0)
         build_final(d, b, VERDICT_NO_TESTS, SLICE("nothing to run was found at this commit"));
+    else if (b->canceled)
+        cancel_jobs(d, b);
     else
-        build_advance(d, b);
+        build_begin(d, b);
 }
 
 void life_cancel_build(dispatch *d, build *b, slice why)
@@ -589,11 +571,7 @@ void life_cancel_build(dispatch *d, build *b, slice why)
     }
     if (b->state == STATE_FINAL)
         return;
-    for (size_t i = 0; i < b->jobs_n && !MUTANT(cancel_leaves_units);
-         i++) /* units not handed out never will be */
-        queue_remove(&d->queue, &b->jobs[i]->item);
-    if (b->jobs_n)
-        build_advance(d, b);
+    cancel_jobs(d, b);
     if (b->state != STATE_FINAL) {
         b->state = STATE_CANCELING;
         if (!MUTANT(cancel_not_stored))
