@@ -3,6 +3,7 @@
 #include <assert.h>
 #include <czmq.h>
 #include <errno.h>
+#include <stdatomic.h>
 #include <sys/resource.h>
 
 #include "base/mem.h"
@@ -17,10 +18,26 @@
 #define SOCKETS_MAX      4096 /* a process; 12 bytes each are taken beforehand */
 #define ODD_IN_A_ROW     256  /* dropped in one sock_recv() before others get their turn */
 #define FDS_WANTED       65536
+#define TALLY_PLACES     4096 /* peers share one when their numbers do */
+
+/* What of the large payloads is still in libzmq, whose thread gives them back.  It outlives the
+ * socket as long as they do. */
+typedef struct tally {
+    atomic_size_t refs;
+    atomic_size_t all;
+    atomic_size_t of[TALLY_PLACES];
+} tally;
+
+typedef struct large {
+    tally *tally;
+    size_t place, n;
+    char bytes[];
+} large;
 
 struct sock {
     zsock_t *z;
-    void *raw; /* z's libzmq socket */
+    tally *tally; /* NULL: nothing large was sent yet */
+    void *raw;    /* z's libzmq socket */
     sock_kind kind;
     uint64_t odd;
     zmq_msg_t head; /* of the message last taken: routing id or topic */
@@ -96,6 +113,12 @@ volt_code sock_new(sock_kind kind, const sock_options *options, sock **ret, volt
     return VOLT_OK;
 }
 
+static void tally_release(tally *t)
+{
+    if (t && atomic_fetch_sub(&t->refs, 1) == 1)
+        free(t);
+}
+
 void sock_free_linger(sock *s, int linger_ms)
 {
     if (!s)
@@ -104,6 +127,7 @@ void sock_free_linger(sock *s, int linger_ms)
     zmq_msg_close(&s->head);
     zmq_msg_close(&s->body);
     zsock_destroy(&s->z);
+    tally_release(s->tally);
     free(s);
 }
 
@@ -205,18 +229,70 @@ static uint64_t peer_of_id(zmq_msg_t *m)
     return peer;
 }
 
+/* Of a send that failed. */
+static volt_code send_failed(volt_err *err)
+{
+    if (errno == EAGAIN)
+        return VOLT_EAGAIN;
+    if (errno == EHOSTUNREACH)
+        return volt_fail(err, VOLT_EUNREACHABLE, "the peer is gone");
+    return volt_fail(err, VOLT_EIO, "send: %s", zmq_strerror(errno));
+}
+
 static volt_code send_frame(sock *s, const void *p, size_t n, int flags, volt_err *err)
 {
-    while (zmq_send(s->raw, p, n, flags | ZMQ_DONTWAIT) < 0) {
-        if (errno == EINTR)
-            continue;
-        if (errno == EAGAIN)
-            return VOLT_EAGAIN;
-        if (errno == EHOSTUNREACH)
-            return volt_fail(err, VOLT_EUNREACHABLE, "the peer is gone");
-        return volt_fail(err, VOLT_EIO, "send: %s", zmq_strerror(errno));
-    }
+    while (zmq_send(s->raw, p, n, flags | ZMQ_DONTWAIT) < 0)
+        if (errno != EINTR)
+            return send_failed(err);
     return VOLT_OK;
+}
+
+/* Called from libzmq's thread. */
+static void large_done(void *bytes, void *hint)
+{
+    large *l = hint;
+
+    (void)bytes;
+    atomic_fetch_sub(&l->tally->all, l->n);
+    atomic_fetch_sub(&l->tally->of[l->place], l->n);
+    tally_release(l->tally);
+    free(l);
+}
+
+static volt_code make_large(sock *s, uint64_t peer, slice payload, zmq_msg_t *ret, volt_err *err)
+{
+    large *l = mem_grow(NULL, 1, sizeof *l + payload.n);
+
+    if (!s->tally) {
+        s->tally = NEW(tally);
+        s->tally->refs = 1;
+    }
+    *l = (large){ .tally = s->tally, .place = peer % TALLY_PLACES, .n = payload.n };
+    memcpy(l->bytes, payload.p, payload.n);
+    atomic_fetch_add(&l->tally->refs, 1);
+    atomic_fetch_add(&l->tally->all, l->n);
+    atomic_fetch_add(&l->tally->of[l->place], l->n);
+    if (zmq_msg_init_data(ret, l->bytes, l->n, large_done, l) == 0)
+        return VOLT_OK;
+    large_done(l->bytes, l);
+    return volt_fail(err, VOLT_EIO, "send: no memory");
+}
+
+static volt_code send_payload(sock *s, uint64_t peer, slice payload, volt_err *err)
+{
+    zmq_msg_t m;
+    volt_code code;
+
+    if (payload.n < SOCK_LARGE)
+        return send_frame(s, payload.p, payload.n, 0, err);
+    code = make_large(s, peer, payload, &m, err);
+    if (code)
+        return code;
+    while (code == VOLT_OK && zmq_msg_send(&m, s->raw, ZMQ_DONTWAIT) < 0)
+        if (errno != EINTR)
+            code = send_failed(err);
+    zmq_msg_close(&m); /* what was sent is libzmq's, and this an empty one */
+    return code;
 }
 
 volt_code sock_send(sock *s, uint64_t peer, slice topic, slice payload, volt_err *err)
@@ -234,7 +310,17 @@ volt_code sock_send(sock *s, uint64_t peer, slice topic, slice payload, volt_err
     }
     if (code)
         return code;
-    return send_frame(s, payload.p, payload.n, 0, err);
+    return send_payload(s, peer, payload, err);
+}
+
+size_t sock_unsent(const sock *s)
+{
+    return s->tally ? atomic_load(&s->tally->all) : 0;
+}
+
+size_t sock_unsent_to(const sock *s, uint64_t peer)
+{
+    return s->tally ? atomic_load(&s->tally->of[peer % TALLY_PLACES]) : 0;
 }
 
 /* False with errno. */

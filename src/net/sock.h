@@ -26,6 +26,9 @@ typedef enum sock_kind {
     SOCK_SUB
 } sock_kind;
 
+#define SOCK_LARGE 4096 /* bytes; payloads below are bounded well enough by the high-water marks \
+                         */
+
 typedef struct sock_options {
     int64_t frame_max; /* bytes, > 0: largest frame taken from a peer; who sends more is cut off */
     int send_hwm, recv_hwm; /* messages; 0: 1,000 */
@@ -67,6 +70,11 @@ volt_code sock_send(sock *s, uint64_t peer, slice topic, slice payload, volt_err
  * VOLT_EAGAIN (*err is left alone): nothing there. */
 volt_code sock_recv(sock *s, uint64_t *peer, slice *topic, slice *payload, volt_err *err);
 
+/* Bytes of large payloads (SOCK_LARGE and more) that sock_send() took and that were not handed to
+ * the kernel yet: all of them, or those to a ROUTER's `peer`.  A peer may be charged with those of
+ * another one, rarely. */
+size_t sock_unsent(const sock *s);
+size_t sock_unsent_to(const sock *s, uint64_t peer);
 /* Messages that sock_recv() dropped. */
 uint64_t sock_odd(const sock *s);
 /* For zmq_poll. */

@@ -313,6 +313,46 @@ static void disconnecting_drops_what_waits(void **state)
     sock_free(pull);
 }
 
+static void what_a_peer_does_not_take_is_counted(void **state)
+{
+    enum { LARGE = 100000, MOST = 1000 };
+    static char payload[LARGE];
+    const sock_options wide = { .frame_max = LARGE + 1, .send_hwm = MOST + 1 };
+    const sock_options narrow = { .frame_max = LARGE + 1, .recv_hwm = 1 };
+    uint64_t peer;
+    size_t most = 0;
+    addr at;
+    sock *router = bound(SOCK_ROUTER, &wide, &at);
+    sock *dealer = connected(SOCK_DEALER, &narrow, &at);
+
+    (void)state;
+    send_ok(dealer, 0, "hello");
+    take(router, &peer, NULL);
+    assert_int_equal(sock_unsent(router), 0);
+    send_ok(router, peer, "small"); /* does not count */
+    for (int i = 0; i < MOST; i++)  /* more than the kernel takes for it */
+        assert_int_equal(
+            sock_send(router, peer, (slice){ 0 }, (slice){ payload, sizeof payload }, NULL),
+            VOLT_OK);
+    poll(NULL, 0, 100);
+    most = sock_unsent_to(router, peer);
+    assert_true(most > (size_t)LARGE * MOST / 2);
+    assert_int_equal(sock_unsent(router), most);
+    assert_int_equal(sock_unsent_to(router, peer + 1), 0);
+
+    take(dealer, NULL, NULL);
+    for (int i = 0; i < MOST; i++)
+        assert_int_equal(take(dealer, NULL, NULL).n, LARGE);
+    for (int ms = 0; sock_unsent(router) && ms < WAIT_MS; ms++)
+        poll(NULL, 0, 1);
+    assert_int_equal(sock_unsent(router), 0);
+
+    for (int i = 0; i < MOST; i++)
+        sock_send(router, peer, (slice){ 0 }, (slice){ payload, sizeof payload }, NULL);
+    sock_free(router); /* what was not taken is dropped, and its memory freed */
+    sock_free(dealer);
+}
+
 static void subscribers_get_the_topics_they_asked_for(void **state)
 {
     addr at;
@@ -463,6 +503,7 @@ int main(void)
         cmocka_unit_test(a_slow_peer_makes_eagain_and_disturbs_no_other),
         cmocka_unit_test(a_push_without_a_peer_waits_then_makes_eagain),
         cmocka_unit_test(disconnecting_drops_what_waits),
+        cmocka_unit_test(what_a_peer_does_not_take_is_counted),
         cmocka_unit_test(subscribers_get_the_topics_they_asked_for),
         cmocka_unit_test(odd_numbers_of_parts_are_dropped_and_counted),
         cmocka_unit_test(a_peer_with_an_id_of_its_own_is_dropped_and_counted),
