@@ -12,6 +12,12 @@
 #define BAD_TELL_MS     1000
 #define OUTBOX_KEEP_MAX (1 << 20) /* a larger one is given back once it is empty */
 
+#define READ_BYTES_MAX    (256 * 1024) /* of answers to readers in one turn, and one answer more */
+#define READ_ANSWER_BYTES (8 * 1024)   /* what any answer counts at least: it was looked up */
+#define READ_PASSED_MAX   256          /* readers that do not read, passed over in one turn */
+#define READ_UNREAD_MAX   (256 * 1024) /* who has not taken so many bytes yet gets no more */
+#define READ_LATER_MS     20           /* then when nobody else waits, look again */
+
 /* One entry of the outbox: this header, the topic, the frame. */
 typedef struct letter {
     uint64_t peer; /* 0: published on the topic */
@@ -243,6 +249,8 @@ void dispatcher_free(dispatcher *d)
     arena_free(&d->arena);
     buf_free(&d->outbox);
     buf_free(&d->event_frame);
+    readers_free(&d->readers);
+    buf_free(&d->question);
     buf_free(&d->gone_logs);
     buf_free(&d->gone_peers);
     map_free(&d->bad_peers);
@@ -266,7 +274,7 @@ static void tell_bad(dispatcher *d, uint64_t peer, const char *why)
 }
 
 /* A part of the store that cannot be read concerns only those who ask for it. */
-static volt_code answer(dispatcher *d, uint64_t peer, const msg *m)
+static void answer(dispatcher *d, uint64_t peer, const msg *m)
 {
     volt_err why;
     msg no = { .type = MSG_err, .r = m->r, .err.code = CODE_DISK };
@@ -275,7 +283,26 @@ static volt_code answer(dispatcher *d, uint64_t peer, const msg *m)
         no.err.msg = slice_of(why.msg);
         outbox_send(d, peer, &no);
     }
-    return VOLT_OK;
+}
+
+/* What the frame before needed. */
+static void forget_frame(dispatcher *d)
+{
+    arena_reset(&d->arena);
+    d->memo = (dispatch_memo){ 0 };
+}
+
+/* A question waits for dispatcher_commit(). */
+static void put_aside(dispatcher *d, uint64_t peer, const msg *m)
+{
+    msg busy = { .type = MSG_err,
+                 .r = m->r,
+                 .err = { .code = CODE_BUSY, .msg = SLICE("too many questions wait; ask later") } };
+
+    if (!readers_count(&d->readers))
+        d->read_ms = d->now_ms;
+    if (!readers_add(&d->readers, peer, m))
+        outbox_send(d, peer, &busy);
 }
 
 volt_code dispatcher_frame(dispatcher *d, int64_t now_ms, int64_t wall_ms, uint64_t peer,
@@ -292,16 +319,17 @@ volt_code dispatcher_frame(dispatcher *d, int64_t now_ms, int64_t wall_ms, uint6
 
     d->now_ms = now_ms;
     d->wall_ms = wall_ms;
-    arena_reset(&d->arena);
-    d->memo = (dispatch_memo){ 0 };
+    forget_frame(d);
     code = wire_decode(frame, &d->arena, &m, &bad);
     if (code != VOLT_OK) {
         d->bad_frames++;
         tell_bad(d, peer, bad.msg);
         return volt_fail(err, VOLT_EMSG, "%s", bad.msg);
     }
-    if (peer && query_is(m.type))
-        return answer(d, peer, &m);
+    if (peer && query_is(m.type)) {
+        put_aside(d, peer, &m);
+        return VOLT_OK;
+    }
     code = facts_find(d, &m, &ev.facts, err);
     if (code != VOLT_OK)
         return code;
@@ -380,10 +408,46 @@ static volt_code peers_gone(dispatcher *d, volt_err *err)
     return code;
 }
 
+static void answer_next(dispatcher *d)
+{
+    uint64_t peer = readers_next(&d->readers);
+    msg m;
+
+    buf_clear(&d->question);
+    readers_take(&d->readers, &d->question);
+    forget_frame(d);
+    if (wire_decode(buf_slice(&d->question), &d->arena, &m, NULL) == VOLT_OK)
+        answer(d, peer, &m); /* else: cannot be, as we encoded it, and is no reason to end */
+}
+
+/* Answers questions up to this turn's budget. */
+static void answer_some(dispatcher *d)
+{
+    size_t cost = 0, passed = 0;
+
+    while (readers_count(&d->readers) && cost < READ_BYTES_MAX) {
+        size_t before = d->outbox.n;
+
+        if (d->out.unread &&
+            d->out.unread(d->out.ctx, readers_next(&d->readers)) > READ_UNREAD_MAX) {
+            readers_pass(&d->readers);
+            if (++passed == READ_PASSED_MAX || passed >= readers_count(&d->readers))
+                break;
+            continue;
+        }
+        passed = 0;
+        answer_next(d);
+        cost += READ_ANSWER_BYTES + d->outbox.n - before;
+    }
+    d->read_ms = d->now_ms + (passed ? READ_LATER_MS : 0);
+}
+
 volt_code dispatcher_commit(dispatcher *d, volt_err *err)
 {
-    volt_code code = commit_and_speak(d, err);
+    volt_code code;
 
+    answer_some(d);
+    code = commit_and_speak(d, err);
     /* Ends: each round forgets a connection at least. */
     while (code == VOLT_OK && d->gone_peers.n) {
         code = peers_gone(d, err);
@@ -400,7 +464,9 @@ size_t dispatcher_unsent(const dispatcher *d)
 
 int64_t dispatcher_next_deadline_ms(const dispatcher *d)
 {
-    return dispatch_next_deadline_ms(d->core);
+    int64_t at_ms = dispatch_next_deadline_ms(d->core);
+
+    return readers_count(&d->readers) && d->read_ms < at_ms ? d->read_ms : at_ms;
 }
 
 void dispatcher_set_disk_low(dispatcher *d, bool low)

@@ -40,6 +40,8 @@ typedef struct dispatcher_out {
     /* False: the peer's connection is gone, and the frame with it. */
     bool (*send)(void *ctx, uint64_t peer, slice frame);
     void (*publish)(void *ctx, slice topic, slice frame);
+    /* Optional: bytes that were sent to the peer and that it has not taken yet. */
+    size_t (*unread)(void *ctx, uint64_t peer);
 } dispatcher_out;
 
 typedef struct dispatcher_config {
@@ -63,7 +65,9 @@ volt_code dispatcher_frame(dispatcher *d, int64_t now_ms, int64_t wall_ms, uint6
 /* Time has passed.  gap_ms > 0: the process did not run for so long. */
 volt_code dispatcher_tick(dispatcher *d, int64_t now_ms, int64_t wall_ms, int64_t gap_ms,
                           volt_err *err);
-/* Commits, then speaks.  Does nothing when nothing happened. */
+/* Answers some of the questions that wait, commits, then speaks.  Does nothing when nothing
+ * happened.
+ */
 volt_code dispatcher_commit(dispatcher *d, volt_err *err);
 
 /* Bytes that wait for the commit to be sent: who gives frames stops and commits when they are many.

@@ -7,6 +7,7 @@
 
 #include "base/map.h"
 #include "role/dispatcher.h"
+#include "role/readers.h"
 
 struct dispatcher {
     store *store;
@@ -18,7 +19,10 @@ struct dispatcher {
     dispatch_memo memo; /* in it */
     buf outbox;         /* entries that wait for the commit */
     buf event_frame;    /* the event being put */
-    bool dirty;         /* something was put since the last commit */
+    readers readers;
+    buf question;    /* the one being answered */
+    int64_t read_ms; /* when the next question is due, if any waits */
+    bool dirty;      /* something was put since the last commit */
     bool disk_low;
     uint64_t bad_frames;
     map bad_peers;  /* peer -> when it may be told again */

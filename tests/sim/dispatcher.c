@@ -298,7 +298,7 @@ static void on_start(process *p)
 {
     sim_dispatcher *sd = (sim_dispatcher *)p;
     const log_files files = { sd, log_write, log_sync, log_read, log_remove };
-    const dispatcher_out out = { sd, send, publish };
+    const dispatcher_out out = { .ctx = sd, .send = send, .publish = publish };
     volt_err err = { .msg = "" };
 
     if (!p->w->calm && chance(p->w, 60)) /* killed while it starts */

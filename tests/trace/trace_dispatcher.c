@@ -279,7 +279,7 @@ static void must(volt_code code, const volt_err *err)
 static void start(story *s)
 {
     const log_files files = { s, log_write, log_sync, log_read, log_remove };
-    const dispatcher_out out = { s, send_frame, publish_frame };
+    const dispatcher_out out = { .ctx = s, .send = send_frame, .publish = publish_frame };
     const dispatcher_config config = { .hist_if_new = "0123456789abcdef0123456789abcdef",
                                        .large = s->large };
     volt_err err;

@@ -22,13 +22,15 @@
 #define LEASE_MS         15000
 #define DRAIN_MIN        256       /* frames a transaction, when so many are there */
 #define DRAIN_MAX        8192      /* and at most, when commits are slow */
-#define UNSENT_MAX       (8 << 20) /* bytes of answers a transaction: pages are large */
+#define UNSENT_MAX       (8 << 20) /* bytes of answers a transaction */
 #define AGAIN_FIRST_MS   100 /* to the next try after a write failed, twice as long each time */
 #define AGAIN_MAX_MS     30000
 #define AGAIN_CALM_MS    60000 /* who ran that long begins anew with the first */
 #define PRUNE_MS         60000
-#define PRUNE_MAX        500   /* rows a slice, some 1 ms */
-#define PUB_HWM          20000 /* a subscriber that is further behind repairs itself by replay */
+#define PRUNE_MAX        500  /* rows a slice, some 1 ms */
+#define PUB_HWM          4000 /* messages; a subscriber further behind repairs itself by replay */
+#define PIECES_MAX       (64 << 20) /* bytes of logs that subscribers have not taken; then no more */
+#define WORK_HWM         2000       /* messages a peer; more than a runner's slots */
 #define DAY_MS           (24LL * 3600 * 1000)
 
 /* The process: three sockets around a dispatcher. */
@@ -109,11 +111,21 @@ static bool send_frame(void *ctx, uint64_t peer, slice frame)
     return sock_send(s->work, peer, (slice){ 0 }, frame, NULL) != VOLT_EUNREACHABLE;
 }
 
+static size_t unread(void *ctx, uint64_t peer)
+{
+    server *s = ctx;
+
+    return sock_unsent_to(s->work, peer);
+}
+
+/* Pieces of logs are large: they stop while somebody who subscribed to them does not read.  Who
+ * shows logs fetches what is missing. */
 static void publish_frame(void *ctx, slice topic, slice frame)
 {
     server *s = ctx;
 
-    sock_send(s->events, 0, topic, frame, NULL);
+    if (!slice_starts(topic, SLICE("l.")) || sock_unsent(s->events) < PIECES_MAX)
+        sock_send(s->events, 0, topic, frame, NULL);
 }
 
 /* ---- memory and disk ---- */
@@ -158,7 +170,7 @@ static volt_code write_endpoint(const server *s, const addr *at, volt_err *err)
 static volt_code open_sockets(server *s, volt_err *err)
 {
     sock_options intake = { .frame_max = WIRE_INTAKE_MAX, .recv_hwm = 10000 };
-    sock_options work = { .frame_max = WIRE_WORK_MAX, .send_hwm = 10000, .recv_hwm = 1000 };
+    sock_options work = { .frame_max = WIRE_WORK_MAX, .send_hwm = WORK_HWM, .recv_hwm = 1000 };
     sock_options events = { .frame_max = 1024, .send_hwm = PUB_HWM };
     volt_code code = sock_new(SOCK_PULL, &intake, &s->intake, err);
 
@@ -193,7 +205,9 @@ static volt_code start_dispatcher(server *s, volt_err *err)
     unsigned char random[16];
     char hist[33];
     const log_files files = { s, log_write_at, log_sync, log_read, log_remove };
-    const dispatcher_out out = { s, send_frame, publish_frame };
+    const dispatcher_out out = {
+        .ctx = s, .send = send_frame, .publish = publish_frame, .unread = unread
+    };
     dispatcher_config config = { .hist_if_new = hist };
 
     if (s->hb_ms) {

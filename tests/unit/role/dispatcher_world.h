@@ -45,7 +45,8 @@ typedef struct world {
     size_t logs_removed;
     heard heard[HEARD_MAX]; /* since the last world_forget() */
     size_t heard_n;
-    arena arena; /* what they borrow from */
+    arena arena;   /* what they borrow from */
+    uint64_t deaf; /* a peer that does not read; 0: none */
 } world;
 
 static inline void world_hear(world *w, uint64_t peer, slice frame)
@@ -69,6 +70,13 @@ static inline void world_publish(void *ctx, slice topic, slice frame)
 {
     (void)topic;
     world_hear(ctx, 0, frame);
+}
+
+static inline size_t world_unread(void *ctx, uint64_t peer)
+{
+    const world *w = ctx;
+
+    return peer == w->deaf ? SIZE_MAX : 0;
 }
 
 static inline volt_code world_log_write(void *ctx, uint64_t task, uint64_t att, uint64_t off,
@@ -101,7 +109,9 @@ static inline void world_log_remove(void *ctx, uint64_t task, uint64_t att)
 static inline void world_open(world *w)
 {
     const log_files logs = { w, world_log_write, world_log_sync, world_log_read, world_log_remove };
-    const dispatcher_out out = { w, world_send, world_publish };
+    const dispatcher_out out = {
+        .ctx = w, .send = world_send, .publish = world_publish, .unread = world_unread
+    };
     const dispatcher_config config = { .hist_if_new = HIST };
     volt_err err;
 
@@ -146,17 +156,31 @@ static inline void world_restart(world *w)
     world_open(w);
 }
 
-/* A message from a peer, and whatever the dispatcher makes of it, committed. */
-static inline void world_say(world *w, uint64_t peer, const msg *m)
+/* A message from a peer that comes in the same turn as the next one. */
+static inline void world_hand_in(world *w, uint64_t peer, const msg *m)
 {
     buf frame = { 0 };
     volt_err err;
 
     wire_encode(m, &frame);
-    if (dispatcher_frame(w->d, w->now_ms, w->wall_ms, peer, buf_slice(&frame), &err) ||
-        dispatcher_commit(w->d, &err))
+    if (dispatcher_frame(w->d, w->now_ms, w->wall_ms, peer, buf_slice(&frame), &err))
         fail_msg("%s", err.msg);
     buf_free(&frame);
+}
+
+static inline void world_commit(world *w)
+{
+    volt_err err;
+
+    if (dispatcher_commit(w->d, &err))
+        fail_msg("%s", err.msg);
+}
+
+/* A message from a peer, and whatever the dispatcher makes of it, committed. */
+static inline void world_say(world *w, uint64_t peer, const msg *m)
+{
+    world_hand_in(w, peer, m);
+    world_commit(w);
 }
 
 /* Time passes, with a tick at each deadline. */

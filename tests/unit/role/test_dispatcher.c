@@ -443,18 +443,12 @@ static void tells_why_a_running_task_does_not_come_forward(void **state)
 static void tells_how_much_waits_to_be_sent(void **state)
 {
     world *w = *state;
-    const msg m = { .type = MSG_status };
-    buf frame = { 0 };
-    volt_err err;
 
-    wire_encode(&m, &frame);
     assert_int_equal(dispatcher_unsent(w->d), 0);
-    assert_int_equal(dispatcher_frame(w->d, w->now_ms, w->wall_ms, CLIENT, buf_slice(&frame), &err),
-                     VOLT_OK);
+    world_hand_in(w, RUNNER, &(msg){ .type = MSG_hb, .hb.n = 1 });
     assert_true(dispatcher_unsent(w->d) > 0);
-    assert_int_equal(dispatcher_commit(w->d, &err), VOLT_OK);
+    world_commit(w);
     assert_int_equal(dispatcher_unsent(w->d), 0);
-    buf_free(&frame);
 }
 
 /* ---- logs ---- */
