@@ -3,6 +3,7 @@ import base64
 import json
 import os
 import re
+import resource
 import select
 import signal
 import subprocess
@@ -428,6 +429,44 @@ class TailTest(unittest.TestCase):
         t.wait()
         self.assertNotEqual(t.process.returncode, 0)
         self.assertIn(path, t.said())
+
+    def test_a_full_disk_ends_it_and_going_on_loses_nothing(self):
+        """A limit on the size of files stands for the disk."""
+        outputs = {1: b"small\n", 2: b"x" * 300000, 3: b"small\n"}
+        for number, output in outputs.items():
+            self.d.build(number, units=[("tests/a", "passed", output)], publish=False)
+
+        def limit():
+            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+        t = self.tail("--json", "--from", "start", "--results", self.dir, preexec_fn=limit)
+        shown = t.objects()
+        self.assertEqual(t.process.returncode, 1)
+        self.assertRegex(t.said(), "(?s)results of build 2: .*File too large.* go on with --from 11")
+        self.assertEqual([o["seq"] for o in shown], list(range(1, 11)))
+        self.assertEqual(sorted(os.listdir(f"{self.dir}/seed")), [f"{1:040x}"])
+
+        t = self.tail("--json", "--from", "11", "--results", self.dir, "--until-build", "3")
+        shown += t.objects()
+        self.assertEqual([o["seq"] for o in shown], list(range(1, len(self.d.events) + 1)))
+        for number, output in outputs.items():
+            _, found, _ = read_result(f"{self.dir}/seed/{number:040x}")
+            self.assertEqual([o for _, _, o in found], [output])
+
+    def test_a_full_disk_behind_its_output_is_an_error(self):
+        self.d.build(1, publish=False)
+        with open("/dev/full", "wb") as full:
+            t = self.tail("--json", "--from", "start", stdout=full)
+        self.assertEqual(t.process.wait(PATIENCE_S), 1)
+        self.assertIn("No space left", t.said())
+
+    def test_a_name_that_makes_no_file_is_said_and_passed_over(self):
+        self.d.build(1, repo="/" * 100, publish=False)
+        self.d.build(2, publish=False)
+        t = self.tail("--json", "--from", "start", "--results", self.dir, "--until-build", "2")
+        self.assertEqual(len(t.objects()), len(self.d.events))
+        self.assertIn("makes no file name", t.said())
+        self.assertEqual(read_result(f"{self.dir}/seed/{2:040x}")[0]["verdict"], "failed")
 
     # ---- --exec ----
 

@@ -159,10 +159,20 @@ static void finish(results *r, int64_t now_ms, const char *path)
 {
     build_wait *b = TAKE(r->now);
 
-    r->done(r->ctx, &b->event.event, path);
+    r->done(r->ctx, &b->event.event, path, NULL);
     build_wait_free(b);
     clear(r);
     start_next(r, now_ms);
+}
+
+/* No file can be written: neither this one nor those that wait. */
+static void fail(results *r, const volt_err *err)
+{
+    build_wait *b = TAKE(r->now);
+
+    r->done(r->ctx, &b->event.event, NULL, err);
+    build_wait_free(b);
+    results_forget(r);
 }
 
 static void start_next(results *r, int64_t now_ms)
@@ -253,15 +263,12 @@ static const char *path_of(results *r)
 
 static void close_file(results *r, int64_t now_ms)
 {
-    const char *path = NULL;
     volt_err err;
 
     if (resultfile_commit(r->file, &err))
-        log_error("results of build %llu: %s", (unsigned long long)r->now->event.event.build,
-                  err.msg);
+        fail(r, &err);
     else
-        path = path_of(r);
-    finish(r, now_ms, path);
+        finish(r, now_ms, path_of(r));
 }
 
 /* ---- output ---- */
@@ -381,9 +388,15 @@ static void take_build(results *r, int64_t now_ms, const msg *answer)
     const msg_build_is *is = &answer->build_is;
     volt_err err;
 
-    if (resultfile_new(r->dir, e, &r->file, &err)) {
-        log_error("results of build %llu: %s", (unsigned long long)e->build, err.msg);
+    switch (resultfile_new(r->dir, e, &r->file, &err)) {
+    case VOLT_OK:
+        break;
+    case VOLT_EINVALID:
+        log_warn("results of build %llu: %s", (unsigned long long)e->build, err.msg);
         finish(r, now_ms, NULL);
+        return;
+    default:
+        fail(r, &err);
         return;
     }
     if (resultfile_is_newer(r->file)) {

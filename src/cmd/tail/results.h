@@ -16,8 +16,11 @@
 
 typedef struct results results;
 
-/* The build of the event is dealt with; `path` is its file, NULL when it could not be written. */
-typedef void (*results_fn)(void *ctx, const msg_event *event, const char *path);
+/* The build of the event is dealt with; `path` is its file, NULL when its repository's name makes
+ * none.  With `err` (else NULL) its file could not be written, and nothing more will be: the caller
+ * ends. */
+typedef void (*results_fn)(void *ctx, const msg_event *event, const char *path,
+                           const volt_err *err);
 
 /* Writes to DIR, made when missing; asks through `s` (borrowed) with query tag `tag`.
  * VOLT_EIO: DIR cannot be had. */

@@ -134,10 +134,24 @@ static void apply(tail *t, int64_t now_ms, const msg_event *e)
         end_when_seen(t, e);
 }
 
-static void on_result(void *ctx, const msg_event *event, const char *path)
+/* What was shown has its files; the rest comes again from that number. */
+static void end_for_want_of_a_file(tail *t, const msg_event *event, const volt_err *err)
+{
+    log_error("results of build %" PRIu64 ": %s; events from %" PRIu64
+              " on were not shown: go on with --from %" PRIu64,
+              event->build, err->msg, event->seq, event->seq);
+    flush(t);
+    end_now(t, EXIT_RED);
+}
+
+static void on_result(void *ctx, const msg_event *event, const char *path, const volt_err *err)
 {
     tail *t = ctx;
 
+    if (err) {
+        end_for_want_of_a_file(t, event, err);
+        return;
+    }
     holdback_release(&t->lines);
     if (t->hook)
         hook_add(t->hook, loop_now_ms(), event, path);
@@ -562,7 +576,8 @@ const command command_tail = {
         "with its verdict, duration "
         "and the number of bytes of its output, then just these bytes.  A commit that was tested "
         "more than once has the newest build's file.  '/' and a leading '.' of a repository's name "
-        "become %2F and %2E.  With --from start all files are written again.\n"
+        "become %2F and %2E.  With --from start all files are written again.  When one cannot be "
+        "written, tail ends with 1 and says the number to go on with.\n"
         "\n"
         "With --exec, CMD is run by sh, one build after the other, with VOLT_BUILD, VOLT_REPO, "
         "VOLT_REF, VOLT_BRANCH, VOLT_COMMIT (also VOLT_OID), VOLT_VERDICT, VOLT_SUBJECT, "
