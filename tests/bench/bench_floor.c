@@ -4,7 +4,10 @@
  *   bench_floor spawn THREADS N    posix_spawn and wait of /bin/true: processes a second
  *   bench_floor sqlite N DIR       commits a second of one small row (WAL, synchronous=FULL)
  *   bench_floor fsync N DIR        write 4 KiB behind each other and fdatasync: p50 in ms
+ *   bench_floor read FILE TABLE... reads every column of every row of an SQLite file: rows, s
+ *   bench_floor echo PORT          a bare ROUTER at PORT + 1 that sends all back, until SIGINT
  */
+#include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <spawn.h>
@@ -13,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
+#include <zmq.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -109,6 +113,46 @@ static void sync_file(long n, const char *dir)
     unlink(path);
 }
 
+static void read_file(const char *path, char **tables)
+{
+    double began = bench_now_s();
+    long rows = 0;
+    sqlite3 *db;
+
+    check(NULL, sqlite3_open_v2(path, &db, SQLITE_OPEN_READWRITE, NULL));
+    for (; *tables; tables++) {
+        CLEANUP(free)
+        char *sql = mem_printf("SELECT * FROM \"%s\"", *tables);
+        sqlite3_stmt *st;
+
+        check(db, sqlite3_prepare_v2(db, sql, -1, &st, NULL));
+        for (; sqlite3_step(st) == SQLITE_ROW; rows++)
+            for (int i = 0; i < sqlite3_column_count(st); i++)
+                (void)sqlite3_column_blob(st, i);
+        check(db, sqlite3_finalize(st));
+    }
+    printf("rows %ld\ns %.3f\n", rows, bench_now_s() - began);
+    sqlite3_close(db);
+}
+
+static void echo(int port)
+{
+    CLEANUP(free)
+    char *at = mem_printf("tcp://127.0.0.1:%d", port + 1);
+    void *ctx = zmq_ctx_new(), *router = zmq_socket(ctx, ZMQ_ROUTER);
+    int backlog = 4096;
+    zmq_msg_t part;
+
+    sock_more_fds();
+    zmq_setsockopt(router, ZMQ_BACKLOG, &backlog, sizeof backlog);
+    if (zmq_bind(router, at) < 0)
+        bench_die("bind %s: %s", at, zmq_strerror(errno));
+    zmq_msg_init(&part);
+    while (zmq_msg_recv(&part, router, 0) >= 0)
+        if (zmq_msg_send(&part, router, zmq_msg_more(&part) ? ZMQ_SNDMORE : 0) < 0)
+            break;
+}
+
 int main(int argc, char **argv)
 {
     const char *what = argc == 4 ? argv[1] : "";
@@ -119,7 +163,12 @@ int main(int argc, char **argv)
         sqlite(bench_number(argv[2], 1), argv[3]);
     else if (strcmp(what, "fsync") == 0)
         sync_file(bench_number(argv[2], 1), argv[3]);
+    else if (argc > 3 && strcmp(argv[1], "read") == 0)
+        read_file(argv[2], argv + 3);
+    else if (argc == 3 && strcmp(argv[1], "echo") == 0)
+        echo((int)bench_number(argv[2], 1));
     else
-        bench_die("usage: bench_floor spawn THREADS N | sqlite N DIR | fsync N DIR");
+        bench_die("usage: bench_floor spawn THREADS N | sqlite N DIR | fsync N DIR | read FILE "
+                  "TABLE... | echo PORT");
     return 0;
 }
