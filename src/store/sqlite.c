@@ -15,6 +15,11 @@
     "it is left as it is; restore a copy of it, or try `sqlite3 volt.db .recover`, or move it " \
     "away to start anew"
 
+#define SETTLE_BYTES 65536
+
+/* quick_check's words for a page that the system did not give. */
+#define UNREAD "unable to get the page"
+
 /* The errno behind the last failure, or 0.  sqlite3_system_errno() knows it of an open, the files
  * themselves know it of a read or write. */
 static int last_errno(sqlite3 *db)
@@ -314,7 +319,9 @@ static volt_code check_pages(sqlite_store *s, volt_err *err)
     switch (sqlite3_step(st)) {
     case SQLITE_ROW:
         found = sqlite_read_slice(st, 0);
-        if (!slice_is(found, "ok"))
+        if (memmem(found.p, found.n, UNREAD, strlen(UNREAD)))
+            rc = volt_fail(err, VOLT_EIO, "read '%s': " SLICE_FMT, s->path, SLICE_ARG(found));
+        else if (!slice_is(found, "ok"))
             rc = volt_fail(err, VOLT_ECORRUPT, "'%s' is damaged (" SLICE_FMT "): " DAMAGED, s->path,
                            SLICE_ARG(found));
         break;
@@ -325,6 +332,37 @@ static volt_code check_pages(sqlite_store *s, volt_err *err)
     }
     sqlite3_finalize(st);
     return rc;
+}
+
+/* Makes sure that the log is on the disk as it is read: when an earlier sync failed, what it was to
+ * write is still seen, counts as clean, and would be lost with the power, together with all that
+ * was committed behind it (fsync(2)). */
+static volt_code settle_log(sqlite_store *s, volt_err *err)
+{
+    sqlite3_file *f = NULL;
+    sqlite3_int64 size = 0;
+    char *piece;
+    int rc;
+
+    sqlite3_file_control(s->db, "main", SQLITE_FCNTL_JOURNAL_POINTER, &f);
+    if (!f || !f->pMethods)
+        return VOLT_OK; /* there is none yet */
+    piece = mem_zero(SETTLE_BYTES);
+    rc = f->pMethods->xFileSize(f, &size);
+    for (sqlite3_int64 at = 0; rc == SQLITE_OK && at < size; at += SETTLE_BYTES) {
+        int n = size - at < SETTLE_BYTES ? (int)(size - at) : SETTLE_BYTES;
+
+        rc = f->pMethods->xRead(f, piece, n, at);
+        if (rc == SQLITE_OK)
+            rc = f->pMethods->xWrite(f, piece, n, at);
+    }
+    if (rc == SQLITE_OK && size)
+        rc = f->pMethods->xSync(f, SQLITE_SYNC_FULL);
+    free(piece);
+    if (rc == SQLITE_OK)
+        return VOLT_OK;
+    return volt_fail(err, rc == SQLITE_FULL ? VOLT_EFULL : VOLT_EIO, "write the log of '%s': %s",
+                     s->path, sqlite3_errstr(rc));
 }
 
 static volt_code set_up(sqlite_store *s, volt_err *err)
@@ -362,7 +400,7 @@ static volt_code open_database(sqlite_store *s, volt_err *err)
         return rc;
     if (sqlite3_db_readonly(s->db, "main") == 1)
         return volt_fail(err, VOLT_EIO, "open '%s': it may be read but not written", s->path);
-    if ((rc = set_up(s, err)) ||
+    if ((rc = settle_log(s, err)) || (rc = set_up(s, err)) ||
         (rc = schema_migrate(s->db, &schema_current, s->path, version, err)) ||
         (rc = sqlite_prepare_all(s, err)) || (rc = sqlite_head(&s->base, &head, err)))
         return rc;
