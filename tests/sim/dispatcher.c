@@ -230,7 +230,7 @@ static bool take_one(sim_dispatcher *sd)
 
     list_remove(&f->node);
     tell_frame(sd->w, &sd->p, "<-", buf_slice(&f->frame));
-    oracle_hears(sd->w->oracle, buf_slice(&f->frame));
+    oracle_hears(sd->w->oracle, f->peer, buf_slice(&f->frame));
     code = dispatcher_frame(sd->d, sd->w->now_ms, WALL_START + sd->w->now_ms, f->peer,
                             buf_slice(&f->frame), &err);
     if (code == VOLT_EMSG)
@@ -250,6 +250,7 @@ static void turn(sim_dispatcher *sd)
 
     sd->turn_due = false;
     sd->gap_ms = 0;
+    work_stood_still(w->oracle, gap);
     dispatcher_set_disk_low(sd->d, !w->calm && w->now_ms < sd->disk_low_ms);
     for (size_t n = 0; n < most && !list_empty(&sd->inbox); n++)
         if (!take_one(sd))

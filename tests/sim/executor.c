@@ -154,6 +154,13 @@ static rec_job_list make_plan(executor *x, arena *a, verdict *ret)
             if (prng_below(&r, 3) == 0)
                 j->needs.v[j->needs.n++] = l.v[k].name;
     }
+    if (prng_below(&r, 2)) /* what is needed may stand behind */
+        for (size_t i = 0; i < l.n / 2; i++) {
+            rec_job j = l.v[i];
+
+            l.v[i] = l.v[l.n - 1 - i];
+            l.v[l.n - 1 - i] = j;
+        }
     if (kind == 2) { /* nonsense: a cycle, or a need that nobody has */
         l.v[0].needs = (slices){ ARENA_NEW(a, slice), 1 };
         l.v[0].needs.v[0] = prng_below(&r, 2) ? l.v[0].name : SLICE("nobody");
@@ -195,6 +202,7 @@ static void finish(executor *x, verdict v, const char *why)
         m.result.from = order->from + x->flushed;
         m.result.items = (rec_item_list){ x->items, x->items_n };
     }
+    oracle_ended(x->r->w->oracle, order->task, order->att, v);
     x->phase = EXEC_DONE;
     x->serial++;
     wire_encode(&m, &x->spool->result);
@@ -257,6 +265,9 @@ static void end_unit(executor *x)
 
     write_some(x, chance(w, 30) ? pick(w, 20000) : pick(w, 300));
     x->worst = worse(x->worst, v);
+    if (x->order.assign.kind == TASK_TESTS)
+        oracle_unit_ended(w->oracle, x->order.assign.task, x->order.assign.att,
+                          x->order.assign.files.v[x->next], v);
     x->items[x->items_n++] = (rec_item){ .verdict = v, .duration_ms = 5 };
     x->next++;
     if (x->next == units_n(x) || x->canceled) {

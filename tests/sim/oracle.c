@@ -59,6 +59,7 @@ static void keep_texts(oracle *o, row *r)
     switch (r->kind) {
     case ROW_TASK:
         r->task.runner = arena_slice(a, r->task.runner);
+        r->task.why = arena_slice(a, r->task.why);
         break;
     case ROW_BUILD:
         r->build.repo = arena_slice(a, r->build.repo);
@@ -74,6 +75,10 @@ static void keep_texts(oracle *o, row *r)
         r->job.name = arena_slice(a, r->job.name);
         break;
     }
+    case ROW_EVENT:
+        r->event.why = arena_slice(a, r->event.why);
+        r->event.runner_id = arena_slice(a, r->event.runner_id);
+        break;
     case ROW_RUNNER:
         r->runner.id = arena_slice(a, r->runner.id);
         break;
@@ -141,6 +146,7 @@ void oracle_dispatcher_started(oracle *o, uint64_t ep)
         broken(o->w, "epoch", "epoch %llu follows %llu", ULL(ep), ULL(o->ep));
     o->ep = ep;
     o->published = 0;
+    work_starts(o);
 }
 
 /* ---- what the dispatcher hears ---- */
@@ -163,14 +169,17 @@ static bool is_of_attempt(const msg *m)
            m->type == MSG_tests || m->type == MSG_log || m->type == MSG_result;
 }
 
-void oracle_hears(oracle *o, slice frame)
+void oracle_hears(oracle *o, uint64_t peer, slice frame)
 {
     msg m;
 
     o->heard_task = 0;
     o->heard_pend = o->pend_n;
     o->turn_frames++;
-    if (wire_decode(frame, &o->w->scratch, &m, NULL) != VOLT_OK || !is_of_attempt(&m))
+    if (wire_decode(frame, &o->w->scratch, &m, NULL) != VOLT_OK)
+        return;
+    work_hears(o, peer, &m);
+    if (!is_of_attempt(&m))
         return;
     o->heard_att = newest_attempt(o, m.start.task);
     if (m.start.att != o->heard_att)
@@ -272,6 +281,7 @@ void oracle_sent(oracle *o, uint64_t peer, slice frame)
     if (wire_decode(frame, &o->w->scratch, &m, NULL) != VOLT_OK)
         broken(o->w, "wire", "the dispatcher sends what cannot be read");
     cover("dispatcher sends", msg_type_text(m.type));
+    work_says(o, peer, &m);
     switch (m.type) {
     case MSG_accepted:
         check_accepted(o, &m.accepted);
@@ -459,7 +469,7 @@ static bool suits(oracle *o, const rec_task_row *t, const rec_runner_row *r)
 
     if (r->state != RUNNER_UP || r->mode != MODE_RUN || !k)
         return false;
-    if (t->kind == TASK_PLAN ? k->plans > 0 : r->busy >= r->slots)
+    if (t->kind == TASK_PLAN ? k->plans > 0 : k->busy >= k->slots)
         return false;
     if (j && j->special && !has_special(r))
         return false;

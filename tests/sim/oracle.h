@@ -1,6 +1,7 @@
 /*
  * oracle.h - what the oracle remembers, shared by oracle.c (what is said and done), oracle_rows.c
- * (what becomes durable) and oracle_rest.c (how it ends).
+ * (what becomes durable), oracle_work.c (both, against what was really done) and oracle_rest.c (how
+ * it ends).
  */
 #ifndef VOLT_TESTS_SIM_ORACLE_H
 #define VOLT_TESTS_SIM_ORACLE_H
@@ -10,6 +11,7 @@
 #define BUILDS_MAX 4096
 #define JOBS_LIMIT 8
 #define UNITS_MAX  32
+#define HELD_LIMIT 64
 
 /* Rows as they were committed. */
 typedef struct known_job {
@@ -42,6 +44,11 @@ typedef struct known_task {
     uint64_t att, tries, done, log_bytes;
     char runner[33];
     int64_t requeued_ms;
+    int64_t leased_ms, heard_ms; /* the newest attempt was given, was heard of */
+    uint64_t tries_told;
+    code back; /* how and when it came back to the queue last, and from whom */
+    int64_t back_ms;
+    char back_runner[33];
 } known_task;
 
 typedef struct known_runner {
@@ -49,6 +56,11 @@ typedef struct known_runner {
     runner_mode mode;
     uint64_t slots;
     size_t busy, plans;
+    bool special; /* has the label */
+    bool left;    /* said bye */
+    uint64_t hb;  /* its newest heartbeat, and what it listed */
+    rec_held held[HELD_LIMIT];
+    size_t held_n;
 } known_runner;
 
 typedef struct known_submission {
@@ -62,6 +74,9 @@ typedef struct truth {
     char runner[33];
     unsigned starts;
     uint64_t log_bytes;
+    uint64_t credit; /* how far it may send its log, as it was told */
+    verdict ended;
+    verdict unit[UNITS_MAX]; /* by their place in the job */
 } truth;
 
 typedef struct saw {
@@ -97,6 +112,7 @@ struct oracle {
     uint64_t heard_task, heard_att; /* of the message that is handled; 0: it is of the newest */
     size_t heard_pend;
     size_t turn_frames;   /* since the last commit */
+    uint64_t window;      /* log credit as a welcome told it */
     int64_t repo_nack_ms; /* newest complaint about an unreachable repository */
 };
 
@@ -109,5 +125,15 @@ bool is_good(verdict v);
 
 /* One committed row. */
 void oracle_apply(oracle *o, const pending *p);
+
+/* ---- oracle_work.c ---- */
+
+void work_hears(oracle *o, uint64_t peer, const msg *m);
+void work_says(oracle *o, uint64_t peer, const msg *m);
+void work_starts(oracle *o);
+void work_task(oracle *o, const known_task *old, known_task *t, slice why);
+void work_event(oracle *o, const msg_event *e);
+void work_unit(oracle *o, const row_unit *r);
+void work_runner(oracle *o, known_runner *k, const row_runner *r);
 
 #endif

@@ -165,6 +165,7 @@ static void put_task(oracle *o, const row_task *r)
     count_lease(o, t, 1);
     if (t->att > old.att)
         check_lease(o, t);
+    work_task(o, &old, t, r->why);
 }
 
 /* ---- jobs, units ---- */
@@ -176,6 +177,7 @@ static void put_unit(oracle *o, const row_unit *r)
 
     if (!b || r->job >= b->jobs_n || r->i >= UNITS_MAX)
         broken(o->w, "store", "a unit without a job");
+    work_unit(o, r);
     v = &b->jobs[r->job].unit[r->i];
     if (*v && r->verdict != *v)
         broken(o->w, "S1", "unit %llu of build %llu was %s and becomes %s", ULL(r->i),
@@ -326,6 +328,7 @@ static void put_runner(oracle *o, const row_runner *r)
     }
     k->mode = r->mode;
     k->slots = r->slots;
+    work_runner(o, k, r);
 }
 
 static void put_submission(oracle *o, const row_submission *r)
@@ -356,6 +359,7 @@ static void put_event(oracle *o, const pending *p)
     o->events[e->seq] = p->hash;
     o->events_n = e->seq;
     cover("event", event_kind_text(e->kind));
+    work_event(o, e);
 }
 
 void oracle_apply(oracle *o, const pending *p)

@@ -505,6 +505,18 @@ bool runner_reaches(const world *w, slice id, slice repo)
     return false;
 }
 
+bool runner_works_at(const world *w, slice id, uint64_t task, uint64_t att)
+{
+    for (size_t i = 0; i < w->runners_n; i++)
+        for (unsigned k = 0; k <= SLOTS_MAX && slice_is(id, w->runners[i]->id); k++) {
+            const executor *x = &w->runners[i]->exec[k];
+
+            if (executor_busy(x) && x->order.assign.task == task && x->order.assign.att == att)
+                return true;
+        }
+    return false;
+}
+
 slice runner_of_peer(const world *w, uint64_t peer)
 {
     const net_link *l = map_get(&w->peers, peer);

@@ -14,7 +14,8 @@
  * executor.c    simulated executors
  * observer.c    observers with simulated repositories
  * reader.c      subscribers and clients
- * oracle.c      what must hold; oracle_rest.c: what must have come about at the end
+ * oracle.c      what must hold; oracle_rest.c: what must have come about at the end;
+ *               oracle_work.c: what is told of the work, against what was really done
  */
 #ifndef VOLT_TESTS_SIM_H
 #define VOLT_TESTS_SIM_H
@@ -236,6 +237,8 @@ void runner_calm(struct sim_runner *r);
 /* Empty when it is no runner's connection. */
 slice runner_of_peer(const world *w, uint64_t peer);
 bool runner_reaches(const world *w, slice id, slice repo);
+/* One of its executors runs it. */
+bool runner_works_at(const world *w, slice id, uint64_t task, uint64_t att);
 
 void observer_make(world *w, size_t number);
 void observer_end(struct sim_observer *o);
@@ -266,7 +269,7 @@ void oracle_put(oracle *o, const row *r, slice encoded);
 void oracle_commit(oracle *o);
 void oracle_rollback(oracle *o);
 /* The dispatcher takes a frame; it has taken it. */
-void oracle_hears(oracle *o, slice frame);
+void oracle_hears(oracle *o, uint64_t peer, slice frame);
 void oracle_heard(oracle *o);
 /* The dispatcher has spoken: what comes is of the next turn. */
 void oracle_spoken(oracle *o);
@@ -274,11 +277,15 @@ void oracle_spoken(oracle *o);
 void oracle_sent(oracle *o, uint64_t peer, slice frame);
 void oracle_published(oracle *o, slice topic, slice frame);
 void oracle_dispatcher_started(oracle *o, uint64_t ep);
+/* The dispatcher was stopped for so long, and takes it into account. */
+void work_stood_still(oracle *o, int64_t gap_ms);
 /* The dispatcher took all that was there and committed. */
 void oracle_turn(oracle *o);
 void oracle_nacked(oracle *o, const msg_nack *m);
 /* Executors. */
 void oracle_task_starts(oracle *o, slice runner_id, const msg_assign *m);
+void oracle_unit_ended(oracle *o, uint64_t task, uint64_t att, slice file, verdict v);
+void oracle_ended(oracle *o, uint64_t task, uint64_t att, verdict v);
 void oracle_output(oracle *o, uint64_t task, uint64_t att, uint64_t log_bytes);
 void oracle_spool_deleted(oracle *o, slice runner_id, uint64_t task, uint64_t att,
                           const msg_result *result);
