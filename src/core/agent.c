@@ -490,7 +490,8 @@ static void try_leave(agent *a, int64_t now, agent_effects *out)
         agent_lose_all(a, out);
         say_bye(a, "stopped", out);
         leave(a, AGENT_STOPPED, "stopped", out);
-    } else if (agent_leaves(a) && !a->stopping && a->held_n == 0 && a->settle_at == HEAP_NEVER) {
+    } else if (agent_leaves(a) && !MUTANT(drained_stays) && !a->stopping && a->held_n == 0 &&
+               a->settle_at == HEAP_NEVER) {
         say_bye(a, "drained", out);
         agent_bye_slots(a, out);
         leave(a, AGENT_DRAINED,

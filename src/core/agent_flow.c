@@ -104,7 +104,7 @@ static void read_log(attempt *t, uint64_t off, uint64_t max, agent_effects *out)
 /* Bytes that may be sent now. */
 static uint64_t credit(const attempt *t)
 {
-    uint64_t end = t->log_acked + t->log_window;
+    uint64_t end = t->log_acked + t->log_window + (MUTANT(credit_ignored) ? AGENT_CHUNK_MAX : 0);
 
     return end > t->log_sent ? end - t->log_sent : 0;
 }
@@ -270,7 +270,8 @@ static void retry(attempt *t, agent_effects *out)
 {
     if (t->log_streamed && credit(t) == 0 && t->log_sent == t->log_acked)
         send_log(t, (slice){ 0 }, false, out); /* asks for credit: it may have been lost */
-    t->plan_sent = t->plan_acked;
+    if (!MUTANT(plan_not_repeated))
+        t->plan_sent = t->plan_acked;
     t->items_sent = t->items_from;
     if (t->log_sent > t->log_acked && !MUTANT(log_not_repeated)) {
         t->log_sent = t->log_acked;

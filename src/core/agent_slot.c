@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "base/mem.h"
+#include "base/mutant.h"
 #include "core/agent_parts.h"
 
 #define START_MS      15000 /* an executor that does not speak within is given up */
@@ -209,7 +210,7 @@ static void adopt(agent *a, slot *s, const rec_held *h, agent_effects *out)
 {
     attempt *t = agent_find(a, h->task, h->att);
 
-    if (t && !t->placed && !s->a && h->state != HELD_DONE) {
+    if (t && !t->placed && !s->a && h->state != HELD_DONE && !MUTANT(not_adopted)) {
         t->found = false;
         t->placed = true;
         t->slot = s->n;

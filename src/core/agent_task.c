@@ -347,7 +347,8 @@ void agent_found(agent *a, const agent_event *ev, agent_effects *out)
     if (ev->has_result) {
         t->state = HELD_DONE;
         agent_ask_spool(t, out);
-        agent_ask_result(t, out);
+        if (!MUTANT(spooled_result_unread))
+            agent_ask_result(t, out);
     }
 }
 

@@ -292,7 +292,8 @@ void task_to_row(const task *t, arena *a, row_task *ret)
                        .verdict = t->verdict,
                        .att = t->att,
                        .tries = t->tries,
-                       .runner = arena_slice(a, slice_of(t->runner_id)),
+                       .runner = MUTANT(row_borrowed) ? slice_of(t->runner_id)
+                                                      : arena_slice(a, slice_of(t->runner_id)),
                        .units = { (const char *)packed, 4 * t->units_n },
                        .done = t->done,
                        .why = t->why,

@@ -206,7 +206,8 @@ static void end_delays(dispatch *d)
     queue_item *item;
 
     while ((item = queue_due(&d->queue, d->now_ms)))
-        life_queue_task(d, HEAP_OWNER(item, task, item));
+        if (!MUTANT(delay_never_ends))
+            life_queue_task(d, HEAP_OWNER(item, task, item));
 }
 
 static void say_head(dispatch *d)
@@ -228,12 +229,11 @@ static void time_passes(dispatch *d)
 
     while ((l = lease_due(&d->leases, d->now_ms)))
         if (MUTANT(lapse_off))
-            lease_renew(&d->leases, l, d->now_ms + d->config.lease_ms);
+            lease_renew(&d->leases, l, d->now_ms + dispatch_pace(d, l->runner)->lease_ms);
         else
             life_lost(d, LIST_OWNER(l, task, lease), "its lease lapsed: nothing was heard of it");
     fleet_alarms(d);
-    if (!MUTANT(delay_never_ends))
-        end_delays(d);
+    end_delays(d);
     queue_tidy(&d->queue);
     fleet_rematch(&d->fleet, d->now_ms);
     say_head(d);
@@ -361,7 +361,7 @@ void dispatch_step(dispatch *d, const dispatch_event *ev, effects *out)
     switch (ev->kind) {
     case DISPATCH_MSG:
         if (MUTANT(expiry_starved))
-            postpone_expiry(d, d->config.hb_ms);
+            postpone_expiry(d, DISPATCH_HEAD_MS);
         message(d);
         break;
     case DISPATCH_TICK:

@@ -8,8 +8,11 @@
 
 static void put_submission(dispatch *d, slice sid, uint64_t build, code refused)
 {
-    row_submission *row = &effects_put(d->out, ROW_SUBMISSION)->submission;
+    row_submission *row;
 
+    if (MUTANT(sid_not_stored))
+        return;
+    row = &effects_put(d->out, ROW_SUBMISSION)->submission;
     *row =
         (row_submission){ .sid = sid, .build = build, .refused = refused, .wall_ms = d->wall_ms };
 }
@@ -102,6 +105,8 @@ static repo *bind_repo(dispatch *d, const msg_submit *m)
     if (p)
         return slice_eq(canonical(p->url), canonical(m->url)) ? p : NULL;
     p = dispatch_repo(d, m->repo, m->url, m->default_branch);
+    if (MUTANT(repo_not_stored))
+        return p;
     row = &effects_put(d->out, ROW_REPO)->repo;
     *row = (row_repo){ .name = p->name, .url = p->url, .default_branch = p->default_branch };
     return p;
@@ -203,7 +208,7 @@ void on_rebuild(dispatch *d, const msg_rebuild *m)
         return;
     }
     like = *old;
-    like.gen = (latest ? latest->gen : old->gen) + 1;
+    like.gen = (latest && !MUTANT(gen_reused) ? latest->gen : old->gen) + 1;
     b = life_submit(d, p, &like, old->priority);
     put_submission(d, m->sid, b->id, code_none);
     accept(d, (slice){ 0 }, m->sid, b->id, false, verdict_none);

@@ -224,7 +224,9 @@ void life_return(dispatch *d, task *t, code code, slice why, int64_t delay_ms)
         life_task_final(d, t, VERDICT_CANCELED, t->why);
         return;
     }
-    t->avoid = t->lease.runner->serial;
+    if (MUTANT(nack_counts))
+        t->tries++;
+    t->avoid = MUTANT(avoid_forgotten) ? 0 : t->lease.runner->serial;
     t->avoid_until_ms = d->now_ms + (delay_ms ? delay_ms : backoff_ms(t->nacks));
     t->nacks++;
     fleet_hinder(&d->fleet, t->lease.runner, t->avoid_until_ms);
@@ -236,7 +238,8 @@ void life_lost(dispatch *d, task *t, const char *why)
     runner *r = t->lease.runner;
 
     fleet_count_loss(d, r);
-    t->tries++;
+    if (!MUTANT(tries_not_counted))
+        t->tries++;
     if (t->state == STATE_CANCELING) {
         life_task_final(d, t, VERDICT_CANCELED,
                         SLICE("canceled; its runner vanished, so the end is not confirmed"));
@@ -254,7 +257,8 @@ void life_lost(dispatch *d, task *t, const char *why)
         t->avoid_until_ms = d->now_ms + backoff_ms(t->tries);
         fleet_hinder(&d->fleet, r, t->avoid_until_ms);
     }
-    requeue(d, t, CODE_LOST, slice_of(why), t->tries > 1 ? backoff_ms(t->tries) : 0);
+    requeue(d, t, CODE_LOST, slice_of(why),
+            t->tries > 1 && !MUTANT(backoff_forgotten) ? backoff_ms(t->tries) : 0);
 }
 
 /* ---- verdicts ---- */
@@ -555,7 +559,7 @@ void life_cancel_build(dispatch *d, build *b, slice why)
         task *t = LIST_OWNER(l, task, in_build);
         msg_cancel *m;
 
-        if (t->state == STATE_QUEUED) {
+        if (t->state == STATE_QUEUED || (MUTANT(cancel_unconfirmed) && t->state != STATE_FINAL)) {
             life_task_final(d, t, VERDICT_CANCELED, why);
             continue;
         }

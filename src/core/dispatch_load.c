@@ -98,7 +98,7 @@ static volt_code load_batch(task *t, const row_task *row, volt_err *err)
         if (!t->job || t->units[i] >= t->job->units_n)
             return volt_fail(err, VOLT_ECORRUPT, "task %llu names a unit that is not there",
                              (unsigned long long)row->task);
-        if (t->units[i] >= t->job->units_out)
+        if (t->units[i] >= t->job->units_out && !MUTANT(batch_forgotten))
             t->job->units_out = t->units[i] + 1;
     }
     /* Told by the units themselves: the task's own count may be older. */
@@ -178,6 +178,15 @@ volt_code dispatch_load(dispatch *d, const row *r, volt_err *err)
 }
 
 /* Leases start anew at a lease and a grace of another one: the runners have to find back first. */
+static int64_t resumed_until(const dispatch *d, const task *t, int64_t lease_ms)
+{
+    if (MUTANT(no_restart_grace))
+        return d->now_ms;
+    if (MUTANT(deadline_stored))
+        return d->now_ms + lease_ms - (d->wall_ms - t->since_wall_ms);
+    return d->now_ms + 2 * lease_ms;
+}
+
 static void resume_task(dispatch *d, task *t)
 {
     runner *r;
@@ -197,7 +206,7 @@ static void resume_task(dispatch *d, task *t)
         runner_describe(r, slice_of(t->runner_id), (slice){ 0 }, (slices){ 0 }, (slices){ 0 }, 0);
     }
     lease_grant(&d->leases, &t->lease, r, &r->leases,
-                d->now_ms + 2 * dispatch_pace(d, r)->lease_ms);
+                resumed_until(d, t, dispatch_pace(d, r)->lease_ms));
     if (t->kind == TASK_PLAN)
         r->plans++;
     else

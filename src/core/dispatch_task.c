@@ -175,7 +175,8 @@ static bool take_items(dispatch *d, task *t, uint64_t from, const rec_item_list 
 {
     if (from > t->done)
         return false;
-    for (size_t i = t->done - (size_t)from; i < items->n && t->done < t->units_n; i++)
+    for (size_t i = MUTANT(items_appended) ? 0 : t->done - (size_t)from;
+         i < items->n && t->done < t->units_n; i++)
         life_unit_done(d, t, &items->v[i]);
     return true;
 }

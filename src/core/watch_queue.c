@@ -289,7 +289,7 @@ static void on_rejected(watch *w, const msg_rejected *m, watch_effects *out)
     why = arena_printf(&out->arena, "refused%s: %s%s" SLICE_FMT,
                        m->permanent ? "" : " for now, will be repeated", code_text(m->code),
                        m->msg.n ? ", " : "", SLICE_ARG(m->msg));
-    if (m->permanent) {
+    if (m->permanent || MUTANT(refusal_is_final)) {
         tell(s, true, why, out);
         w->refused++;
         finish(w, s, out);
