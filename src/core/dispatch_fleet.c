@@ -199,7 +199,11 @@ static void reconcile_held(dispatch *d, runner *r, const msg_hello *m, reconcile
         const rec_held *h = &m->held.v[i];
         task *t = map_get(&d->tasks, h->task);
 
-        if (!same_history) {
+        if (m->hist.n && !same_history) {
+            /* By the welcome's history it ends all it holds.  Were it named, and this a late hello
+             * of one that did so already, what it got since under the same numbers would end. */
+            continue;
+        } else if (!same_history) {
             drop(rc, h, CODE_STALE);
         } else if (t && t->lease.runner == r && (t->att == h->att || MUTANT(hello_keeps_stale))) {
             t->hb_seen = r->hb_count;

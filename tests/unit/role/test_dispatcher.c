@@ -240,6 +240,30 @@ static void assigns_nothing_once_a_runner_knows_a_newer_start(void **state)
     assert_true(world_last(w, CLIENT, MSG_status_is)->status_is.trouble.n > 0);
 }
 
+/* A late hello of before the runner heard of this history lists numbers that stand for other work
+ * now: it must not be told to drop what it was just given. */
+static void drops_nothing_by_the_numbers_of_another_history(void **state)
+{
+    world *w = *state;
+    rec_held held = { .task = 1, .att = 1, .state = HELD_RUNNING };
+
+    world_submit(w, "demo", "refs/heads/main");
+    world_hello(w, RUNNER, ID_1, BOOT, 1);
+    assert_int_equal(world_assign(w, RUNNER)->task, 1);
+    world_say(w, RUNNER,
+              &(msg){ .type = MSG_hello,
+                      .hello = { .vmin = 1,
+                                 .vmax = 1,
+                                 .id = SLICE(ID_1),
+                                 .name = SLICE("box"),
+                                 .boot = SLICE(BOOT),
+                                 .hist = SLICE("ffffffffffffffffffffffffffffffff"),
+                                 .maxep = 3,
+                                 .slots = 1,
+                                 .held = { &held, 1 } } });
+    assert_int_equal(world_last(w, RUNNER, MSG_welcome)->welcome.drop.n, 0);
+}
+
 /* ---- the order of a story ---- */
 
 static void tells_that_a_batch_runs_before_its_outcomes(void **state)
@@ -598,6 +622,7 @@ int main(int argc, char **argv)
         TEST(survives_one_connection_that_says_hello_for_two_runners),
         TEST(counts_no_loss_when_a_runner_says_bye),
         TEST(assigns_nothing_once_a_runner_knows_a_newer_start),
+        TEST(drops_nothing_by_the_numbers_of_another_history),
         TEST(tells_that_a_batch_runs_before_its_outcomes),
         TEST(cancels_a_build_of_jobs_that_may_fail),
         TEST(counts_only_the_runners_that_do_not_find_a_commit),
