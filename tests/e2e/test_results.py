@@ -238,6 +238,10 @@ class Results(harness.Case):
         self.assertFalse(self.starts("c"))
         self.ask("cancel", "1")  # canceled is canceled
         self.assertIn("not now", self.ask("build", "2").decode())
+        self.tail("--from", "start", "--results", self.path("results"), "--until-build", "2",
+                  name="files").wait()
+        never, = harness.read_result(self.path("results", two.head())).units
+        self.assertEqual(never, ("not-run", "tests/c.sh", b""))
         third = one.commit({"tests/a.sh": PASS, "tests/b.sh": PASS})  # the slot is free again
         self.ask("submit", one.path, "main", "--wait")
         self.assertEqual(tail.verdict(third), "passed")

@@ -226,7 +226,7 @@ static void add_text(buf *out, const char *name, slice value)
 void resultfile_unit(resultfile *f, const result_unit *unit)
 {
     begin_body(f);
-    buf_addf(&f->out, "--- %-8s ", verdict_text(unit->verdict));
+    buf_addf(&f->out, "--- %-8s ", unit->verdict ? verdict_text(unit->verdict) : "not-run");
     f->count_at = f->at + f->out.n;
     f->announced = unit->len;
     f->bytes = 0;

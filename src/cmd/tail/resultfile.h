@@ -14,7 +14,8 @@
  *
  * A header, an empty line, then for each unit a line that begins with "--- " and says how many
  * bytes follow, those bytes as the unit wrote them, and one newline.  Whoever counts bytes can read
- * any output back.  "--- note: " begins a line for people, which nothing follows.
+ * any output back.  A unit whose build ended before its turn is "not-run".  "--- note: " begins a
+ * line for people, which nothing follows.
  *
  * A file appears whole or not at all: written under a temporary name, synced, renamed.  One commit
  * on two branches, or tested again, is several builds: the file is of the newest.
