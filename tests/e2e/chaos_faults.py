@@ -1,10 +1,11 @@
-"""What happens to whom in a chaos run.  Each method named <group>_<what> of Faults is one kind of
+"""What happens to whom in a chaos run, and what is asked of the dispatcher meanwhile.  Each method named <group>_<what> of Faults is one kind of
 fault; False: there is nobody it could happen to now."""
 import os
 import random
 import signal
 import time
 
+import lan
 from chaos_work import REPOSITORIES
 
 RUNNERS_MIN, RUNNERS_MAX = 2, 6
@@ -15,16 +16,19 @@ WEIGHTS = {
     "stop_dispatcher": 1, "stop_agent": 2, "stop_executor": 2, "stop_observer": 1, "stop_tail": 1,
     "end_dispatcher": 1, "end_drained": 2, "end_interrupted": 1,
     "scale_up": 2, "scale_down": 1,
+    "ask_cancel": 2, "ask_rebuild": 2, "ask_drain": 1, "ask_cordon": 1,
 }
+POINT_WEIGHTS = {"point_dispatcher": 3, "point_agent": 2, "point_executor": 2, "point_observer": 1}
 NETWORK_WEIGHTS = {
     "cut_both_ways": 3, "cut_one_way": 3, "cut_unplugged": 1, "cut_partition": 1, "cut_reset": 2,
     "weather_slow": 2, "weather_lossy": 2, "weather_disorder": 2,
+    "disk_dispatcher": 2, "disk_runner": 2, "disk_observer": 1,
 }
 # An agent that comes back within the lease, a drain, a stopped executor, a connection that is reset
 # and anything that is done to dispatcher, observers and tails cost no attempt.  (Ctrl-C does when
 # the runner's bye finds no dispatcher.)
 COSTLY = {"agent away", "agent stopped long", "executor killed", "runner killed", "interrupted",
-          "cut", "weather"}
+          "cut", "weather", "disk"}
 EVERYBODY = None  # whom a fault of the dispatcher's link hurts
 AFTER_S = 6  # a connection whose packets were lost may be silent for so long, by TCP's backoff
 
@@ -33,7 +37,8 @@ class Faults:
     def schedule(self, seconds, every_s):
         """The same for a seed on each machine: when which kind, and a number for its choices."""
         rng = random.Random(f"{self.seed} faults")
-        weights = {**WEIGHTS, **(NETWORK_WEIGHTS if self.lan else {})}
+        weights = {**WEIGHTS, **(POINT_WEIGHTS if self.points else {}),
+                   **(NETWORK_WEIGHTS if self.lan else {})}
         at = 0
         while True:
             at += min(rng.expovariate(1 / every_s), 4 * every_s)
@@ -51,7 +56,8 @@ class Faults:
     def hurts(self, name, what, seconds=0):
         now = int(time.time() * 1000)
         self.note("  hurts", name, what, seconds)
-        self.hurt.append((now, now + int(seconds * 1000), name, what))
+        self.hurt.append([now, now + int(seconds * 1000), name, what])
+        return self.hurt[-1]
 
     def note(self, *what):
         """In the diary of the run, for those who look into a kept directory."""
@@ -97,20 +103,102 @@ class Faults:
             except ProcessLookupError:
                 pass
 
+    def restart(self, name, **environment):
+        """Starts a process of this name again, unless somebody else has."""
+        if name == "dispatcher":
+            if not self.boss.running():
+                self.start_dispatcher(self.port, environment)
+        elif name in self.slots:
+            self.start_agent(name, environment)
+        elif not self.watchers[name.removeprefix("observer-")].running():
+            self.start_observer(name.removeprefix("observer-"), environment)
+
+    def ended(self, name, p):
+        """A process has ended that was not told to: true when it may."""
+        self.look_at_points()
+        if name in self.died:
+            self.died.remove(name)
+            p.told = True
+            self.later(random.choice((0, 0, 0.5)), self.restart, name)
+        elif time.monotonic() < self.full.get(name, 0) + AFTER_S:
+            p.told = True
+            said = p.said().replace(self.dir, "").splitlines()[-1:]
+            self.note("ended on a full disk", name, said)
+            self.said_at_end[name.rstrip("0123456789"), *said] += 1
+            self.later(1, self.restart, name)
+        elif name in self.drained and p.popen.returncode == 0:
+            p.told = True
+            self.later(0.5, self.restart, name)
+        return self.told(p)
+
+    # ---- points ----
+
+    def arm(self, name, role):
+        """The process is started again so that it dies at some point."""
+        at, mean = self.rng.choice(self.points[role]), 20 if role == "dispatcher" else 3
+        number = 1 + int(self.rng.expovariate(1 / mean))
+        self.points_n += 1
+        mark = self.path(f"point{self.points_n}")
+        self.armed.append((name, at, mark, self.hurts(name, "executor killed", 3600)
+                           if role == "executor" else None))
+        self.note("  arm", name, at, number)
+        self.restart(name, VOLT_KILL_AT=f"{at}:{number}:{mark}")
+
+    def look_at_points(self):
+        """Takes note of those that have died where they were to die."""
+        for one in list(self.armed):
+            who, at, mark, hurt = one
+            if os.path.exists(mark):
+                self.armed.remove(one)
+                self.counts[f"point {at}"] += 1
+                self.note("died at", at, who)
+                if hurt:
+                    hurt[1] = int(time.time() * 1000) + 1000
+                else:
+                    self.died.add(who)
+
+    def point_dispatcher(self):
+        if self.told(self.boss):
+            return False
+        self.kill(self.boss)
+        self.arm("dispatcher", "dispatcher")
+
+    def point_agent(self):
+        name = self.victim()
+        if not name:
+            return False
+        self.hurts(name, "agent killed")
+        self.kill(self.agents[name])
+        self.arm(name, "agent")
+
+    def point_executor(self):
+        name = self.victim()
+        if not name:
+            return False
+        self.kill_whole(name)
+        self.arm(name, "executor")
+
+    def point_observer(self):
+        name = self.rng.choice(REPOSITORIES)
+        if self.told(self.watchers[name]):
+            return False
+        self.kill(self.watchers[name])
+        self.arm("observer-" + name, "observer")
+
     # ---- the dispatcher ----
 
     def kill_dispatcher(self):
         if self.told(self.boss):
             return False
         self.kill(self.boss)
-        self.later(self.rng.choice((0, 0, 0.5, 2)), self.start_dispatcher, self.port)
+        self.later(self.rng.choice((0, 0, 0.5, 2)), self.restart, "dispatcher")
 
     def end_dispatcher(self):
         """An upgrade."""
         if self.told(self.boss) or self.boss.pid in self.stopped:
             return False
         self.tell(self.boss, signal.SIGTERM)
-        self.when_ended(self.boss, self.start_dispatcher, self.port)
+        self.when_ended(self.boss, self.restart, "dispatcher")
 
     def stop_dispatcher(self):
         if self.told(self.boss):
@@ -134,7 +222,7 @@ class Faults:
         away = self.rng.choice((0, 0, 0.3, 1, 3))
         self.hurts(name, "agent away" if away >= 1 else "agent killed")
         self.kill(self.agents[name])
-        self.later(away, self.start_agent, name)
+        self.later(away, self.restart, name)
 
     def pick_executor(self, name):
         found = self.executors(self.agents[name])
@@ -170,7 +258,7 @@ class Faults:
         if not name:
             return False
         self.kill_whole(name)
-        self.later(self.rng.choice((0, 0, 0.3, 1, 3)), self.start_agent, name)
+        self.later(self.rng.choice((0, 0, 0.3, 1, 3)), self.restart, name)
 
     def scale_down(self):
         """To few at one blow: those that go come back with a later scale_up, or at the end."""
@@ -199,7 +287,7 @@ class Faults:
             return False
         self.hurts(name, "drained")
         self.tell(self.agents[name], signal.SIGTERM)
-        self.when_ended(self.agents[name], self.start_agent, name)
+        self.when_ended(self.agents[name], self.restart, name)
 
     def end_interrupted(self):
         name = self.victim()
@@ -207,7 +295,7 @@ class Faults:
             return False
         self.hurts(name, "interrupted")
         self.tell(self.agents[name], signal.SIGINT)
-        self.when_ended(self.agents[name], self.start_agent, name)
+        self.when_ended(self.agents[name], self.restart, name)
 
     def stop_agent(self):
         name = self.victim()
@@ -233,7 +321,7 @@ class Faults:
         if self.told(self.watchers[name]):
             return False
         self.kill(self.watchers[name])
-        self.later(self.rng.choice((0, 0.3, 1.5)), self.start_observer, name)
+        self.later(self.rng.choice((0, 0.3, 1.5)), self.restart, "observer-" + name)
 
     def stop_observer(self):
         name = self.rng.choice(REPOSITORIES)
@@ -254,6 +342,87 @@ class Faults:
         if self.told(tail.process):
             return False
         self.pause(tail.process.pid, self.rng.choice((0.3, 1, 3, 10)))
+
+    # ---- what people ask ----
+
+    def command(self, *args):
+        """Nobody waits for it; what it cannot reach in time does not happen."""
+        self.note("  ask", *args)
+        self.asked.append(self.start("desk", args[0], "--dispatcher-server", self.server,
+                                     *args[1:]))
+
+    def ask_cancel(self):
+        going = sorted(set(self.chain.builds) - self.chain.done)
+        if not going:
+            return False
+        build = self.rng.choice(going)
+        self.canceled.add(build)
+        self.command("cancel", str(build), "--why", "chaos")
+
+    def ask_rebuild(self):
+        if not self.chain.done:
+            return False
+        build = self.rng.choice(sorted(self.chain.done))
+        self.rebuilt[self.chain.builds[build]] += 1
+        self.command("rebuild", str(build))
+
+    def ask_drain(self):
+        name = self.victim()
+        if not name:
+            return False
+        self.hurts(name, "drained", 20)
+        self.drained.add(name)
+        self.command("drain", name)
+        self.later(self.rng.choice((1, 3, 10)), self.resume, name)
+
+    def ask_cordon(self):
+        name = self.victim()
+        if not name:
+            return False
+        self.command("cordon", name, "--why", "chaos")
+        self.later(self.rng.choice((1, 3, 10)), self.resume, name)
+
+    def resume(self, name):
+        self.command("resume", name)
+
+    # ---- disks ----
+
+    def disk(self, name, rooms):
+        """No more than `room` bytes can be added for some seconds."""
+        path, size = self.disks[name]
+        if name in self.filled:
+            return False
+        now = os.statvfs(path)
+        used = (now.f_blocks - now.f_bfree) * now.f_frsize
+        room, seconds = self.rng.choice(rooms), self.rng.choice((1, 3, 8))
+        self.note("  disk", name, used, room, seconds)
+        try:
+            lan.resize_tmpfs(path, used + room)
+        except OSError:  # it has grown meanwhile
+            return False
+        self.filled.add(name)
+        self.full[name] = time.monotonic() + seconds
+        self.later(seconds, self.disk_freed, name)
+        return seconds
+
+    def disk_freed(self, name):
+        lan.resize_tmpfs(*self.disks[name])
+        self.filled.discard(name)
+        self.full[name] = time.monotonic()
+
+    def disk_dispatcher(self):
+        """Below the watermark, below what a log needs, or full."""
+        return self.disk("dispatcher", (20 << 20, 1 << 20, 0))
+
+    def disk_runner(self):
+        name = self.victim()
+        seconds = self.disk(name, (1 << 20, 100 << 10, 0)) if name else False
+        if seconds:
+            self.hurts(name, "disk", seconds + AFTER_S)
+        return seconds
+
+    def disk_observer(self):
+        return self.disk("observer-" + self.rng.choice(REPOSITORIES), (8 << 10, 0))
 
     # ---- the network ----
 

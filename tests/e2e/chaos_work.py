@@ -50,6 +50,8 @@ class Tail:
     def __init__(self, case, name, *args):
         self.case, self.name, self.args = case, name, args
         self.events, self.process, self.partial = [], None, b""
+        self.builds = {}  # {build: (repo, ref, oid)}
+        self.done = set()  # builds
         self.ended = set()  # (repo, ref, oid) of builds that are done
         self.busy = {}  # {task: name of the runner that has it}
 
@@ -74,8 +76,14 @@ class Tail:
                 self.busy[event["task"]] = event["runner"]
             elif event["kind"] in ("task_done", "requeued"):
                 self.busy.pop(event["task"], None)
+            elif event["kind"] == "submitted":
+                self.builds[event["build"]] = (event["repo"], event["ref"], event["oid"])
             elif event["kind"] == "build_done":
+                self.done.add(event["build"])
                 self.ended.add((event["repo"], event["ref"], event["oid"]))
+
+    def all_done(self):
+        return len(self.done) == len(self.builds)
 
     def kill(self):
         self.process.kill()

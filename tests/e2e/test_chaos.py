@@ -14,8 +14,10 @@ import glob
 import heapq
 import os
 import random
+import re
 import shutil
 import signal
+import subprocess
 import sys
 import time
 
@@ -36,6 +38,20 @@ FAULT_EVERY_S = 0.35
 SETTLE_S = 120  # without a build that ends: guards against a hang
 
 
+def kill_points():
+    """What this build of volt has of src/base/kill.def."""
+    said = subprocess.run([harness.VOLT, "status"], stdout=subprocess.DEVNULL,
+                          stderr=subprocess.PIPE, env={**harness.ENVIRONMENT, "VOLT_KILL_AT": "?"})
+    if b"VOLT_KILL_AT" not in said.stderr:
+        return {}
+    found = collections.defaultdict(list)
+    with open(os.path.join(os.path.dirname(os.path.abspath(__file__)),
+                           "../../src/base/kill.def")) as f:
+        for name, role in re.findall(r"^KILL\((\w+), (\w+),", f.read(), re.M):
+            found[role].append(name)
+    return found
+
+
 class ChaosTest(Pushes, Faults, Checks, Case):
     seconds, seed, keep = SECONDS, SEED, False
 
@@ -45,8 +61,19 @@ class ChaosTest(Pushes, Faults, Checks, Case):
         self.counts = collections.Counter()
         self.plan, self.plan_n = [], 0  # what is to be done when
         self.stopped = {}  # {pid: True}
-        self.hurt = []  # (from, until in wall ms, runner, what) of all that may cost an attempt
+        self.hurt = []  # [from, until in wall ms, runner, what] of all that may cost an attempt
         self.unwell = set()  # hosts whose link is not as it should be
+        self.disks = {}  # {process: (directory, size of its file system)}
+        self.filled, self.full = set(), {}  # processes whose disk is full; {process: until when}
+        self.points = kill_points()  # {role: [point of kill.def]}
+        self.armed, self.points_n = [], 0  # (process, point, mark, hurt or None)
+        self.died = set()  # of these, those that have died and were not seen yet
+        self.asked = []  # commands that may not have ended
+        self.canceled = set()  # builds that somebody asked to cancel
+        self.rebuilt = collections.Counter()  # {(repo, ref, oid): times it was asked for}
+        self.drained = set()  # runners that may leave
+        self.said_at_end = collections.Counter()  # {(role, words): of those that a full disk ended}
+        self.modes_seen = 0  # events looked through for cordoned runners
         self.expected = {}  # {(repo, ref, oid): {file: Unit}}
         self.repositories, self.dice, self.pushed = {}, {}, {}
         self.environment["ASAN_OPTIONS"] = "detect_leaks=0"  # kills leave none to look
@@ -74,7 +101,7 @@ class ChaosTest(Pushes, Faults, Checks, Case):
         kinds = collections.defaultdict(list)
         for what, n in sorted(self.counts.items()):
             kind, _, rest = what.partition(" ")
-            if kind in ("kill", "stop", "end", "scale", "cut", "weather"):
+            if kind in ("kill", "point", "stop", "end", "scale", "cut", "weather", "disk", "ask"):
                 kinds[kind].append(f"{n} {rest}")
             else:
                 kinds[""].append(f"{n} {what}")
@@ -82,6 +109,8 @@ class ChaosTest(Pushes, Faults, Checks, Case):
                            for kind, v in sorted(kinds.items()))
         print(f"seed {self.seed}, {self.seconds:g} s: {len(self.expected)} commits, {faults}; "
               f"{violations} violations", file=sys.stderr)
+        for (role, *said), n in self.said_at_end.items():
+            print(f"a full disk ended {n} {role}: {' '.join(said)}", file=sys.stderr)
         if violations:
             preset = os.path.basename(os.path.dirname(harness.VOLT)) or "debug"
             print(f"again: scripts/chaos --minutes {self.seconds / 60:g} --seed {self.seed} "
@@ -105,6 +134,18 @@ class ChaosTest(Pushes, Faults, Checks, Case):
             return
         self.lan.start(self.seed)
         self.addCleanup(self.end_network)
+        self.set_up_disks()
+
+    def set_up_disks(self):
+        """Those that are filled have a file system of their own, in memory."""
+        self.disks["dispatcher"] = (self.path("data"), 1 << 30)
+        for name in self.lan.hosts:
+            if name.startswith(("runner", "observer")):
+                self.disks[name] = (self.path(name + ".d"), 64 << 20)
+        for path, size in self.disks.values():
+            os.mkdir(path)
+            lan.mount_tmpfs(path, size)
+            self.addCleanup(lan.unmount, path)
 
     def end_network(self):
         if self.lan:
@@ -145,24 +186,25 @@ class ChaosTest(Pushes, Faults, Checks, Case):
         # The first sight of a repository is its newest commit, so all others come after it.
         wait_for("the first builds", lambda: self.chain.read() or len(self.chain.ended) == 2)
 
-    def start_dispatcher(self, port):
+    def start_dispatcher(self, port, environment=None):
         self.boss = self.start("dispatcher", "dispatcher", "--port", str(port), "--host",
                                self.lan.hosts["dispatcher"].address if self.lan else "localhost",
                                "--data", self.path("data"), "--heartbeat", "200ms",
-                               "--lease", f"{LEASE_S}s")
+                               "--lease", f"{LEASE_S}s", environment=environment)
 
-    def start_observer(self, name):
+    def start_observer(self, name, environment=None):
         self.watchers[name] = self.observer("--policy", "every", self.repositories[name].path,
-                                            name="observer-" + name)
+                                            name="observer-" + name, environment=environment)
 
     def new_runner(self, name):
         self.wanted.add(name)
         self.start_agent(name)
 
-    def start_agent(self, name):
+    def start_agent(self, name, environment=None):
         if name not in self.wanted or (name in self.agents and self.agents[name].running()):
             return  # it left meanwhile, or has come back
-        self.agents[name] = self.runner("--slots", str(self.slots[name]), name=name, wait=False)
+        self.agents[name] = self.runner("--slots", str(self.slots[name]), name=name, wait=False,
+                                        environment=environment)
 
     def live(self):
         return sorted(n for n in self.wanted if n in self.agents and self.agents[n].running())
@@ -186,17 +228,27 @@ class ChaosTest(Pushes, Faults, Checks, Case):
         while time.monotonic() < end:
             self.do_what_is_due()
             self.look()
+            self.resume_cordoned()
             time.sleep(0.02)
+
+    def resume_cordoned(self):
+        """A runner that five attempts in a row were lost on is cordoned: here it is not its fault."""
+        for e in self.chain.events[self.modes_seen:]:
+            if e["kind"] == "runner_mode" and e.get("mode") == "cordon" and e["why"] != "chaos":
+                self.counts["cordoned"] += 1
+                self.later(2, self.resume, e["runner"])
+        self.modes_seen = len(self.chain.events)
 
     def look(self):
         """Nothing may end that was not told to."""
         for tail in self.tails:
             tail.read()
-        for what, p in (("dispatcher", self.boss), *((t.name, t.process) for t in self.tails),
-                        *self.watchers.items(), *self.agents.items()):
-            if p is None or p.running() or self.told(p):
-                continue
-            self.fail(f"{what} ended by itself with {p.popen.returncode}")
+        self.asked = [p for p in self.asked if p.running()]
+        self.look_at_points()
+        for p in (self.boss, *(t.process for t in self.tails), *self.watchers.values(),
+                  *self.agents.values()):
+            if not p.running() and not self.told(p) and not self.ended(p.name, p):
+                self.fail(f"{p.name} ended by itself with {p.popen.returncode}")
 
     # ---- the end ----
 
@@ -204,30 +256,52 @@ class ChaosTest(Pushes, Faults, Checks, Case):
         """No more faults, everybody is there: all must come true."""
         for pid in list(self.stopped):
             self.go_on(pid)
-        again = {self.start_dispatcher, self.start_observer, self.start_agent, self.chain.start,
-                 self.when_ended, self.mend, self.replug}
+        again = {self.restart, self.chain.start, self.when_ended, self.mend, self.replug,
+                 self.resume, self.disk_freed}
         due, self.plan = sorted(self.plan, key=lambda at: at[:2]), []
         for _, _, what, args in due:
             if what in again:
                 self.later(0, what, *args)
         for name in set(self.agents) - self.wanted:
             self.wanted.add(name)
-            self.when_ended(self.agents[name], self.start_agent, name)
+            self.when_ended(self.agents[name], self.restart, name)
+        for name, _, _, hurt in self.armed:
+            if not hurt:  # it shall not die at the very end
+                self.again(name)
         self.wait_for_builds()
+        wait_for("all runners", self.all_up)
         wait_for("empty spools", lambda: not self.spools(), 60)
         late = Tail(self, "late")
         late.start()
         self.tails.append(late)
 
+    def again(self, name):
+        p = (self.boss if name == "dispatcher" else self.agents.get(name)
+             or self.watchers[name.removeprefix("observer-")])
+        if p.running() and not self.told(p):
+            self.tell(p, signal.SIGTERM)
+            self.when_ended(p, self.restart, name)
+
+    def all_up(self):
+        self.look()
+        self.do_what_is_due()
+        runners = self.json("runners", rc=None)
+        return {r["name"] for r in runners if r["state"] == "up" and r.get("mode") == "run"
+                } >= set(self.agents)
+
     def wait_for_builds(self):
-        began = moved = time.monotonic()
+        began = moved = resumed = time.monotonic()
         done = 0
-        while self.plan or not self.chain.ended >= set(self.expected):
+        while (self.plan or self.asked or not self.chain.all_done()
+               or not self.chain.ended >= set(self.expected)):
             self.do_what_is_due()
             self.look()
-            self.resume_cordoned()
-            if len(self.chain.ended) != done:
-                done, moved = len(self.chain.ended), time.monotonic()
+            if time.monotonic() > resumed + 5:
+                resumed = time.monotonic()
+                for name in self.agents:
+                    self.resume(name)
+            if len(self.chain.done) != done:
+                done, moved = len(self.chain.done), time.monotonic()
             if time.monotonic() > moved + SETTLE_S:
                 self.show_status()
                 missing = sorted(set(self.expected) - self.chain.ended)
@@ -237,14 +311,6 @@ class ChaosTest(Pushes, Faults, Checks, Case):
 
     def spools(self):
         return glob.glob(self.path("*.d", "spool", "*"))
-
-    def resume_cordoned(self):
-        """A runner that five attempts in a row were lost on is cordoned: here it is not its fault."""
-        for e in self.chain.events[getattr(self, "modes_seen", 0):]:
-            if e["kind"] == "runner_mode" and e.get("mode") == "cordon":
-                self.counts["cordoned"] += 1
-                self.ask("resume", e["runner"], rc=None)
-        self.modes_seen = len(self.chain.events)
 
     def show_status(self):
         for command in ("status", "runners"):
