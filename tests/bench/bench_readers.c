@@ -8,6 +8,9 @@
  *      beats as a runner and submits builds, one after the other, whose plan has nothing to do.
  *      Prints beat_p50_ms, beat_p99_ms (`hb` to `hb_ok`), assign_p50_ms, assign_p99_ms (`submit` to
  *      `assign`), events (a second, to all readers), least and most (of one reader, in events).
+ *   bench_readers deaf SERVER PEERS
+ *      so many subscribers to everything, and so many clients with 16 questions each, that never
+ *      read; until it is ended.  Prints a line when all are there.
  *
  * The readers are a process of their own: what they cost their own side delays no measurement.
  */
@@ -131,6 +134,40 @@ static void __attribute__((noreturn)) be_readers(const char *server, size_t n, u
             if (items[i].revents)
                 read_on(v[i], &mem, &got[i]);
     }
+}
+
+static sock *connect_deaf(sock_kind kind, const char *server)
+{
+    const sock_options options = { .frame_max = WIRE_WORK_MAX, .recv_hwm = 1 };
+    addr_list list;
+    volt_err err;
+    addr at;
+    sock *s;
+
+    check(addr_parse(server, &at, &err), &err);
+    check(addr_resolve(&at, kind == SOCK_SUB ? 2 : 1, &list, &err), &err);
+    check(sock_new(kind, &options, &s, &err), &err);
+    if (kind == SOCK_SUB)
+        check(sock_subscribe(s, (slice){ 0 }, &err), &err);
+    check(sock_connect(s, list.v[0], &err), &err);
+    return s;
+}
+
+static void __attribute__((noreturn)) be_deaf(const char *server, long peers)
+{
+    sock_setup();
+    for (long i = 0; i < peers; i++) {
+        sock *s = connect_deaf(SOCK_DEALER, server);
+
+        connect_deaf(SOCK_SUB, server); /* both stay for as long as the process */
+        for (uint64_t r = 1; r <= 16; r++)
+            bench_send(s, &(msg){ .type = MSG_replay, .r = r, .replay.from = r });
+    }
+    bench_sleep_ms(500);
+    puts("ready");
+    fflush(stdout);
+    for (;;)
+        pause();
 }
 
 /* ---- the runner between them ---- */
@@ -274,7 +311,10 @@ int main(int argc, char **argv)
         fill(argv[2], (uint64_t)bench_number(argv[3], 1));
     else if (argc == 5 && strcmp(argv[1], "load") == 0 && bench_number(argv[3], 0) <= READERS_MAX)
         measure(argv[2], (size_t)bench_number(argv[3], 0), bench_number(argv[4], 1));
+    else if (argc == 4 && strcmp(argv[1], "deaf") == 0)
+        be_deaf(argv[2], bench_number(argv[3], 1));
     else
-        bench_die("usage: bench_readers fill DIR EVENTS | load SERVER READERS SECONDS");
+        bench_die("usage: bench_readers fill DIR EVENTS | load SERVER READERS SECONDS | "
+                  "deaf SERVER PEERS");
     return 0;
 }
