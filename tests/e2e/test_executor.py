@@ -5,36 +5,15 @@ import socket
 import struct
 import subprocess
 import sys
-import tempfile
 import time
-import unittest
 
 try:
     import msgpack
 except ImportError:
     sys.exit(77)
 
-VOLT = os.environ.get("VOLT", "volt")
-PATIENCE_S = 60  # guards against a hang, is not waited for
-
-
-def wait_for(what, condition):
-    end = time.monotonic() + PATIENCE_S
-    while time.monotonic() < end:
-        found = condition()
-        if found:
-            return found
-        time.sleep(0.01)
-    raise AssertionError(f"waited in vain for {what}")
-
-
-def alive(pid):
-    """False for a zombie, too."""
-    try:
-        with open(f"/proc/{pid}/stat") as f:
-            return f.read().rsplit(")", 1)[1].split()[0] != "Z"
-    except OSError:
-        return False
+import harness
+from harness import PATIENCE_S, VOLT, alive, wait_for
 
 
 class Agent:
@@ -77,25 +56,12 @@ class Agent:
                 return m
 
 
-class ExecutorTest(unittest.TestCase):
+class ExecutorTest(harness.Case):
     def setUp(self):
-        self.temp = tempfile.TemporaryDirectory()
-        self.addCleanup(self.temp.cleanup)
-        self.dir = os.path.realpath(self.temp.name)
-        self.work = self.dir + "/work"
+        self.work = self.path("work")
         os.mkdir(self.work)
-        self.repo = self.dir + "/repo"
-        env = {**os.environ, "GIT_CONFIG_GLOBAL": "/dev/null"}
-        subprocess.run(["git", "init", "-q", self.repo], check=True, env=env)
-        identity = ["-c", "user.name=t", "-c", "user.email=t@t"]
-        subprocess.run(
-            ["git", "-C", self.repo, *identity, "commit", "-q", "--allow-empty", "-m", "x"],
-            check=True,
-            env=env,
-        )
-        self.oid = subprocess.check_output(
-            ["git", "-C", self.repo, "rev-parse", "HEAD"], text=True
-        ).strip()
+        self.repo = self.repository("repo", {})
+        self.oid = self.repo.head()
 
     def start(self, *args, slot=1):
         p = subprocess.Popen(
@@ -104,6 +70,7 @@ class ExecutorTest(unittest.TestCase):
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
+            env=self.environment,
         )
         self.addCleanup(p.stderr.close)
         self.addCleanup(p.wait)
@@ -122,7 +89,7 @@ class ExecutorTest(unittest.TestCase):
         return agent
 
     def script(self, text, task=1, **fields):
-        url = f"local:{socket.gethostname()}:{self.repo}"
+        url = f"local:{socket.gethostname()}:{self.repo.path}"
         return dict(
             task=task, att=1, ep=1, kind="script", build=1, job="j", repo="r", url=url,
             oid=self.oid, ref="refs/heads/main", spec=text.encode(), **fields,
@@ -270,8 +237,7 @@ class ExecutorTest(unittest.TestCase):
         self.assertEqual(used(), before)
 
     def test_a_task_has_nothing_of_the_executors_environment(self):
-        os.environ["VOLT_TEST_SECRET"] = "x"
-        self.addCleanup(os.environ.pop, "VOLT_TEST_SECRET")
+        self.environment["VOLT_TEST_SECRET"] = "x"
         agent = (self.start(), self.connect())[1]
         agent.recv()
         agent.send("assign", **self.script("env; ls /proc/self/fd"))
@@ -281,4 +247,4 @@ class ExecutorTest(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    unittest.main()
+    harness.main()
