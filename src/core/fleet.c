@@ -17,6 +17,7 @@ void fleet_init(fleet *f)
     *f = (fleet){ 0 };
     list_init(&f->all);
     list_init(&f->free);
+    list_init(&f->free_plans);
     list_init(&f->fresh);
 }
 
@@ -236,21 +237,27 @@ void fleet_rematch(fleet *f, int64_t now_ms)
     }
 }
 
+/* Linked is who has room. */
+static void keep_listed(list *free, list *node, bool room)
+{
+    if (!room)
+        list_remove(node);
+    else if (!list_linked(node))
+        list_push(free, node);
+}
+
 void fleet_update(fleet *f, runner *r, bool gained)
 {
     bool takes = runner_takes(r);
-    bool room = takes && (runner_has_room(r, false) || runner_has_room(r, true));
+    bool tasks = takes && runner_has_room(r, false), plans = takes && runner_has_room(r, true);
 
     f->slots_up -= r->counted_slots;
     r->counted_slots = takes ? r->slots : 0;
     f->slots_up += r->counted_slots;
-    if (!room) {
-        list_remove(&r->in_free);
+    keep_listed(&f->free, &r->in_free, tasks);
+    keep_listed(&f->free_plans, &r->in_free_plans, plans);
+    if (!tasks && !plans)
         list_remove(&r->in_fresh);
-        return;
-    }
-    if (!list_linked(&r->in_free))
-        list_push(&f->free, &r->in_free);
-    if (gained && !list_linked(&r->in_fresh) && !MUTANT(slot_not_matched))
+    else if (gained && !list_linked(&r->in_fresh) && !MUTANT(slot_not_matched))
         list_push(&f->fresh, &r->in_fresh);
 }

@@ -35,8 +35,9 @@ typedef struct runner {
     list leases;     /* of lease.on_runner */
     size_t busy;     /* leases but plans */
     size_t plans;
-    list in_free;  /* linked while it may get a task or a plan */
-    list in_fresh; /* linked while its capacity or fitness changed since it was last matched */
+    list in_free;       /* linked while it may get a task */
+    list in_free_plans; /* linked while it may get a plan */
+    list in_fresh;      /* linked while its capacity or fitness changed since it was last matched */
     uint64_t counted_slots; /* its part of fleet.slots_up */
     map bad_repos;          /* name -> bad_repo: cannot reach it for now */
     list hindrances;        /* of what keeps it from work for a while */
@@ -54,7 +55,8 @@ typedef struct fleet {
     map by_id;
     map by_peer;
     list all;
-    list free; /* may get something; who got something last stands last */
+    list free;       /* may get a task; who got something last stands last */
+    list free_plans; /* may get a plan */
     list fresh;
     heap alarms;
     heap hindrances; /* of all runners, by their ends */

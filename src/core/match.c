@@ -5,49 +5,62 @@ typedef struct candidate {
     int64_t now_ms;
 } candidate;
 
-bool match_suits(const runner *r, const queue_item *item, int64_t now_ms)
-{
-    if (item->kind == ITEM_TASK) {
-        const task *t = HEAP_OWNER(item, task, item);
-
-        if (t->avoid == r->serial && t->avoid_until_ms > now_ms)
-            return false;
-    }
-    return !runner_bad_repo(r, item->line->repo, now_ms);
-}
-
-static bool suits(void *ctx, const queue_item *item)
+static bool takes_line(void *ctx, const queue_line *line)
 {
     const candidate *c = ctx;
 
-    return match_suits(c->r, item, c->now_ms);
+    return !runner_bad_repo(c->r, line->repo, c->now_ms);
+}
+
+static bool takes_item(void *ctx, const queue_item *item)
+{
+    const candidate *c = ctx;
+    const task *t;
+
+    if (item->kind != ITEM_TASK)
+        return true;
+    t = HEAP_OWNER(item, task, item);
+    return t->avoid != c->r->serial || t->avoid_until_ms <= c->now_ms;
+}
+
+static queue_item *next_for(const match *m, const runner *r, queue_class *class)
+{
+    candidate c = { r, m->now_ms };
+
+    return queue_next(class, &(queue_asker){ takes_line, takes_item, &c });
+}
+
+/* Who got something stands last. */
+static void to_the_end(list *free, list *node)
+{
+    if (list_linked(node)) {
+        list_remove(node);
+        list_push(free, node);
+    }
 }
 
 static void give(const match *m, runner *r, queue_item *item)
 {
     queue_charge(m->queue, item);
     m->give(m->ctx, r, item);
-    if (list_linked(&r->in_free)) { /* who got something stands last */
-        list_remove(&r->in_free);
-        list_push(&m->fleet->free, &r->in_free);
-    }
+    to_the_end(&m->fleet->free, &r->in_free);
+    to_the_end(&m->fleet->free_plans, &r->in_free_plans);
 }
 
 bool match_runner(const match *m, runner *r)
 {
-    candidate c = { r, m->now_ms };
     queue_item *best = NULL;
 
     if (!runner_takes(r))
         return false;
     LIST_FOR(l, &m->queue->classes)
     {
-        const queue_class *class = LIST_OWNER(l, queue_class, node);
+        queue_class *class = LIST_OWNER(l, queue_class, node);
         queue_item *item;
 
         if (class->n == 0 || !runner_has_room(r, class->plan) || !runner_suits(r, class))
             continue;
-        item = queue_next(class, suits, &c);
+        item = next_for(m, r, class);
         if (!item)
             continue;
         if (class->plan) { /* planning goes before all else */
@@ -62,31 +75,33 @@ bool match_runner(const match *m, runner *r)
     return best != NULL;
 }
 
-static void match_class(const match *m, queue_class *class)
+/* One round: an item for each runner that has room for one and suits, so that work spreads. */
+static bool match_round(const match *m, queue_class *class)
 {
-    bool moved = true;
+    list *free = class->plan ? &m->fleet->free_plans : &m->fleet->free;
+    list *last = free->prev; /* those behind have had their turn */
+    bool moved = false, more = !list_empty(free);
 
-    while (class->n && moved) { /* rounds, one item a runner, so that work spreads */
-        size_t left = m->fleet->n;
+    for (list *l = free->next, *next; more && class->n; l = next) {
+        runner *r =
+            class->plan ? LIST_OWNER(l, runner, in_free_plans) : LIST_OWNER(l, runner, in_free);
+        queue_item *item = runner_suits(r, class) ? next_for(m, r, class) : NULL;
 
-        moved = false;
-        LIST_FOR_SAFE(l, &m->fleet->free)
-        {
-            runner *r = LIST_OWNER(l, runner, in_free);
-            candidate c = { r, m->now_ms };
-            queue_item *item;
-
-            if (left-- == 0 || class->n == 0) /* those behind have had their turn in this round */
-                break;
-            if (!runner_has_room(r, class->plan) || !runner_suits(r, class))
-                continue;
-            item = queue_next(class, suits, &c);
-            if (item) {
-                give(m, r, item);
-                moved = true;
-            }
+        next = l->next;
+        more = l != last;
+        if (item) {
+            give(m, r, item);
+            moved = true;
         }
     }
+    return moved;
+}
+
+/* O(runners with room), whatever the size of the fleet. */
+static void match_class(const match *m, queue_class *class)
+{
+    while (class->n && match_round(m, class))
+        ;
 }
 
 void match_all(const match *m)

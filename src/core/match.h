@@ -28,7 +28,5 @@ typedef struct match {
 bool match_runner(const match *m, runner *r);
 /* Until nothing more fits. */
 void match_all(const match *m);
-/* Whether the runner may get this item now, apart from its room. */
-bool match_suits(const runner *r, const queue_item *item, int64_t now_ms);
 
 #endif

@@ -24,6 +24,7 @@ static void class_free(queue_class *c)
     free((char *)(uintptr_t)c->host.p);
     free((char *)(uintptr_t)c->repo.p);
     free((char *)(uintptr_t)c->key.p);
+    free(c->heap);
     free(c);
 }
 
@@ -121,6 +122,88 @@ static queue_line *line_for(queue *q, queue_class *c, struct repo *repo, fair_sh
     return line;
 }
 
+/* ---- whose turn is next ---- */
+
+/* A class keeps its lines in a heap by priority and by the time of their shares.  Hand-outs, also
+ * those of other classes, move a share's time on and never back: so a line is put right when it
+ * comes to the top, and a hand-out costs nothing in the classes that it does not concern. */
+
+static bool turn_before(const queue_line *a, const queue_line *b)
+{
+    if (a->priority != b->priority)
+        return a->priority > b->priority;
+    if (a->time != b->time)
+        return a->time < b->time;
+    return a->share->order < b->share->order;
+}
+
+static void place_line(queue_class *c, size_t i, queue_line *line)
+{
+    c->heap[i] = line;
+    line->place = i + 1;
+}
+
+static void sift_up(queue_class *c, size_t i)
+{
+    queue_line *line = c->heap[i];
+
+    for (; i > 0 && turn_before(line, c->heap[(i - 1) / 2]); i = (i - 1) / 2)
+        place_line(c, i, c->heap[(i - 1) / 2]);
+    place_line(c, i, line);
+}
+
+static void sift_down(queue_class *c, size_t i)
+{
+    queue_line *line = c->heap[i];
+
+    for (;;) {
+        size_t child = 2 * i + 1;
+
+        if (child + 1 < c->heap_n && turn_before(c->heap[child + 1], c->heap[child]))
+            child++;
+        if (child >= c->heap_n || !turn_before(c->heap[child], line))
+            break;
+        place_line(c, i, c->heap[child]);
+        i = child;
+    }
+    place_line(c, i, line);
+}
+
+static void add_line(queue_class *c, queue_line *line)
+{
+    if (c->heap_n == c->heap_cap) {
+        c->heap_cap = c->heap_cap ? 2 * c->heap_cap : 4;
+        c->heap = mem_grow(c->heap, c->heap_cap, sizeof(queue_line *));
+    }
+    line->time = line->share->time;
+    c->heap[c->heap_n] = line;
+    sift_up(c, c->heap_n++);
+}
+
+static void drop_line(queue_class *c, queue_line *line)
+{
+    size_t i = line->place - 1;
+    queue_line *last = c->heap[--c->heap_n];
+
+    assert(i <= c->heap_n && c->heap[i] == line);
+    if (last == line)
+        return;
+    place_line(c, i, last);
+    sift_up(c, i);
+    sift_down(c, last->place - 1);
+}
+
+static queue_line *top_line(queue_class *c)
+{
+    while (c->heap_n && c->heap[0]->time != c->heap[0]->share->time) {
+        c->heap[0]->time = c->heap[0]->share->time;
+        sift_down(c, 0);
+    }
+    return c->heap_n ? c->heap[0] : NULL;
+}
+
+/* ---- items ---- */
+
 static bool goes_before(const queue_item *a, const list *node)
 {
     const queue_place *x = &a->place, *y = &LIST_OWNER(node, queue_item, node)->place;
@@ -156,6 +239,7 @@ void queue_push(queue *q, queue_class *c, queue_item *item, struct repo *repo, f
         list_push(&c->lines, &line->node);
         if (share->time < q->now) /* it was idle: no credit for that */
             share->time = q->now;
+        add_line(c, line);
     }
     item->place = place;
     insert(&line->items, item);
@@ -213,6 +297,7 @@ void queue_remove(queue *q, queue_item *item)
         const line_key key = { line->in, line->repo, line->priority };
 
         list_remove(&line->node);
+        drop_line(line->in, line);
         map_removes(&q->lines, (slice){ (const char *)&key, sizeof key });
         free(line);
     }
@@ -237,28 +322,36 @@ bool queue_before(const queue_item *a, const queue_item *b)
     return line_before(a->line, b->line);
 }
 
-queue_item *queue_next(const queue_class *c, bool (*suits)(void *ctx, const queue_item *item),
-                       void *ctx)
+static queue_item *first_taken(const queue_line *line, const queue_asker *asker)
 {
-    queue_item *best = NULL;
-
-    LIST_FOR(l, &c->lines)
+    if (!asker->takes_line(asker->ctx, line))
+        return NULL;
+    LIST_FOR(i, &line->items)
     {
-        const queue_line *line = LIST_OWNER(l, queue_line, node);
+        queue_item *item = LIST_OWNER(i, queue_item, node);
 
-        if (best && !line_before(line, best->line))
-            continue;
-        LIST_FOR(i, &line->items)
-        {
-            queue_item *item = LIST_OWNER(i, queue_item, node);
+        if (asker->takes_item(asker->ctx, item))
+            return item;
+    }
+    return NULL;
+}
 
-            if (suits(ctx, item)) {
-                best = item;
-                break;
-            }
+queue_item *queue_next(queue_class *c, const queue_asker *asker)
+{
+    queue_line *refused = NULL, *line;
+    queue_item *item = NULL;
+
+    while (!item && (line = top_line(c))) {
+        item = first_taken(line, asker);
+        if (!item) {
+            drop_line(c, line);
+            line->passed_over = refused;
+            refused = line;
         }
     }
-    return best;
+    for (; refused; refused = refused->passed_over)
+        add_line(c, refused);
+    return item;
 }
 
 void queue_charge(queue *q, queue_item *item)

@@ -54,7 +54,10 @@ struct queue_line {
     uint64_t priority;
     list items;
     size_t n;
-    list node; /* in class->lines, which is in no order */
+    list node;               /* in class->lines, which is in no order */
+    size_t place;            /* in class->heap, from 1 */
+    uint64_t time;           /* of its share, when it was put there: not greater than now */
+    queue_line *passed_over; /* during queue_next() */
 };
 
 struct queue_class {
@@ -62,7 +65,9 @@ struct queue_class {
     slice host; /* of a local repository; else empty */
     slice repo; /* its name, for runners that have it by --repo; else empty */
     bool plan;
-    list lines; /* those that are not empty */
+    list lines;        /* those that are not empty */
+    queue_line **heap; /* the same: whose turn is next */
+    size_t heap_n, heap_cap;
     size_t n;   /* items in all */
     slice key;  /* its name in by_key */
     bool fresh; /* got items (or a hindrance ended) since the last match over all free runners */
@@ -100,10 +105,17 @@ void queue_tidy(queue *q);
 void queue_remove(queue *q, queue_item *item);
 bool queue_has(const queue_item *item);
 
-/* The next item of a class for somebody whom `suits` accepts; NULL: none.  It stays queued.
- * O(lines + items refused). */
-queue_item *queue_next(const queue_class *c, bool (*suits)(void *ctx, const queue_item *item),
-                       void *ctx);
+/* Who asks for an item, and takes some lines and items only. */
+typedef struct queue_asker {
+    bool (*takes_line)(void *ctx, const queue_line *line);
+    bool (*takes_item)(void *ctx, const queue_item *item);
+    void *ctx;
+} queue_asker;
+
+/* The next item of a class that `asker` takes; NULL: none.  It stays queued.
+ * O((1 + lines refused) log lines + items refused): a line is asked about once, not each of its
+ * items, and those whose turn is later are not looked at. */
+queue_item *queue_next(queue_class *c, const queue_asker *asker);
 /* Whether a's line comes before b's: by priority, then by share. */
 bool queue_before(const queue_item *a, const queue_item *b);
 /* Counts a hand-out of the item's repository.  Call it while the item is still queued. */

@@ -57,15 +57,31 @@ static bool anything(void *ctx, const queue_item *item)
     return true;
 }
 
-static bool all_but(void *ctx, const queue_item *item)
+static bool any_line(void *ctx, const queue_line *line)
+{
+    (void)ctx, (void)line;
+    return true;
+}
+
+static queue_item *next(world *w)
+{
+    return queue_next(w->c, &(queue_asker){ any_line, anything, NULL });
+}
+
+static bool other(void *ctx, const queue_item *item)
 {
     return item != ctx;
+}
+
+static queue_item *next_but(world *w, queue_item *item)
+{
+    return queue_next(w->c, &(queue_asker){ any_line, other, item });
 }
 
 /* Hands out the next item; its number, or -1. */
 static int pop(world *w)
 {
-    queue_item *item = queue_next(w->c, anything, NULL);
+    queue_item *item = next(w);
 
     if (!item)
         return -1;
@@ -168,9 +184,65 @@ static void passes_over_what_does_not_suit(void **state)
 
     push(w, 0, 0, 0);
     push(w, 1, 0, 0);
-    assert_ptr_equal(queue_next(w->c, all_but, &w->items[0]), &w->items[1]);
+    assert_ptr_equal(next_but(w, &w->items[0]), &w->items[1]);
     queue_remove(&w->q, &w->items[1]);
-    assert_null(queue_next(w->c, all_but, &w->items[0]));
+    assert_null(next_but(w, &w->items[0]));
+}
+
+typedef struct counting {
+    const queue_line *refused;
+    size_t lines, items;
+} counting;
+
+static bool count_line(void *ctx, const queue_line *line)
+{
+    counting *c = ctx;
+
+    c->lines++;
+    return line != c->refused;
+}
+
+static bool count_item(void *ctx, const queue_item *item)
+{
+    counting *c = ctx;
+
+    (void)item;
+    c->items++;
+    return true;
+}
+
+/* Of many lines and items only those are looked at that come next: counted, not timed. */
+static void looks_at_what_comes_next_only(void **state)
+{
+    enum { LINES = 500, EACH = 20 };
+    static queue_item items[LINES][EACH];
+    static fair_share shares[LINES];
+    world *w = *state;
+    counting counted = { 0 };
+    const queue_asker asker = { count_line, count_item, &counted };
+
+    for (size_t i = 0; i < LINES; i++) {
+        shares[i].order = i;
+        for (size_t k = 0; k < EACH; k++)
+            queue_push(&w->q, w->c, &items[i][k], (struct repo *)(void *)&shares[i], &shares[i], 0,
+                       (queue_place){ .build = k });
+    }
+    for (size_t n = 0; n < LINES; n++) { /* each line in turn */
+        queue_item *item = queue_next(w->c, &asker);
+
+        assert_ptr_equal(item, &items[n][0]);
+        queue_charge(&w->q, item);
+        queue_remove(&w->q, item);
+    }
+    assert_int_equal(counted.lines, LINES);
+    assert_int_equal(counted.items, LINES);
+    counted = (counting){ .refused = items[0][1].line }; /* which would be next */
+    assert_ptr_equal(queue_next(w->c, &asker), &items[1][1]);
+    assert_int_equal(counted.lines, 2);
+    assert_int_equal(counted.items, 1);
+    for (size_t i = 0; i < LINES; i++)
+        for (size_t k = 0; k < EACH; k++)
+            queue_remove(&w->q, &items[i][k]);
 }
 
 static void labels_are_a_set(void **state)
@@ -238,6 +310,7 @@ int main(void)
         TEST(repositories_take_turns),
         TEST(idleness_earns_no_credit),
         TEST(passes_over_what_does_not_suit),
+        TEST(looks_at_what_comes_next_only),
         TEST(labels_are_a_set),
         TEST(local_repositories_are_classes_of_their_own),
         TEST(a_delayed_item_waits_for_its_time),
