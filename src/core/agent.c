@@ -93,6 +93,7 @@ agent *agent_new(const agent_config *config)
     a->labels = copy_texts(&a->arena, config->labels);
     a->reach = copy_texts(&a->arena, config->reach);
     a->slots_n = config->slots;
+    a->beat_ms = (config->hung_ms ? config->hung_ms : AGENT_HUNG_MS) / AGENT_BEATS;
     a->prng.state = config->seed;
     if (config->hist)
         snprintf(a->hist, sizeof a->hist, "%s", config->hist);
@@ -512,7 +513,7 @@ static void begin(agent *a, int64_t now, agent_effects *out)
 static void due(agent *a, int64_t now, agent_effects *out)
 {
     if (a->settle_at != HEAP_NEVER && (now >= a->settle_at || agent_settled(a)) &&
-        agent_settle(a, out)) {
+        agent_settle(a, now, out)) {
         a->settle_at = HEAP_NEVER;
         a->hello_at = now;
     }

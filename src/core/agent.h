@@ -23,6 +23,9 @@
 #define AGENT_ITEMS_MAX  1000  /* outcomes in one message: 100 KB of a 256 KiB frame */
 #define AGENT_LINGER_MS  200   /* a task that is done sooner has its log inside the result */
 #define AGENT_STOP_MS    3000  /* executors get so long to end their tasks at a stop */
+#define AGENT_BEATS      8     /* unanswered in a row, then an executor is hung ... */
+#define AGENT_PATIENCE   15    /* ... this many times as many while it makes a workspace */
+#define AGENT_HUNG_MS    120000
 
 typedef struct agent agent;
 
@@ -33,8 +36,9 @@ typedef struct agent_config {
     unsigned slots;                      /* 1..MSG_SLOTS_MAX */
     slices labels;
     slices reach;
-    uint64_t seed; /* of the jitter */
-} agent_config;    /* borrowed for agent_new() */
+    int64_t hung_ms; /* silence of an executor that is asked, 0: AGENT_HUNG_MS */
+    uint64_t seed;   /* of the jitter */
+} agent_config;      /* borrowed for agent_new() */
 
 typedef enum agent_event_kind {
     /* At the start, in this order: FOUND for each spooled attempt, EXEC_UP for each executor that
@@ -69,6 +73,7 @@ typedef enum agent_effect_kind {
     AGENT_SEND,         /* msg: to the dispatcher */
     AGENT_EXEC,         /* slot, msg: to an executor */
     AGENT_SPAWN,        /* slot: start an executor, ending one that is left over there */
+    AGENT_KILL,         /* slot: end its executor and all it started; EXEC_GONE says that it has */
     AGENT_SAVE,         /* hist, ep: make durable before the effects behind it are carried out */
     AGENT_READ_LOG,     /* task, att, off, max: read the spooled log */
     AGENT_READ,         /* task, att, part, off: the spooled messages; plan: from part `off` */

@@ -52,7 +52,13 @@ typedef struct attempt {
     unsigned retries;
 } attempt;
 
-typedef enum slot_state { SLOT_DOWN, SLOT_STARTING, SLOT_CONNECTED, SLOT_READY } slot_state;
+typedef enum slot_state {
+    SLOT_DOWN,
+    SLOT_STARTING,
+    SLOT_CONNECTED,
+    SLOT_READY,
+    SLOT_KILLED, /* it was hung; not gone yet */
+} slot_state;
 
 typedef struct slot {
     unsigned n;
@@ -61,8 +67,9 @@ typedef struct slot {
     bool old;     /* started by an earlier agent: replaced when idle, it may be an older program */
     attempt *a;
     uint64_t place[2]; /* of the last attempt here */
-    heap_node timer;   /* DOWN: start it; STARTING: give it up */
+    heap_node timer;   /* DOWN: start it; STARTING, CONNECTED: give it up; READY: ask it */
     int64_t started_ms;
+    unsigned unheard;  /* heartbeats that it was sent since its last word */
     unsigned failures; /* ended soon after its start, in a row */
 } slot;
 
@@ -79,6 +86,7 @@ struct agent {
     slice id, name, host, boot;
     slices labels, reach;
     unsigned slots_n; /* that take tasks, without slot 0 */
+    int64_t beat_ms;  /* between heartbeats to an executor */
     prng prng;
 
     /* the session */
@@ -141,8 +149,9 @@ void agent_found(agent *a, const agent_event *ev, agent_effects *out);
 bool agent_settled(const agent *a);
 /* Found attempts that no executor has: one may have ended between the look at its spool and the
  * look for its executor, so their results are asked for once more; without one they are lost.
+ * An executor that was there and said nothing may have one, so it is ended.
  * False while answers are missing. */
-bool agent_settle(agent *a, agent_effects *out);
+bool agent_settle(agent *a, int64_t now, agent_effects *out);
 void agent_assign(agent *a, const agent_event *ev, agent_effects *out);
 void agent_cancel(agent *a, const msg_cancel *m, int64_t now, agent_effects *out);
 /* The attempt is no longer ours: it ends without a word, and its spool goes. */
@@ -169,6 +178,8 @@ void agent_exec_up(agent *a, const agent_event *ev, agent_effects *out);
 void agent_exec_msg(agent *a, const agent_event *ev, agent_effects *out);
 void agent_exec_gone(agent *a, const agent_event *ev, agent_effects *out);
 void agent_tick_slots(agent *a, int64_t now, agent_effects *out);
+/* Ends the executors that are connected and have not said what they hold. */
+void agent_kill_silent(agent *a, int64_t now, agent_effects *out);
 void agent_renew_slots(agent *a, agent_effects *out); /* other executors, each once it is idle */
 void agent_bye_slots(agent *a, agent_effects *out);
 /* No executor runs, and none's last words are still being read. */

@@ -78,7 +78,7 @@ void agent_bye_slots(agent *a, agent_effects *out)
         heap_remove(&a->slot_timers, &s->timer);
         if (s->state == SLOT_CONNECTED || s->state == SLOT_READY)
             bye(s, out);
-        else
+        else if (s->state != SLOT_KILLED)
             s->state = SLOT_DOWN;
     }
 }
@@ -234,10 +234,11 @@ static void adopt(agent *a, slot *s, const rec_held *h, agent_effects *out)
     }
 }
 
-static void first_hb(agent *a, slot *s, const msg_hb *m, agent_effects *out)
+static void first_hb(agent *a, slot *s, const msg_hb *m, int64_t now, agent_effects *out)
 {
     s->state = SLOT_READY;
-    heap_remove(&a->slot_timers, &s->timer);
+    if (!a->stopping)
+        heap_set(&a->slot_timers, &s->timer, now + a->beat_ms);
     for (size_t i = 0; i < m->held.n; i++)
         adopt(a, s, &m->held.v[i], out);
     if (!s->a)
@@ -286,11 +287,12 @@ void agent_exec_msg(agent *a, const agent_event *ev, agent_effects *out)
     const msg *m = ev->msg;
     attempt *t;
 
-    if (!s || s->state == SLOT_DOWN || s->state == SLOT_STARTING)
+    if (!s || (s->state != SLOT_CONNECTED && s->state != SLOT_READY))
         return;
+    s->unheard = 0;
     if (m->type == MSG_hb) {
         if (s->state == SLOT_CONNECTED)
-            first_hb(a, s, &m->hb, out);
+            first_hb(a, s, &m->hb, ev->now_ms, out);
         return;
     }
     t = s->a;
@@ -336,6 +338,7 @@ static void lose_executor(agent *a, slot *s, int64_t now, agent_effects *out)
 
     s->a = NULL;
     s->state = SLOT_DOWN;
+    s->unheard = 0;
     heap_remove(&a->slot_timers, &s->timer);
     if (t) {
         t->placed = false;
@@ -376,6 +379,41 @@ void agent_exec_gone(agent *a, const agent_event *ev, agent_effects *out)
         lose_executor(a, s, ev->now_ms, out);
 }
 
+/* Its task may run on, so that counts as lost only once all of it is gone. */
+static void kill_executor(agent *a, slot *s, int64_t now, agent_effects *out)
+{
+    agent_say(out, true, "executor of slot %u is hung; it is ended with all it started", s->n);
+    s->state = SLOT_KILLED;
+    heap_set(&a->slot_timers, &s->timer, now + START_MS);
+    agent_add(out, AGENT_KILL)->slot = s->n;
+}
+
+void agent_kill_silent(agent *a, int64_t now, agent_effects *out)
+{
+    for (unsigned i = 0; i < a->slots_cap; i++)
+        if (a->slots[i] && a->slots[i]->state == SLOT_CONNECTED)
+            kill_executor(a, a->slots[i], now, out);
+}
+
+/* Asks an executor whether it is there.  Counted in questions and not in time, for an agent that
+ * was stopped has not been met with silence.  An executor checks out and cleans up in its one
+ * thread, which may take long; what runs in it does not stop it. */
+static void beat(agent *a, slot *s, int64_t now, agent_effects *out)
+{
+    bool preparing = s->a && s->a->state == HELD_ACCEPTED;
+    msg *m;
+
+    if (s->unheard >= AGENT_BEATS * (preparing ? AGENT_PATIENCE : 1)) {
+        kill_executor(a, s, now, out);
+        return;
+    }
+    s->unheard++;
+    heap_set(&a->slot_timers, &s->timer, now + a->beat_ms);
+    m = ARENA_NEW(&out->arena, msg);
+    m->type = MSG_hb;
+    agent_send_exec(s->n, m, out);
+}
+
 void agent_tick_slots(agent *a, int64_t now, agent_effects *out)
 {
     while (heap_top_key(&a->slot_timers) <= now) {
@@ -383,7 +421,11 @@ void agent_tick_slots(agent *a, int64_t now, agent_effects *out)
 
         if (s->state == SLOT_DOWN)
             start_executor(a, s, now, out);
+        else if (s->state == SLOT_READY)
+            beat(a, s, now, out);
+        else if (s->state == SLOT_CONNECTED)
+            kill_executor(a, s, now, out);
         else
-            lose_executor(a, s, now, out); /* started, but never spoke */
+            lose_executor(a, s, now, out); /* started, but never spoke; or cannot be killed */
     }
 }

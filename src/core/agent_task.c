@@ -373,10 +373,12 @@ bool agent_settled(const agent *a)
     return true;
 }
 
-bool agent_settle(agent *a, agent_effects *out)
+bool agent_settle(agent *a, int64_t now, agent_effects *out)
 {
     bool reading = false;
 
+    if (!agent_settled(a))
+        agent_kill_silent(a, now, out);
     LIST_FOR(at, &a->held)
     {
         attempt *t = LIST_OWNER(at, attempt, link);

@@ -1,7 +1,6 @@
 #include "exec/process.h"
 
 #include <assert.h>
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/close_range.h>
@@ -19,13 +18,11 @@
 #include "base/cleanup.h"
 #include "base/mem.h"
 #include "exec/cgroup.h"
+#include "exec/walk.h"
 
 /* Rounds of "stop what is new" before killing: each round a fork storm can at most add what its
  * members, not yet stopped, fork in the time of one walk. */
 #define STOP_ROUNDS_MAX 20
-#define STAT_SIZE       1024
-
-DEFINE_CLEANUP(DIR *, closedir);
 
 /* ---- starting ---- */
 
@@ -183,135 +180,29 @@ process_found process_reap(process_exit *ret)
 
 /* ---- ending ---- */
 
-typedef struct entry {
-    pid_t pid, ppid;
-    unsigned long long start; /* with the pid, one process for ever */
-    char state;
-    bool ours;
-} entry;
-
-typedef struct entries {
-    entry *v;
-    size_t n, cap;
-} entries;
-
-static void cleanup_entries(entries *e)
+/* Marks what this process started, and all that came of it. */
+static void look(walk *w)
 {
-    free(e->v);
-}
-
-/* /proc/PID/stat: the name in parentheses may hold anything, so fields count from the last ')'. */
-static bool read_stat(int proc, const char *name, entry *ret)
-{
-    char path[64], text[STAT_SIZE];
-    const char *p;
-    ssize_t n;
-    int fd;
-
-    snprintf(path, sizeof path, "%s/stat", name);
-    fd = openat(proc, path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return false;
-    n = read(fd, text, sizeof text - 1);
-    close(fd);
-    if (n <= 0)
-        return false;
-    text[n] = '\0';
-    p = strrchr(text, ')');
-    *ret = (entry){ .pid = (pid_t)strtol(name, NULL, 10) };
-    return p && sscanf(p + 1,
-                       " %c %d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d "
-                       "%*d %*d %llu",
-                       &ret->state, &ret->ppid, &ret->start) == 3;
-}
-
-static int compare_pids(const void *a, const void *b)
-{
-    const entry *x = a, *y = b;
-
-    return (x->pid > y->pid) - (x->pid < y->pid);
-}
-
-/* Marks the descendants of this process: each pass goes one generation down. */
-static void mark_ours(entries *e)
-{
-    pid_t self = getpid();
-    bool more = true;
-
-    if (e->n)
-        qsort(e->v, e->n, sizeof *e->v, compare_pids);
-    while (more) {
-        more = false;
-        for (size_t i = 0; i < e->n; i++) {
-            entry key = { .pid = e->v[i].ppid };
-            const entry *parent;
-
-            if (e->v[i].ours || e->v[i].pid == self)
-                continue;
-            parent = bsearch(&key, e->v, e->n, sizeof *e->v, compare_pids);
-            if (e->v[i].ppid == self || (parent && parent->ours))
-                e->v[i].ours = more = true;
-        }
-    }
-}
-
-static void walk_proc(int proc, entries *ret)
-{
-    int again = openat(proc, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    CLEANUP(closedir)
-    DIR *d = again < 0 ? NULL : fdopendir(again);
-    const struct dirent *e;
-    entry found;
-
-    ret->n = 0;
-    while (d && (e = readdir(d))) {
-        if (e->d_name[0] < '1' || e->d_name[0] > '9' || !read_stat(proc, e->d_name, &found))
-            continue;
-        if (ret->n == ret->cap) {
-            ret->cap = ret->cap ? 2 * ret->cap : 256;
-            ret->v = mem_grow(ret->v, ret->cap, sizeof *ret->v);
-        }
-        ret->v[ret->n++] = found;
-    }
-    mark_ours(ret);
-}
-
-/* Signals exactly the process that the walk saw: a number given out anew meanwhile is another
- * process, which its start time tells. */
-static void send_signal(int proc, const entry *e, int signal_number)
-{
-    CLEANUP(close)
-    int fd = (int)syscall(SYS_pidfd_open, e->pid, 0);
-    char name[16];
-    entry now;
-
-    if (fd < 0 && errno != ENOSYS)
-        return;
-    snprintf(name, sizeof name, "%d", e->pid);
-    if (!read_stat(proc, name, &now) || now.start != e->start)
-        return;
-    if (fd < 0)
-        kill(e->pid, signal_number); /* before Linux 5.3 */
-    else
-        syscall(SYS_pidfd_send_signal, fd, signal_number, NULL, 0);
+    walk_look(w);
+    for (size_t i = 0; i < w->n; i++)
+        w->v[i].ours = w->v[i].ppid == getpid();
+    walk_mark_children(w);
 }
 
 size_t process_signal_all(int signal_number)
 {
-    CLEANUP(close)
-    int proc = open("/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    CLEANUP(entries)
-    entries e = { 0 };
+    CLEANUP(walk)
+    walk w = { .proc = -1 };
     size_t n = 0;
 
-    if (proc < 0)
+    if (!walk_open(&w))
         return 0;
-    walk_proc(proc, &e);
-    for (size_t i = 0; i < e.n; i++) {
-        if (!e.v[i].ours)
+    look(&w);
+    for (size_t i = 0; i < w.n; i++) {
+        if (!w.v[i].ours)
             continue;
-        send_signal(proc, &e.v[i], signal_number);
-        send_signal(proc, &e.v[i], SIGCONT); /* a stopped one would not act on it */
+        walk_signal(&w, &w.v[i], signal_number);
+        walk_signal(&w, &w.v[i], SIGCONT); /* a stopped one would not act on it */
         n++;
     }
     return n;
@@ -319,31 +210,31 @@ size_t process_signal_all(int signal_number)
 
 size_t process_kill_all(void)
 {
-    CLEANUP(close)
-    int proc = open("/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    CLEANUP(entries)
-    entries e = { 0 };
+    CLEANUP(walk)
+    walk w = { .proc = -1 };
     size_t n = 0;
     bool more = true;
 
     /* That is enough but for processes whose first thread ended before the others, which
      * cgroup.kill passes over (Linux 6.18). */
     cgroup_kill();
-    for (int round = 0; more && proc >= 0 && round < STOP_ROUNDS_MAX; round++) {
+    if (!walk_open(&w))
+        return 0;
+    for (int round = 0; more && round < STOP_ROUNDS_MAX; round++) {
         more = false;
-        walk_proc(proc, &e);
-        for (size_t i = 0; i < e.n; i++) {
-            if (!e.v[i].ours || strchr("ZTtX", e.v[i].state))
+        look(&w);
+        for (size_t i = 0; i < w.n; i++) {
+            if (!w.v[i].ours || strchr("ZTtX", w.v[i].state))
                 continue;
-            send_signal(proc, &e.v[i], SIGSTOP);
+            walk_signal(&w, &w.v[i], SIGSTOP);
             more = true;
         }
     }
-    for (size_t i = 0; i < e.n; i++) {
+    for (size_t i = 0; i < w.n; i++) {
         /* Also to what looks like a zombie: its first thread may have ended before the others. */
-        if (!e.v[i].ours)
+        if (!w.v[i].ours)
             continue;
-        send_signal(proc, &e.v[i], SIGKILL);
+        walk_signal(&w, &w.v[i], SIGKILL);
         n++;
     }
     return n;

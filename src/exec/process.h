@@ -10,8 +10,8 @@
  * Not covered:
  * - The executor killed with SIGKILL: its direct child dies with it (PR_SET_PDEATHSIG), the rest
  *   falls to the next subreaper above, the agent, which ends what it inherits.  When the agent that
- *   started the executor is gone too, it falls to init, and lives unless it is in a cgroup: the
- * next executor of the slot then ends it.
+ *   started the executor is gone too, it falls to init, and lives until the next executor of the
+ *   slot ends it in its cgroup, or the next agent finds it by its environment (stray.h).
  * - A process that changed to another user (a setuid program) cannot be signalled by an ordinary
  *   user's runner; PR_SET_PDEATHSIG is void for it as well.
  * - What a task asks somebody else to start (a container of dockerd, a unit of systemd, at, cron).

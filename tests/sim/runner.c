@@ -261,6 +261,9 @@ static void carry_out(sim_runner *r, agent_effect e)
         x->conn++; /* what it said last is not heard */
         call_at(r->w, r->w->now_ms + some_ms(r->w, 1, 40), spawn, x, r->p.life);
         break;
+    case AGENT_KILL:
+        executor_die(x);
+        break;
     case AGENT_SAVE:
         snprintf(r->hist, sizeof r->hist, "%s", e.hist);
         r->ep = e.ep;

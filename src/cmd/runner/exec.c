@@ -3,12 +3,15 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/pidfd.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -19,6 +22,7 @@
 #include "cmd/command.h"
 #include "core/msg.h"
 #include "exec/channel.h"
+#include "exec/stray.h"
 
 #define NEVER         INT64_MAX
 #define CONNECT_MS    2    /* between tries to reach a new executor, growing … */
@@ -26,6 +30,8 @@
 #define HUNG_MS       2000 /* from the end of the channel to the end of the process, then KILL */
 #define ORPHANS_MS    20   /* between looks for what a dead executor left */
 #define ORPHANS_MAX   2000 /* then it counts as gone all the same */
+#define STRAYS_MS     10   /* between looks for what earlier ones left, at the start */
+#define STRAYS_LOOKS  100  /* and so many looks at most */
 #define FLUSH_MS      5
 #define FRAMES_MAX    64 /* taken from one executor before the others get their turn */
 #define INHERITED_MAX 64 /* children that were there before us */
@@ -233,6 +239,28 @@ static volt_code connect_to(executor *x, volt_err *err)
     return VOLT_OK;
 }
 
+static bool is_unmanned(void *ctx, uint64_t slot)
+{
+    const executors *e = ctx;
+
+    return slot >= e->n || !e->v[slot] || !e->v[slot]->ch;
+}
+
+static void end_strays(executors *e)
+{
+    const struct timespec pause = { 0, STRAYS_MS * 1000000 };
+    size_t n = stray_kill(e->config.work, is_unmanned, e);
+
+    if (n == 0)
+        return;
+    log_warn("ended %zu process%s that an earlier runner of '%s' had left", n, n == 1 ? "" : "es",
+             e->config.work);
+    for (int i = 0; i < STRAYS_LOOKS && n; i++) {
+        nanosleep(&pause, NULL);
+        n = stray_kill(e->config.work, is_unmanned, e);
+    }
+}
+
 void executors_adopt(executors *e)
 {
     CLEANUP(free)
@@ -248,6 +276,7 @@ void executors_adopt(executors *e)
         if (end != entry->d_name && strcmp(end, ".sock") == 0 && slot <= MSG_SLOTS_MAX)
             connect_to(at(e, (unsigned)slot), NULL);
     }
+    end_strays(e);
 }
 
 void executors_send(executors *e, unsigned slot, slice frame)
@@ -322,6 +351,35 @@ void executors_spawn(executors *e, unsigned slot)
     x->connect_at = loop_now_ms() + CONNECT_MS;
 }
 
+/* One that an earlier agent started.  Its number is its own as long as the channel stands, so that
+ * is looked at once the process is held. */
+static void kill_foreign(executor *x)
+{
+    struct ucred of;
+    socklen_t n = sizeof of;
+    struct pollfd end = { .fd = channel_fd(x->ch), .events = POLLRDHUP };
+    CLEANUP(close)
+    int fd = -1;
+
+    if (getsockopt(channel_fd(x->ch), SOL_SOCKET, SO_PEERCRED, &of, &n) == 0)
+        fd = pidfd_open(of.pid, 0);
+    if (fd >= 0 && poll(&end, 1, 0) == 0)
+        pidfd_send_signal(fd, SIGKILL, NULL, 0);
+}
+
+void executors_kill(executors *e, unsigned slot)
+{
+    executor *x = at(e, slot);
+
+    if (x->pid)
+        kill(x->pid, SIGKILL); /* reaped, and what it leaves falls to us */
+    else if (x->ch)
+        kill_foreign(x);
+    disconnect(x);
+    if (!x->pid)
+        dead(x);
+}
+
 void executors_reap(executors *e)
 {
     pid_t pid;
@@ -347,10 +405,18 @@ void executors_reap(executors *e)
     }
 }
 
-/* What dead executors left is killed; then they are gone. */
+static bool is_dead(void *ctx, uint64_t slot)
+{
+    const executors *e = ctx;
+
+    return slot < e->n && e->v[slot] && e->v[slot]->dead_ms != NEVER;
+}
+
+/* What dead executors left is killed; then they are gone.  It falls to us, but for that of an
+ * executor that an earlier agent started. */
 static void bury(executors *e, int64_t now)
 {
-    size_t left = each_orphan(e, end_orphan);
+    size_t left = each_orphan(e, end_orphan) + stray_kill(e->config.work, is_dead, e);
 
     e->orphans_at = left ? now + ORPHANS_MS : NEVER;
     for (unsigned i = 0; i < e->n; i++) {

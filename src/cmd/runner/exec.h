@@ -32,10 +32,14 @@ executors *executors_new(const executors_config *config);
 /* Leaves the processes as they are. */
 void executors_free(executors *e);
 
-/* Connects to every executor that runs already: config.up of each. */
+/* Connects to every executor that runs already: config.up of each.  Then ends what tasks of others
+ * have left: their executor was killed, and so was the agent that would have inherited them.
+ * Blocks until they are gone, a second at most. */
 void executors_adopt(executors *e);
 /* Starts one; config.up when it is connected, config.gone when that fails. */
 void executors_spawn(executors *e, unsigned slot);
+/* Ends an executor, started here or not, and all that it started; then config.gone. */
+void executors_kill(executors *e, unsigned slot);
 /* Nothing when it is not connected. */
 void executors_send(executors *e, unsigned slot, slice frame);
 

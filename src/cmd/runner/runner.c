@@ -18,6 +18,7 @@
 #define REPOS_MAX     500 /* two arguments of an executor each */
 #define REPO_NAME_MAX 128
 #define NAME_MAX_     256
+#define HUNG_MIN_MS   1000
 
 static const option_spec options[] = {
     OPTION_DISPATCHER,
@@ -33,6 +34,10 @@ static const option_spec options[] = {
       "limit of a test where the pipeline has none; 0: none", false },
     { "batch", 0, OPTION_NUMBER, "N", "0", 0, 10000,
       "files handed over at once where there is no pipeline file; 0: the dispatcher chooses",
+      false },
+    { "hung", 0, OPTION_DURATION, "TIME", "2m", 0, 0,
+      "end an executor that is asked and says nothing for so long (15 times that while it makes a "
+      "workspace)",
       false },
     { "grace", 0, OPTION_DURATION, "TIME", "10s", 0, 0,
       "between TERM and KILL where nothing else is said", false },
@@ -124,6 +129,9 @@ static volt_code start(const command_line *line, runner_work *work, arena *a, ex
     runner_work_random(boot);
     memcpy(&seed, boot, sizeof seed);
     config.grace_ms = command_given(line, "grace") ? command_ms(line, "grace") : 0;
+    config.agent.hung_ms = command_ms(line, "hung");
+    if (config.agent.hung_ms < HUNG_MIN_MS)
+        return volt_fail(err, VOLT_EINVALID, "--hung: at least %d ms", HUNG_MIN_MS);
     config.agent.host = host;
     config.agent.boot = boot;
     config.agent.seed = seed;

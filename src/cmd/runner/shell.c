@@ -377,6 +377,9 @@ static void carry_out(runner *r, agent_effect e)
     case AGENT_SPAWN:
         executors_spawn(r->executors, e.slot);
         break;
+    case AGENT_KILL:
+        executors_kill(r->executors, e.slot);
+        break;
     case AGENT_SAVE:
         save(r, &e);
         break;

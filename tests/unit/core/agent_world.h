@@ -35,6 +35,7 @@ typedef struct world {
     msg tests[4], plan[4]; /* spooled */
     size_t tests_n, plan_n;
     const msg *result;
+    unsigned asked[8]; /* heartbeats sent to executors */
     bool quiet;
     bool exited;
 } world;
@@ -140,11 +141,18 @@ static inline void carry_out(world *w, const agent_effect *e)
         tell_sent(w, "", e->msg);
         break;
     case AGENT_EXEC:
+        if (e->msg->type == MSG_hb) {
+            w->asked[e->slot]++;
+            break;
+        }
         snprintf(to, sizeof to, "slot %u: ", e->slot);
         tell_sent(w, to, e->msg);
         break;
     case AGENT_SPAWN:
         tell(w, "  spawn %u", e->slot);
+        break;
+    case AGENT_KILL:
+        tell(w, "  kill %u", e->slot);
         break;
     case AGENT_SAVE:
         tell(w, "  save %c %d", e->hist[31], (int)e->ep);

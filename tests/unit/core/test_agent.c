@@ -346,6 +346,93 @@ static void finds_what_ended_while_it_looked_for_executors(void **fixture)
     close_world(w);
 }
 
+/* ---- executors ---- */
+
+/* The dispatcher and the executor of slot 0 answer; that of slot 1 when it is told to. */
+static void live(world *w, int seconds, bool slot_1)
+{
+    w->quiet = true;
+    for (int i = 0; i < seconds; i++) {
+        pass(w, 1000);
+        hear(w, (msg){ .type = MSG_hb_ok, .hb_ok = { .ep = 1 } });
+        exec_says(w, 0, idle_hb());
+        if (slot_1)
+            exec_says(w, 1, idle_hb());
+    }
+    w->quiet = false;
+}
+
+static void ends_a_hung_executor_before_its_task_is_lost(void **fixture)
+{
+    world *w = ready_world(1);
+
+    (void)fixture;
+    hear(w, assign(1, 1, TASK_SCRIPT));
+    exec_says(w, 1, start(1, 1));
+    live(w, 600, true);
+    assert_int_equal(w->asked[0], 40);
+    live(w, 119, false);
+    check(w, "> assign\n"
+             "  slot 1: assign 1-1\n"
+             "> slot 1: start\n"
+             "  start 1-1\n");
+    pass(w, 16000);
+    exec_says(w, 1, result(1, 1, 0)); /* too late */
+    hear(w, welcome(1, (rec_held_list){ 0 }, (rec_held_list){ 0 }));
+    step(w, (agent_event){ .kind = AGENT_EXEC_GONE, .slot = 1 });
+    assert_non_null(strstr(buf_str(&w->story),
+                           "  \"executor of slot 1 is hung; it is ended with all it started\"\n"
+                           "  kill 1\n"));
+    assert_non_null(strstr(buf_str(&w->story), "> slot 1: result\n"
+                                               "> welcome\n"
+                                               "  \"registered again\"\n"
+                                               "  start 1-1\n"
+                                               "  nack 1-1 LOST\n"
+                                               "  delete 1-1\n"
+                                               "  \"executor of slot 1 ended; starting another\"\n"
+                                               "  spawn 1\n"));
+    close_world(w);
+}
+
+/* A checkout holds its one thread up; and what is heard of it at all counts. */
+static void is_patient_with_an_executor_that_makes_a_workspace(void **fixture)
+{
+    world *w = ready_world(1);
+
+    (void)fixture;
+    hear(w, assign(1, 1, TASK_SCRIPT));
+    live(w, 1700, false);
+    exec_says(w, 1, start(1, 1));
+    live(w, 110, false);
+    check(w, "> assign\n"
+             "  slot 1: assign 1-1\n"
+             "> slot 1: start\n"
+             "  start 1-1\n");
+    close_world(w);
+}
+
+/* It may have the task that was found, so that is not given up before its executor has ended. */
+static void ends_a_found_executor_that_says_nothing(void **fixture)
+{
+    world *w = open_world(1);
+    msg found = assign(1, 1, TASK_SCRIPT);
+
+    (void)fixture;
+    step(w, (agent_event){ .kind = AGENT_FOUND, .task = 1, .att = 1, .msg = &found });
+    step(w, (agent_event){ .kind = AGENT_EXEC_UP, .slot = 1 });
+    step(w, (agent_event){ .kind = AGENT_BEGIN });
+    pass(w, 4999);
+    pass(w, 1);
+    check(w, "  spawn 0\n"
+             "> 4999 ms\n"
+             "> 1 ms\n"
+             "  \"executor of slot 1 is hung; it is ended with all it started\"\n"
+             "  kill 1\n"
+             "  delete 1-1\n"
+             "  hello\n");
+    close_world(w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -360,6 +447,9 @@ int main(void)
         cmocka_unit_test(heeds_a_refusal),
         cmocka_unit_test(adopts_what_an_earlier_agent_left),
         cmocka_unit_test(finds_what_ended_while_it_looked_for_executors),
+        cmocka_unit_test(ends_a_hung_executor_before_its_task_is_lost),
+        cmocka_unit_test(is_patient_with_an_executor_that_makes_a_workspace),
+        cmocka_unit_test(ends_a_found_executor_that_says_nothing),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -35,6 +35,11 @@ static void soak_step(soak *s, agent_event ev)
             s->ran[task] = e->msg->assign.att;
             s->at[e->slot] = task;
         }
+        if (e->kind == AGENT_KILL) {
+            s->up[e->slot] = false;
+            s->at[e->slot] = 0;
+            soak_step(s, (agent_event){ .kind = AGENT_EXEC_GONE, .slot = e->slot });
+        }
         if (e->kind == AGENT_READ_LOG) {
             agent_event got = { .kind = AGENT_LOG_READ,
                                 .task = e->task,
