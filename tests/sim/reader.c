@@ -305,7 +305,7 @@ void client_calm(sim_client *c)
         snprintf(q->runner, sizeof q->runner, "r%zu", i);
         q->m.set_mode.runner = slice_of(q->runner);
         q->m.set_mode.mode = MODE_RUN;
-        q->again_ms = c->w->now_ms + 20000 + (int64_t)i; /* behind what is still on its way */
+        q->again_ms = c->w->now_ms + 60000 + (int64_t)i; /* behind what is still on its way */
     }
     process_arm(&c->p);
 }

@@ -295,8 +295,14 @@ static void carry_out(sim_runner *r, agent_effect e)
 
 static void agent_takes(sim_runner *r, agent_event ev)
 {
-    static const char *const names[] = { "send", "exec",         "spawn",     "save", "read log",
-                                         "read", "delete spool", "reconnect", "say",  "exit" };
+    static const char *const names[] = {
+        [AGENT_SEND] = "send",           [AGENT_EXEC] = "exec",
+        [AGENT_SPAWN] = "spawn",         [AGENT_KILL] = "kill",
+        [AGENT_SAVE] = "save",           [AGENT_READ_LOG] = "read log",
+        [AGENT_READ] = "read",           [AGENT_DELETE_SPOOL] = "delete spool",
+        [AGENT_RECONNECT] = "reconnect", [AGENT_SAY] = "say",
+        [AGENT_EXIT] = "exit",
+    };
 
     ev.now_ms = r->w->now_ms;
     agent_step(r->a, &ev, &r->out);
