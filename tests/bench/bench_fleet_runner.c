@@ -6,7 +6,8 @@
 
 #include "bench_fleet.h"
 
-#define PART_UNITS 4000
+#define NEVER_HUNG_MS (24 * 3600 * 1000) /* its executors are a few lines here */
+#define PART_UNITS    4000
 
 static void step(sim_runner *r, agent_event ev);
 
@@ -191,6 +192,7 @@ static void carry_out(sim_runner *r, const agent_effect *e)
             bench_die("a runner was refused: %s", e->text);
         r->bye = true;
         break;
+    case AGENT_KILL:
     case AGENT_SAVE:
     case AGENT_DELETE_SPOOL:
     case AGENT_SAY:
@@ -252,6 +254,7 @@ void runner_begin(bench_fleet *f, size_t i, const struct sockaddr_in *to, int64_
                             .boot = boot,
                             .slots = 1,
                             .labels = { labels, 2 },
+                            .hung_ms = NEVER_HUNG_MS,
                             .seed = prng_next(&f->rng) };
 
     prng_hex32(&f->rng, id);
