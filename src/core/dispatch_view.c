@@ -2,7 +2,13 @@
 
 #include "core/dispatch_internal.h"
 
-#define VIEW_ROWS_MAX 1000
+#define VIEW_ROWS_MAX    1000
+#define VIEW_RUNNERS_MAX 500
+
+static size_t rows_of(size_t n)
+{
+    return n < VIEW_ROWS_MAX ? n : VIEW_ROWS_MAX;
+}
 
 static void describe_task(const task *t, rec_task_row *ret)
 {
@@ -79,7 +85,7 @@ static void waiting(const dispatch *d, int64_t now_ms, msg_status_is *ret, arena
 {
     rec_task_row_list *rows = &ret->waiting;
 
-    rows->v = ARENA_ARRAY(a, rec_task_row, VIEW_ROWS_MAX);
+    rows->v = ARENA_ARRAY(a, rec_task_row, rows_of(d->queue.n + d->queue.delayed.n));
     for (int plans = 1; plans >= 0; plans--) /* these go first */
         LIST_FOR(l, &d->queue.classes)
         {
@@ -105,7 +111,7 @@ static void describe_lease(const dispatch *d, int64_t now_ms, const task *t, rec
 
 static void running(const dispatch *d, int64_t now_ms, msg_status_is *ret, arena *a)
 {
-    rec_task_row *rows = ARENA_ARRAY(a, rec_task_row, VIEW_ROWS_MAX);
+    rec_task_row *rows = ARENA_ARRAY(a, rec_task_row, rows_of(d->leases.deadlines.n));
     size_t n = 0;
 
     LIST_FOR(l, &d->fleet.all)
@@ -147,7 +153,8 @@ void dispatch_status(const dispatch *d, int64_t now_ms, msg_status_is *ret, aren
 void dispatch_runners(const dispatch *d, int64_t now_ms, const msg_runners *query,
                       msg_runners_are *ret, arena *a)
 {
-    size_t max = 500, skip = (size_t)query->from;
+    size_t max = d->fleet.n < VIEW_RUNNERS_MAX ? d->fleet.n : VIEW_RUNNERS_MAX;
+    size_t skip = (size_t)query->from;
 
     *ret = (msg_runners_are){ .rows = { ARENA_ARRAY(a, rec_runner_row, max), 0 } };
     LIST_FOR(l, &d->fleet.all)
