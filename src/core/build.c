@@ -48,6 +48,7 @@ task *task_new(build *b, job *j, uint64_t id, task_kind kind)
     t->kind = kind;
     t->state = STATE_QUEUED;
     t->item.kind = ITEM_TASK;
+    t->item.stands_for = 1;
     list_push(&b->tasks, &t->in_build);
     if (j)
         j->tasks_open++;

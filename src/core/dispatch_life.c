@@ -36,6 +36,7 @@ void life_queue_job(dispatch *d, job *j)
     build *b = j->build;
     const queue_place place = { b->id, j->idx, UINT64_MAX };
 
+    j->item.stands_for = (uint32_t)(j->units_n - j->units_out);
     queue_push(&d->queue, class_of(d, b, j), &j->item, b->repo, &b->repo->share, priority_of(b, j),
                place);
 }
@@ -92,6 +93,7 @@ static task *cut_batch(dispatch *d, job *j)
             break;
         t->units[t->units_n++] = (uint32_t)j->units_out++;
     }
+    queue_shrink(&d->queue, &j->item, (uint32_t)t->units_n);
     if (j->units_out == j->units_n)
         queue_remove(&d->queue, &j->item);
     return t;

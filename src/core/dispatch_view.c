@@ -45,14 +45,8 @@ static void describe_item(const queue_item *item, const char *why, rec_task_row 
     ret->why = slice_of(why);
 }
 
-static size_t units_waiting(const queue_item *item)
-{
-    const job *j = item->kind == ITEM_JOB ? HEAP_OWNER(item, job, item) : NULL;
-
-    return j ? j->units_n - j->units_out : 1;
-}
-
-/* Rows in the order in which they go, were only this class handed out. */
+/* Rows in the order in which they go, were only this class handed out.  O(rows + lines): what
+ * stands behind the last row of its line is not looked at. */
 static void waiting_class(const dispatch *d, int64_t now_ms, const queue_class *c,
                           msg_status_is *ret, arena *a)
 {
@@ -60,8 +54,9 @@ static void waiting_class(const dispatch *d, int64_t now_ms, const queue_class *
     rec_task_row *rows = ret->waiting.v + first;
     why w = { 0 };
 
-    if (c->n && room)
-        why_begin(d, now_ms, c, &w, a);
+    if (c->n == 0 || room == 0)
+        return;
+    why_begin(d, now_ms, c, &w, a);
     LIST_FOR(k, &c->lines)
     {
         const queue_line *line = LIST_OWNER(k, queue_line, node);
@@ -70,12 +65,12 @@ static void waiting_class(const dispatch *d, int64_t now_ms, const queue_class *
         LIST_FOR(i, &line->items)
         {
             const queue_item *item = LIST_OWNER(i, queue_item, node);
-            size_t ahead = index < room ? why_ahead(&w, line, index) : room;
+            size_t ahead = why_ahead(&w, line, index++);
 
-            if (ahead < room) /* each place is taken once */
-                describe_item(item, why_waits(d, now_ms, &w, item, ahead, a), &rows[ahead]);
-            ret->queued += units_waiting(item);
-            index++;
+            if (ahead >= room) /* and so have all behind it */
+                break;
+            /* each place is taken once */
+            describe_item(item, why_waits(d, now_ms, &w, item, ahead, a), &rows[ahead]);
         }
     }
     ret->waiting.n += c->n < room ? c->n : room;
@@ -94,11 +89,11 @@ static void waiting(const dispatch *d, int64_t now_ms, msg_status_is *ret, arena
             if (c->plan == plans)
                 waiting_class(d, now_ms, c, ret, a);
         }
-    for (size_t i = 0; i < d->queue.delayed.n; i++, ret->queued++) {
+    ret->queued = d->queue.tasks + d->queue.delayed.n;
+    for (size_t i = 0; i < d->queue.delayed.n && rows->n < VIEW_ROWS_MAX; i++) {
         const queue_item *item = HEAP_OWNER(d->queue.delayed.v[i], queue_item, delay);
 
-        if (rows->n < VIEW_ROWS_MAX)
-            describe_item(item, why_delayed(d, now_ms, item, a), &rows->v[rows->n++]);
+        describe_item(item, why_delayed(d, now_ms, item, a), &rows->v[rows->n++]);
     }
 }
 

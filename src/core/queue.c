@@ -248,6 +248,7 @@ void queue_push(queue *q, queue_class *c, queue_item *item, struct repo *repo, f
     c->n++;
     c->fresh = !MUTANT(enqueue_not_matched);
     q->n++;
+    q->tasks += item->stands_for;
 }
 
 void queue_delay(queue *q, queue_item *item, int64_t until_ms)
@@ -282,6 +283,13 @@ queue_item *queue_due(queue *q, int64_t now_ms)
     return HEAP_OWNER(top, queue_item, delay);
 }
 
+void queue_shrink(queue *q, queue_item *item, uint32_t by)
+{
+    assert(item->line && by <= item->stands_for);
+    item->stands_for -= by;
+    q->tasks -= by;
+}
+
 void queue_remove(queue *q, queue_item *item)
 {
     queue_line *line = item->line;
@@ -293,6 +301,7 @@ void queue_remove(queue *q, queue_item *item)
     item->line = NULL;
     line->in->n--;
     q->n--;
+    q->tasks -= item->stands_for;
     if (--line->n == 0) {
         const line_key key = { line->in, line->repo, line->priority };
 

@@ -43,7 +43,8 @@ typedef struct queue_item {
     queue_place place;
     queue_line *line; /* NULL: not in a line */
     item_kind kind;
-    heap_node delay; /* in the heap while it is delayed */
+    uint32_t stands_for; /* tasks; may only shrink while it is queued, by queue_shrink() */
+    heap_node delay;     /* in the heap while it is delayed */
 } queue_item;
 
 /* One repository's items of one priority in one class, in order. */
@@ -81,6 +82,7 @@ typedef struct queue {
     heap delayed;
     uint64_t now; /* virtual time of the last hand-out */
     size_t n;     /* items in lines */
+    size_t tasks; /* that they stand for */
 } queue;
 
 void queue_init(queue *q);
@@ -101,6 +103,8 @@ queue_item *queue_due(queue *q, int64_t now_ms);
 /* Forgets classes without items when there are many: requirements come from plans, and nothing
  * bounds how many different ones there will be.  Not while a class is held. */
 void queue_tidy(queue *q);
+/* A queued item stands for `by` tasks fewer. */
+void queue_shrink(queue *q, queue_item *item, uint32_t by);
 /* Takes it out wherever it is; harmless when it is nowhere. */
 void queue_remove(queue *q, queue_item *item);
 bool queue_has(const queue_item *item);
