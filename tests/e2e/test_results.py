@@ -246,6 +246,15 @@ class Results(harness.Case):
         self.ask("submit", one.path, "main", "--wait")
         self.assertEqual(tail.verdict(third), "passed")
 
+    def test_a_log_that_was_cut_is_noted(self):
+        repo = self.repository(files={"tests/a.sh": f"#!/bin/sh\nhead -c {65 << 20} /dev/zero\n"})
+        self.everything(repo)
+        self.tail("--results", self.path("results"), "--from", "start", "--until-build", "1",
+                  name="files").wait()
+        result = harness.read_result(self.path("results", repo.head()))
+        self.assertEqual(result.notes, [f"attempt 2/1 on runner: the log was cut at its limit; "
+                                        f"{1 << 20} bytes were thrown away"])
+
     def test_rebuild_makes_a_new_build(self):
         repo = self.repository(files={"tests/a.sh":
                                       f"#!/bin/sh\ntest -e {self.path('fixed')}\n"})

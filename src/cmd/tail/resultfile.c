@@ -206,7 +206,9 @@ static void begin_body(resultfile *f)
 void resultfile_note(resultfile *f, const char *text)
 {
     begin_body(f);
-    buf_addf(&f->out, "--- note: %s\n", text);
+    buf_adds(&f->out, "--- note: ");
+    add_plain(&f->out, slice_of(text));
+    buf_addc(&f->out, '\n');
 }
 
 static void add_number(buf *out, const char *name, uint64_t value)

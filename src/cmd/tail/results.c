@@ -356,6 +356,16 @@ static result_unit *add_unit(results *r)
     return &r->units[r->n++];
 }
 
+/* What a batch says of itself: why it was lost, or that its log was cut. */
+static void note_batch(results *r, const rec_task_row *t)
+{
+    if (t->why.n && t->verdict != VERDICT_CANCELED) /* of that the head says why */
+        resultfile_note(r->file,
+                        arena_printf(&r->arena, "attempt %llu/%llu on %.*s: %.*s",
+                                     (unsigned long long)t->task, (unsigned long long)t->att,
+                                     SLICE_ARG(t->runner), SLICE_ARG(t->why)));
+}
+
 /* The plan, when it has something to say, and scripts: what `units` may not list. */
 static void add_tasks(results *r, const rec_task_row_list *tasks)
 {
@@ -363,6 +373,8 @@ static void add_tasks(results *r, const rec_task_row_list *tasks)
         const rec_task_row *t = &tasks->v[i];
         result_unit *u;
 
+        if (t->kind == TASK_TESTS)
+            note_batch(r, t);
         if (t->kind == TASK_TESTS ||
             (t->kind == TASK_PLAN && t->verdict == VERDICT_PASSED && !t->log_bytes))
             continue;
