@@ -64,6 +64,12 @@ class Disk(harness.Case):
         self.ask("rebuild", "1", "--wait")
         self.assert_whole_history(tail)
 
+    def test_starts_again_where_its_endpoint_cannot_be_written(self):
+        self.dispatcher().stop()
+        os.mkdir(self.path("dispatcher", "endpoint.new"))  # in the way, as no room would be
+        self.dispatcher()
+        self.ask("status")
+
     def test_a_full_tmpfs(self):
         data = self.path("dispatcher")
         os.mkdir(data)

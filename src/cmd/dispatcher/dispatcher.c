@@ -157,14 +157,17 @@ static void check_resources(server *s, int64_t now_ms)
 static volt_code write_endpoint(const server *s, const addr *at, volt_err *err)
 {
     char text[ADDR_TEXT_MAX * 3], line[ADDR_TEXT_MAX * 3 + 1];
+    CLEANUP(free)
     char *path = mem_printf("%s/endpoint", s->disk.dir);
-    volt_code code;
+    CLEANUP(buf)
+    buf old = { 0 };
 
     addr_print(at, text, sizeof text);
     snprintf(line, sizeof line, "%s\n", text);
-    code = files_replace(path, slice_of(line), err);
-    free(path);
-    return code;
+    /* A full disk does not keep a dispatcher from starting where it was before. */
+    if (files_read(path, sizeof line, &old, NULL) == VOLT_OK && slice_is(buf_slice(&old), line))
+        return VOLT_OK;
+    return files_replace(path, slice_of(line), err);
 }
 
 static volt_code open_sockets(server *s, volt_err *err)
