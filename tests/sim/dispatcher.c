@@ -1,189 +1,34 @@
-#include "sim.h"
-
 #include <stdlib.h>
-#include <stdio.h>
 
 #include "base/mem.h"
-#include "store/store.h"
+#include "base/cleanup.h"
+#include "disk.h"
 
-#define DRAIN_MAX  256
-#define WALL_START INT64_C(1700000000000)
-
-/* A log file: what was written, and how much of it a loss of power leaves. */
-typedef struct log_file {
-    uint64_t task, att;
-    buf bytes;
-    size_t synced;
-} log_file;
+#define DRAIN_MAX   256
+#define GAP_MS      2000 /* a longer one is told to the core, as the real loop does */
+#define PRUNE_MS    60000
+#define OPERATOR_MS 20000 /* an operator looks at a complaint within */
 
 typedef struct frame_in {
     list node;
     uint64_t peer;
+    bool hostile;
     buf frame;
 } frame_in;
 
 typedef struct sim_dispatcher {
     process p;
     world *w;
-    store *store;
-    store_ops ops; /* the store's, with ours before them; see of_store() */
-    const store_ops *inner;
-    dispatcher *d;
-    list inbox; /* of frame_in, not yet taken */
+    disk disk;
+    dispatcher *d; /* NULL: down, or its store is closed */
+    list inbox;    /* of frame_in, not yet taken */
     bool turn_due;
     int64_t gap_ms;
-    int64_t disk_low_ms; /* its disk is nearly full until */
-    map logs;            /* log_key -> log_file */
+    int64_t reopen_ms; /* up without a store: tries again then */
+    int64_t prune_ms;
+    bool asked; /* an operator is on the way */
     dispatcher_config config;
-    char hist[33];
 } sim_dispatcher;
-
-static uint64_t log_key(uint64_t task, uint64_t att)
-{
-    return task << 20 | att;
-}
-
-/* ---- the store, watched ---- */
-
-static sim_dispatcher *of_store(store *s)
-{
-    return (sim_dispatcher *)(void *)((char *)(uintptr_t)s->ops - offsetof(sim_dispatcher, ops));
-}
-
-static volt_code watched_put(store *s, const row *r, slice encoded, volt_err *err)
-{
-    sim_dispatcher *sd = of_store(s);
-    volt_code code;
-
-    if (process_dies(&sd->p))
-        return volt_fail(err, VOLT_EIO, "killed");
-    code = sd->inner->put(s, r, encoded, err);
-    if (code != VOLT_OK)
-        broken(sd->w, "store", "put fails: %s", err ? err->msg : "");
-    oracle_put(sd->w->oracle, r, encoded);
-    return code;
-}
-
-static volt_code watched_commit(store *s, volt_err *err)
-{
-    sim_dispatcher *sd = of_store(s);
-    volt_code code;
-
-    if (process_dies(&sd->p))
-        return volt_fail(err, VOLT_EIO, "killed");
-    code = sd->inner->commit(s, err);
-    if (code == VOLT_OK)
-        oracle_commit(sd->w->oracle);
-    return code;
-}
-
-static volt_code watched_begin_epoch(store *s, const char hist_if_new[33], uint64_t *ret,
-                                     volt_err *err)
-{
-    sim_dispatcher *sd = of_store(s);
-    volt_code code;
-
-    if (process_dies(&sd->p))
-        return volt_fail(err, VOLT_EIO, "killed");
-    code = sd->inner->begin_epoch(s, hist_if_new, ret, err);
-    if (code == VOLT_OK)
-        oracle_dispatcher_started(sd->w->oracle, *ret);
-    return code;
-}
-
-/* ---- log files ---- */
-
-static log_file *find_log(sim_dispatcher *sd, uint64_t task, uint64_t att)
-{
-    return map_get(&sd->logs, log_key(task, att));
-}
-
-static volt_code log_write(void *ctx, uint64_t task, uint64_t att, uint64_t off, slice bytes,
-                           volt_err *err)
-{
-    sim_dispatcher *sd = ctx;
-    log_file *f = find_log(sd, task, att);
-
-    if (process_dies(&sd->p))
-        return volt_fail(err, VOLT_EIO, "killed");
-    if (!f) {
-        f = NEW(log_file);
-        f->task = task;
-        f->att = att;
-        map_put(&sd->logs, log_key(task, att), f);
-    }
-    if (off > f->bytes.n)
-        broken(sd->w, "S8", "log of task %llu attempt %llu gets a hole at %zu: written at %llu",
-               (unsigned long long)task, (unsigned long long)att, f->bytes.n,
-               (unsigned long long)off);
-    oracle_log_written(sd->w->oracle, task, att, off, bytes);
-    if (off + bytes.n > f->bytes.n) {
-        size_t old = f->bytes.n;
-
-        buf_room(&f->bytes, (size_t)off + bytes.n - old);
-        f->bytes.n = (size_t)off + bytes.n;
-    }
-    memcpy(f->bytes.p + off, bytes.p, bytes.n);
-    if (f->synced > off)
-        f->synced = (size_t)off;
-    return VOLT_OK;
-}
-
-static volt_code log_sync(void *ctx, uint64_t task, uint64_t att, uint64_t bytes, volt_err *err)
-{
-    sim_dispatcher *sd = ctx;
-    log_file *f = find_log(sd, task, att);
-
-    if (process_dies(&sd->p))
-        return volt_fail(err, VOLT_EIO, "killed");
-    if (!f || f->bytes.n < bytes)
-        broken(sd->w, "S8", "log of task %llu attempt %llu is shorter than the result says",
-               (unsigned long long)task, (unsigned long long)att);
-    f->bytes.n = (size_t)bytes;
-    f->synced = (size_t)bytes;
-    return VOLT_OK;
-}
-
-static volt_code log_read(void *ctx, uint64_t task, uint64_t att, uint64_t off, size_t max,
-                          buf *ret, volt_err *err)
-{
-    sim_dispatcher *sd = ctx;
-    const log_file *f = find_log(sd, task, att);
-
-    (void)err;
-    if (f && off < f->bytes.n) {
-        size_t n = f->bytes.n - (size_t)off;
-
-        buf_add(ret, f->bytes.p + off, n < max ? n : max);
-    }
-    return VOLT_OK;
-}
-
-static void log_remove(void *ctx, uint64_t task, uint64_t att)
-{
-    sim_dispatcher *sd = ctx;
-    log_file *f = map_remove(&sd->logs, log_key(task, att));
-
-    if (f)
-        buf_free(&f->bytes);
-    free(f);
-}
-
-/* The machine lost its power: what was not synced may be gone. */
-static void lose_power(sim_dispatcher *sd)
-{
-    const map_entry *e;
-    size_t at = 0;
-
-    cover("fault", "power lost");
-    while ((e = map_next(&sd->logs, &at))) {
-        log_file *f = e->value;
-
-        /* By its number, for the order of a table must not decide. */
-        if ((f->task ^ f->att ^ (uint64_t)sd->w->now_ms) % 3)
-            f->bytes.n = f->synced + (f->bytes.n - f->synced) / 2;
-    }
-}
 
 /* ---- speaking ---- */
 
@@ -210,70 +55,142 @@ static void publish(void *ctx, slice topic, slice frame)
     net_publish(sd->w, topic, frame);
 }
 
-/* ---- turns ---- */
+/* A reader that does not read, now and then. */
+static size_t unread(void *ctx, uint64_t peer)
+{
+    sim_dispatcher *sd = ctx;
 
-/* Every error is the death we planned; any other is found by watched_put() and here. */
+    (void)peer;
+    return !sd->w->calm && chance(sd->w, 50) ? SIZE_MAX : 0;
+}
+
+/* ---- opening the store, and having to close it ---- */
+
+/* An error is a death that was planned, or the disk's: then the process ends too, or opens its
+ * store once more. */
 static bool check(sim_dispatcher *sd, volt_code code, const volt_err *err)
 {
-    if (code == VOLT_OK)
+    world *w = sd->w;
+
+    checked(w, RULE_DISPATCHER);
+    if (code == VOLT_OK && !sd->disk.failed)
         return true;
-    if (!sd->p.dying)
-        broken(sd->w, "dispatcher", "ends by itself: %s", err->msg);
+    if (sd->p.dying)
+        return false;
+    if (!sd->disk.failed)
+        broken(w, RULE_DISPATCHER, "%s", err->msg);
+    if (code == VOLT_OK) { /* it went on without what failed: a log can be sent again */
+        sd->disk.failed = false;
+        return true;
+    }
+    tell(w, &sd->p, "gives up: %s", err->msg);
+    if (chance(w, 500)) {
+        sd->p.dying = true;
+        return false;
+    }
+    cover("fault", "store opened again");
+    dispatcher_free(TAKE(sd->d));
+    disk_crash(&sd->disk, false);
+    sd->reopen_ms = w->now_ms + some_ms(w, 0, 2000);
     return false;
 }
 
+static void open_dispatcher(sim_dispatcher *sd)
+{
+    world *w = sd->w;
+    const log_files files = disk_logs(&sd->disk);
+    const dispatcher_out out = { .ctx = sd, .send = send, .publish = publish, .unread = unread };
+    volt_err err = { .msg = "" };
+
+    sd->config.hist_if_new = sd->disk.hist;
+    check(sd,
+          dispatcher_new(sd->disk.store, &files, &out, &sd->config, process_now(&sd->p),
+                         process_wall(&sd->p), &sd->d, &err),
+          &err);
+    sd->prune_ms = w->now_ms + PRUNE_MS;
+}
+
+/* ---- turns ---- */
+
 static bool take_one(sim_dispatcher *sd)
 {
+    world *w = sd->w;
     frame_in *f = LIST_OWNER(sd->inbox.next, frame_in, node);
     volt_err err = { .msg = "" };
     volt_code code;
 
     list_remove(&f->node);
-    tell_frame(sd->w, &sd->p, "<-", buf_slice(&f->frame));
-    oracle_hears(sd->w->oracle, f->peer, buf_slice(&f->frame));
-    code = dispatcher_frame(sd->d, sd->w->now_ms, WALL_START + sd->w->now_ms, f->peer,
+    tell_frame(w, &sd->p, f->hostile ? "<- (a stranger's)" : "<-", buf_slice(&f->frame));
+    oracle_hears(w->oracle, f->peer, buf_slice(&f->frame), f->hostile);
+    code = dispatcher_frame(sd->d, process_now(&sd->p), process_wall(&sd->p), f->peer,
                             buf_slice(&f->frame), &err);
-    if (code == VOLT_EMSG)
-        broken(sd->w, "wire", "the dispatcher does not understand: %s", err.msg);
-    oracle_heard(sd->w->oracle);
+    if (code == VOLT_EMSG && !f->hostile)
+        broken(w, RULE_WIRE, "the dispatcher does not understand: %s", err.msg);
+    oracle_heard(w->oracle);
     buf_free(&f->frame);
     free(f);
-    return check(sd, code, &err);
+    return check(sd, code == VOLT_EMSG ? VOLT_OK : code, &err);
 }
+
+/* Old events and builds are forgotten, as the real loop does between its other work. */
+static bool prune(sim_dispatcher *sd)
+{
+    world *w = sd->w;
+    volt_err err = { .msg = "" };
+    bool more = false;
+
+    if (!w->k.keep_ms || w->now_ms < sd->prune_ms)
+        return true;
+    sd->prune_ms = w->now_ms + (int64_t)pick(w, (uint64_t)w->k.keep_ms);
+    cover("fault", "old events forgotten");
+    tell(w, &sd->p, "forgets what is old");
+    return check(
+        sd,
+        dispatcher_prune(sd->d, process_wall(&sd->p) - w->k.keep_ms, 1 + pick(w, 500), &more, &err),
+        &err);
+}
+
+static void new_directory(void *ctx, uint64_t timeline);
 
 static void turn(sim_dispatcher *sd)
 {
     world *w = sd->w;
     size_t most = chance(w, 300) ? 1 + (size_t)pick(w, 4) : DRAIN_MAX;
     volt_err err = { .msg = "" };
-    int64_t gap = sd->gap_ms > 2000 ? sd->gap_ms : 0;
+    int64_t gap = sd->gap_ms > GAP_MS ? sd->gap_ms : 0;
+    int64_t now = process_now(&sd->p);
 
     sd->turn_due = false;
     sd->gap_ms = 0;
-    work_stood_still(w->oracle, gap);
-    dispatcher_set_disk_low(sd->d, !w->calm && w->now_ms < sd->disk_low_ms);
+    dispatcher_set_disk_low(sd->d, !w->calm && w->now_ms < sd->disk.low_ms);
     for (size_t n = 0; n < most && !list_empty(&sd->inbox); n++)
         if (!take_one(sd))
             return;
-    if (gap || w->now_ms >= dispatcher_next_deadline_ms(sd->d))
-        if (!check(sd, dispatcher_tick(sd->d, w->now_ms, WALL_START + w->now_ms, gap, &err), &err))
+    if (gap || now >= dispatcher_next_deadline_ms(sd->d))
+        if (!check(sd, dispatcher_tick(sd->d, now, process_wall(&sd->p), gap, &err), &err))
             return;
-    if (!check(sd, dispatcher_commit(sd->d, &err), &err) || sd->p.dying)
+    if (gap)
+        oracle_gap(w->oracle, gap);
+    if (!prune(sd) || !check(sd, dispatcher_commit(sd->d, &err), &err) || sd->p.dying)
         return;
     oracle_spoken(w->oracle);
-    if (list_empty(&sd->inbox))
-        oracle_turn(w->oracle);
+    oracle_turn(w->oracle, list_empty(&sd->inbox));
+    if (oracle_noticed(w->oracle) && !sd->asked) {
+        sd->asked = true;
+        call_at(w, w->now_ms + some_ms(w, 500, OPERATOR_MS), new_directory, sd, w->timeline);
+    }
 }
 
 /* ---- as a process ---- */
 
-static void on_frame(process *p, net_link *l, uint64_t peer, slice frame)
+static void on_frame(process *p, const packet *k)
 {
     sim_dispatcher *sd = (sim_dispatcher *)p;
     frame_in *f = NEW(frame_in);
 
-    f->peer = l->kind == LINK_INTAKE ? 0 : peer;
-    buf_add_slice(&f->frame, frame);
+    f->peer = k->link->kind == LINK_INTAKE ? 0 : k->peer;
+    f->hostile = k->hostile;
+    buf_add(&f->frame, k->bytes, k->n);
     list_push(&sd->inbox, &f->node);
     sd->turn_due = true;
 }
@@ -283,7 +200,10 @@ static void on_time(process *p, int64_t gap_ms)
     sim_dispatcher *sd = (sim_dispatcher *)p;
 
     sd->gap_ms += gap_ms;
-    turn(sd);
+    if (!sd->d && p->w->now_ms >= sd->reopen_ms)
+        open_dispatcher(sd);
+    if (sd->d && !p->dying)
+        turn(sd);
     if (!p->dying && !list_empty(&sd->inbox))
         sd->turn_due = true;
 }
@@ -291,23 +211,23 @@ static void on_time(process *p, int64_t gap_ms)
 static int64_t deadline_ms(const process *p)
 {
     const sim_dispatcher *sd = (const sim_dispatcher *)p;
+    int64_t at;
 
-    return sd->turn_due ? p->w->now_ms : dispatcher_next_deadline_ms(sd->d);
+    if (!sd->d)
+        return sd->reopen_ms;
+    if (sd->turn_due)
+        return p->w->now_ms;
+    at = process_when(p, dispatcher_next_deadline_ms(sd->d));
+    return p->w->k.keep_ms && sd->prune_ms < at ? sd->prune_ms : at;
 }
 
 static void on_start(process *p)
 {
     sim_dispatcher *sd = (sim_dispatcher *)p;
-    const log_files files = { sd, log_write, log_sync, log_read, log_remove };
-    const dispatcher_out out = { .ctx = sd, .send = send, .publish = publish };
-    volt_err err = { .msg = "" };
 
     if (!p->w->calm && chance(p->w, 60)) /* killed while it starts */
         p->die_in = 1 + (unsigned)pick(p->w, 6);
-    check(sd,
-          dispatcher_new(sd->store, &files, &out, &sd->config, p->w->now_ms,
-                         WALL_START + p->w->now_ms, &sd->d, &err),
-          &err);
+    open_dispatcher(sd);
 }
 
 static void drop_inbox(sim_dispatcher *sd)
@@ -328,17 +248,15 @@ static void on_crash(process *p)
 {
     sim_dispatcher *sd = (sim_dispatcher *)p;
 
-    dispatcher_free(sd->d);
-    sd->d = NULL;
+    dispatcher_free(TAKE(sd->d));
     drop_inbox(sd);
-    store_memory_crash(sd->store);
-    oracle_rollback(sd->w->oracle);
-    if (chance(sd->w, sd->w->k.power * 10))
-        lose_power(sd);
+    disk_crash(&sd->disk, chance(sd->w, sd->w->k.power));
     net_dispatcher_gone(sd->w);
 }
 
 static const process_ops ops = { on_start, on_crash, on_frame, on_time, deadline_ms };
+
+/* ---- life ---- */
 
 void dispatcher_make(world *w)
 {
@@ -349,20 +267,12 @@ void dispatcher_make(world *w)
     w->dispatcher = sd;
     list_init(&sd->inbox);
     process_init(&sd->p, w, &ops, "dispatcher", 0);
-    store_open_memory(&sd->store);
-    sd->inner = sd->store->ops;
-    sd->ops = *sd->inner;
-    sd->ops.put = watched_put;
-    sd->ops.commit = watched_commit;
-    sd->ops.begin_epoch = watched_begin_epoch;
-    sd->store->ops = &sd->ops;
-    prng_hex32(&w->rng, sd->hist);
-    sd->config.hist_if_new = sd->hist;
+    disk_open(&sd->disk, w, &sd->p);
     sd->config.log_window = windows[pick(w, 4)];
     sd->config.log_max = chance(w, 500) ? 0 : 50000;
     if (w->k.lease_ms) {
         sd->config.lease_ms = w->k.lease_ms;
-        sd->config.hb_ms = w->k.lease_ms / 10;
+        sd->config.hb_ms = w->k.hb_ms;
         sd->config.suspect_ms = w->k.lease_ms / 3;
     }
     sd->config.tries_max = chance(w, 700) ? 0 : 1 + pick(w, 5);
@@ -372,17 +282,10 @@ void dispatcher_make(world *w)
 void dispatcher_end(world *w)
 {
     sim_dispatcher *sd = w->dispatcher;
-    const map_entry *e;
-    size_t at = 0;
 
     dispatcher_free(sd->d);
     drop_inbox(sd);
-    while ((e = map_next(&sd->logs, &at))) {
-        buf_free(&((log_file *)e->value)->bytes);
-        free(e->value);
-    }
-    map_free(&sd->logs);
-    store_close(sd->store);
+    disk_close(&sd->disk);
     free(sd);
 }
 
@@ -396,16 +299,38 @@ const dispatch *dispatcher_now(world *w)
     return w->dispatcher->d ? dispatcher_core(w->dispatcher->d) : NULL;
 }
 
+store *dispatcher_store(world *w)
+{
+    return w->dispatcher->disk.store;
+}
+
+const char *dispatcher_history(const world *w)
+{
+    return w->dispatcher->disk.hist;
+}
+
+size_t dispatcher_owes(world *w)
+{
+    return w->dispatcher->d ? dispatcher_unsent(w->dispatcher->d) : 0;
+}
+
+uint64_t dispatcher_class(const world *w)
+{
+    const sim_dispatcher *sd = w->dispatcher;
+
+    return process_class(&sd->p) | (uint64_t)!sd->d << 2 | (uint64_t)list_empty(&sd->inbox) << 3;
+}
+
 static buf *log_of(world *w, uint64_t task, uint64_t att)
 {
-    log_file *f = find_log(w->dispatcher, task, att);
+    log_file *f = disk_log(&w->dispatcher->disk, task, att);
 
     return f ? &f->bytes : NULL;
 }
 
 void dispatcher_check_store(world *w)
 {
-    oracle_final(w->oracle, w->dispatcher->store, log_of);
+    oracle_final(w->oracle, w->dispatcher->disk.store, log_of);
 }
 
 uint64_t dispatcher_tries_max(world *w)
@@ -413,10 +338,62 @@ uint64_t dispatcher_tries_max(world *w)
     return w->dispatcher->config.tries_max ? w->dispatcher->config.tries_max : 3;
 }
 
+int64_t dispatcher_lease_ms(const world *w)
+{
+    return w->k.lease_ms ? w->k.lease_ms : 15000;
+}
+
+/* ---- its disk ---- */
+
+/* Everything that knew the old history is told of it by what it asks next; what was accepted there
+ * and is not here any more nobody can give back. */
+static void forgive(world *w)
+{
+    for (size_t i = 0; i < w->observers_n; i++)
+        observer_forgive(w->observers[i]);
+}
+
+static void swap_directory(sim_dispatcher *sd, bool old_copy)
+{
+    world *w = sd->w;
+
+    process_kill(&sd->p, w->calm ? 300 : some_ms(w, 0, 3000));
+    if (old_copy && !disk_restore(&sd->disk))
+        return;
+    if (!old_copy)
+        disk_renew(&sd->disk);
+    sd->asked = false;
+    forgive(w);
+}
+
+/* What an operator does about an old copy: a new history. */
+static void new_directory(void *ctx, uint64_t timeline)
+{
+    sim_dispatcher *sd = ctx;
+
+    if (timeline == sd->w->timeline && oracle_noticed(sd->w->oracle))
+        swap_directory(sd, false);
+}
+
 void dispatcher_fault(world *w)
 {
-    cover("fault", "disk nearly full");
-    w->dispatcher->disk_low_ms = w->now_ms + some_ms(w, 500, 10000);
-    tell(w, &w->dispatcher->p, "its disk is nearly full until %.3f",
-         (double)w->dispatcher->disk_low_ms / 1000);
+    sim_dispatcher *sd = w->dispatcher;
+
+    if (!chance(w, w->k.rebirth))
+        disk_fault(&sd->disk);
+    else if (!oracle_stale(w->oracle))
+        swap_directory(sd, chance(w, 600));
+}
+
+void dispatcher_calm(world *w)
+{
+    sim_dispatcher *sd = w->dispatcher;
+
+    sd->disk.fail_in = 0;
+    if (oracle_stale(w->oracle))
+        swap_directory(sd, false);
+    process_wake(&sd->p);
+    if (!sd->d && sd->p.up)
+        sd->reopen_ms = w->now_ms;
+    process_arm(&sd->p);
 }

@@ -4,8 +4,12 @@
  *   volt_sim --seed N [--trace]     one run; --trace tells its story
  *   volt_sim --seeds A..B           many
  *   volt_sim --seconds S [--seed N] from seed N (default: 1) on, for S seconds of real time
+ *   volt_sim --years Y [--seed N]   from seed N on, months each, until Y years of virtual time
+ *   --days D     each run has D days of virtual time with faults (with --years: 30)
  *   --twice      runs each seed twice and compares
- *   --coverage   prints what was exercised; --need FILE: fails when a line of it was not
+ *   --coverage   prints what was exercised, and how often each rule was looked at
+ *   --need FILE  fails when a line of that was never counted
+ *   --rules      what is checked, and where
  *   --mutant M   (in volt_sim_mutants only) with the bug M, see tests/mutants
  * Ends with 1 at the first seed that breaks something, and says which.
  */
@@ -17,91 +21,16 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "base/mem.h"
 #include "base/mutant.h"
 #include "sim.h"
 
 #define SEED_SECONDS_MAX 120 /* of real time; a second is much, under a sanitizer too */
 
-/* ---- what was exercised ---- */
-
-typedef struct covered {
-    char *name;
-    uint64_t n;
-} covered;
-
-static map cover_by_name;
-static covered **cover_list;
-static size_t cover_n;
-
-void cover(const char *what, const char *kind)
-{
-    char name[128];
-    covered *c;
-
-    snprintf(name, sizeof name, "%s: %s", what, kind);
-    c = map_gets(&cover_by_name, slice_of(name));
-    if (!c) {
-        c = NEW(covered);
-        c->name = mem_strdup(name);
-        map_puts(&cover_by_name, slice_of(name), c);
-        cover_list = mem_grow(cover_list, cover_n + 1, sizeof *cover_list);
-        cover_list[cover_n++] = c;
-    }
-    c->n++;
-}
-
-static int by_name(const void *a, const void *b)
-{
-    const covered *ca = *(covered *const *)a, *cb = *(covered *const *)b;
-
-    return strcmp(ca->name, cb->name);
-}
-
-static void print_cover(void)
-{
-    qsort(cover_list, cover_n, sizeof *cover_list, by_name);
-    for (size_t i = 0; i < cover_n; i++)
-        printf("%10" PRIu64 "  %s\n", cover_list[i]->n, cover_list[i]->name);
-}
-
-/* Names in the file that were never counted. */
-static int check_cover(const char *path)
-{
-    FILE *f = fopen(path, "r");
-    char line[128];
-    int missing = 0;
-
-    if (!f) {
-        fprintf(stderr, "volt_sim: cannot read '%s'\n", path);
-        return 1;
-    }
-    while (fgets(line, sizeof line, f)) {
-        line[strcspn(line, "\n")] = '\0';
-        if (line[0] && line[0] != '#' && !map_gets(&cover_by_name, slice_of(line))) {
-            fprintf(stderr, "volt_sim: never happened: %s\n", line);
-            missing++;
-        }
-    }
-    fclose(f);
-    return missing > 0;
-}
-
-static void free_cover(void)
-{
-    for (size_t i = 0; i < cover_n; i++) {
-        free(cover_list[i]->name);
-        free(cover_list[i]);
-    }
-    free(cover_list);
-    map_free(&cover_by_name);
-}
-
 /* ---- runs ---- */
 
 typedef struct args {
     uint64_t from, to;
-    double seconds;
+    double seconds, years, days;
     bool trace, twice, coverage;
     const char *need;
 } args;
@@ -124,6 +53,13 @@ static double real_s(void)
     return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
 
+static void tell_the_seed_of_a_death(void)
+{
+    signal(SIGABRT, on_death);
+    signal(SIGSEGV, on_death);
+    signal(SIGALRM, on_death);
+}
+
 static void add(sim_report *sum, const sim_report *r)
 {
     sum->steps += r->steps;
@@ -132,43 +68,85 @@ static void add(sim_report *sum, const sim_report *r)
     sum->events += r->events;
     sum->tasks += r->tasks;
     sum->restarts += r->restarts;
+    for (rule i = 0; i < RULES_N; i++)
+        sum->checks[i] += r->checks[i];
 }
 
-static void tell_the_seed_of_a_death(void)
+static void print_sum(uint64_t seeds, const sim_report *sum)
 {
-    signal(SIGABRT, on_death);
-    signal(SIGSEGV, on_death);
-    signal(SIGALRM, on_death);
+    double hours = (double)sum->virtual_ms / 3600000;
+
+    printf("%" PRIu64 " seeds, %" PRIu64 " steps checked, %" PRIu64 " distinct states, ", seeds,
+           sum->steps, states_n());
+    if (hours < 1000)
+        printf("%.1f h", hours);
+    else
+        printf("%.2f years", hours / 24 / 365.25);
+    printf(" of virtual time, %" PRIu64 " builds, %" PRIu64 " tasks, %" PRIu64 " events, %" PRIu64
+           " dispatcher starts\n",
+           sum->builds, sum->tasks, sum->events, sum->restarts);
+    fflush(stdout);
+}
+
+static void print_rules(void)
+{
+    for (rule i = 0; i < RULES_N; i++)
+        printf("%-10s %s\n           %s\n", rule_text(i), rule_sentence(i), rule_where(i));
+}
+
+/* One seed, or (--twice) the same again to compare; false: they differ. */
+static bool run_seed(const args *a, uint64_t seed, sim_report *ret)
+{
+    sim_options options = { .seed = seed, .trace = a->trace, .days = a->days };
+    sim_report again;
+
+    snprintf(dying_words, sizeof dying_words, "volt_sim: in seed %" PRIu64 "\n", seed);
+    if (a->days <= 0)
+        alarm(SEED_SECONDS_MAX);
+    sim_run(&options, ret);
+    if (!a->twice)
+        return true;
+    options.trace = false;
+    sim_run(&options, &again);
+    if (again.hash == ret->hash && again.steps == ret->steps)
+        return true;
+    fprintf(stderr, "seed %" PRIu64 ": not the same the second time\n", seed);
+    return false;
+}
+
+static bool is_enough(const args *a, double end_s, uint64_t seed, const sim_report *sum)
+{
+    if (a->years > 0)
+        return (double)sum->virtual_ms >= a->years * 365.25 * 86400000;
+    return end_s > 0 ? real_s() >= end_s : seed > a->to;
 }
 
 static int run(const args *a)
 {
-    sim_report sum = { 0 }, r, again;
+    sim_report sum = { 0 }, r;
     uint64_t n = 0;
-    double end = a->seconds > 0 ? real_s() + a->seconds : 0;
+    double end_s = a->seconds > 0 ? real_s() + a->seconds : 0;
 
-    for (uint64_t seed = a->from; end > 0 ? real_s() < end : seed <= a->to; seed++, n++) {
-        snprintf(dying_words, sizeof dying_words, "volt_sim: in seed %" PRIu64 "\n", seed);
-        alarm(SEED_SECONDS_MAX);
-        sim_run(seed, a->trace, &r);
-        if (a->twice) {
-            sim_run(seed, false, &again);
-            if (again.hash != r.hash || again.steps != r.steps) {
-                fprintf(stderr, "seed %" PRIu64 ": not the same the second time\n", seed);
-                return 1;
-            }
-        }
+    for (uint64_t seed = a->from; !is_enough(a, end_s, seed, &sum); seed++) {
+        if (!run_seed(a, seed, &r))
+            return 1;
         add(&sum, &r);
-        if (a->from == a->to && a->seconds <= 0)
+        n++;
+        if (a->years > 0)
+            print_sum(n, &sum);
+        else if (a->from == a->to && a->seconds <= 0)
             printf("trace hash %016" PRIx64 "\n", r.hash);
     }
-    printf("%" PRIu64 " seeds, %" PRIu64 " steps checked, %.1f h of virtual time, %" PRIu64
-           " builds, %" PRIu64 " tasks, %" PRIu64 " events, %" PRIu64 " dispatcher starts\n",
-           n, sum.steps, (double)sum.virtual_ms / 3600000, sum.builds, sum.tasks, sum.events,
-           sum.restarts);
+    print_sum(n, &sum);
+    for (rule i = 0; i < RULES_N; i++) {
+        if (sum.checks[i])
+            cover("rule", rule_text(i)); /* for --need */
+        if (a->coverage)
+            printf("%12" PRIu64 "  looked at: %s\n", sum.checks[i], rule_text(i));
+    }
     if (a->coverage)
-        print_cover();
-    return a->need ? check_cover(a->need) : 0;
+        cover_print();
+    return a->need && cover_check(a->need) ? 1 : 0;
 }
 
 static void parse_range(const char *s, args *a)
@@ -180,17 +158,28 @@ static void parse_range(const char *s, args *a)
         a->to = strtoull(end + 2, NULL, 10);
 }
 
+static int usage(void)
+{
+    fprintf(stderr,
+            "usage: volt_sim [--seed N | --seeds A..B | --seconds S | --years Y] [--days D] "
+            "[--trace] [--twice] [--coverage] [--need FILE] [--rules]\n");
+    return 2;
+}
+
 int main(int argc, char **argv)
 {
     static const struct option options[] = { { "seed", required_argument, NULL, 's' },
                                              { "seeds", required_argument, NULL, 's' },
                                              { "seconds", required_argument, NULL, 'd' },
+                                             { "years", required_argument, NULL, 'y' },
+                                             { "days", required_argument, NULL, 'm' },
                                              { "trace", no_argument, NULL, 't' },
                                              { "twice", no_argument, NULL, '2' },
                                              { "coverage", no_argument, NULL, 'c' },
                                              { "need", required_argument, NULL, 'n' },
+                                             { "rules", no_argument, NULL, 'r' },
 #ifdef VOLT_MUTANTS
-                                             { "mutant", required_argument, NULL, 'm' },
+                                             { "mutant", required_argument, NULL, 'x' },
 #endif
                                              { NULL, 0, NULL, 0 } };
     args a = { .from = 1, .to = 1 };
@@ -204,6 +193,12 @@ int main(int argc, char **argv)
         case 'd':
             a.seconds = strtod(optarg, NULL);
             break;
+        case 'y':
+            a.years = strtod(optarg, NULL);
+            break;
+        case 'm':
+            a.days = strtod(optarg, NULL);
+            break;
         case 't':
             a.trace = true;
             break;
@@ -216,21 +211,24 @@ int main(int argc, char **argv)
         case 'n':
             a.need = optarg;
             break;
+        case 'r':
+            print_rules();
+            return 0;
 #ifdef VOLT_MUTANTS
-        case 'm':
+        case 'x':
             if (mutant_choose(optarg))
                 break;
             fprintf(stderr, "volt_sim_mutants: there is no mutant '%s'\n", optarg);
             return 2;
 #endif
         default:
-            fprintf(stderr, "usage: volt_sim [--seed N | --seeds A..B | --seconds S] [--trace] "
-                            "[--twice] [--coverage] [--need FILE]\n");
-            return 2;
+            return usage();
         }
     }
+    if (a.years > 0 && a.days <= 0)
+        a.days = 30;
     tell_the_seed_of_a_death();
     rc = run(&a);
-    free_cover();
+    count_free();
     return rc;
 }

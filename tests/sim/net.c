@@ -6,6 +6,7 @@
 #include "base/mem.h"
 
 #define OUTBOX_MAX 1000
+#define HEAL_MS    1000 /* what is under way for longer when the faults end never arrives */
 
 /* ---- connections ---- */
 
@@ -54,7 +55,7 @@ static void disconnect(net_link *l, bool noticed)
     l->peer = 0;
 }
 
-static void transmit_up(net_link *l, packet *k);
+static void transmit(net_link *l, packet *k);
 
 static void connect_try(void *ctx, uint64_t tries)
 {
@@ -78,7 +79,7 @@ static void connect_try(void *ctx, uint64_t tries)
         list_remove(n);
         k->gen = l->gen;
         k->peer = l->peer;
-        transmit_up(l, k);
+        transmit(l, k);
     }
     l->outbox_n = 0;
 }
@@ -129,13 +130,9 @@ void net_dispatcher_gone(world *w)
 
 static packet *make_packet(net_link *l, bool up, slice frame)
 {
-    packet *k = mem_zero(sizeof *k + frame.n);
+    packet *k = mem_grow(NULL, sizeof *k + frame.n, 1);
 
-    k->link = l;
-    k->gen = l->gen;
-    k->up = up;
-    k->peer = l->peer;
-    k->n = frame.n;
+    *k = (packet){ .link = l, .gen = l->gen, .up = up, .peer = l->peer, .n = frame.n };
     if (frame.n)
         memcpy(k->bytes, frame.p, frame.n);
     return k;
@@ -172,6 +169,7 @@ static void transmit(net_link *l, packet *k)
 {
     world *w = l->w;
 
+    hostile_saw(w, (slice){ k->bytes, k->n });
     if (is_lost(l, k->up)) {
         cover("fault", "message lost");
         free(k);
@@ -184,11 +182,6 @@ static void transmit(net_link *l, packet *k)
         heap_set(&w->packets, &again->at, arrival(l, k->up));
     }
     heap_set(&w->packets, &k->at, arrival(l, k->up));
-}
-
-static void transmit_up(net_link *l, packet *k)
-{
-    transmit(l, k);
 }
 
 bool link_send(net_link *l, slice frame)
@@ -252,39 +245,50 @@ void net_arrive(world *w, packet *k)
         return;
     }
     mix(w, mix_bytes(k->peer, (slice){ k->bytes, k->n }));
-    process_deliver(to, l, k);
+    process_deliver(to, k);
+}
+
+void net_inject(net_link *l, bool up, slice frame)
+{
+    packet *k = make_packet(l, up, frame);
+
+    k->hostile = true;
+    heap_set(&l->w->packets, &k->at, arrival(l, up));
 }
 
 /* ---- faults ---- */
 
-/* Rather a runner's than another's, for that is where most can go wrong. */
-static net_link *some_link(world *w)
+net_link *net_some_link(world *w, bool runners)
 {
-    bool runners = chance(w, 500);
     size_t n = 0, i;
 
     LIST_FOR(p, &w->links)
     {
-        n += !runners || LIST_OWNER(p, net_link, in_world)->runners;
+        const net_link *l = LIST_OWNER(p, net_link, in_world);
+
+        n += l->connected && (!runners || l->runners);
     }
-    i = (size_t)pick(w, n);
+    i = n ? (size_t)pick(w, n) : 0;
     LIST_FOR(p, &w->links)
     {
         net_link *l = LIST_OWNER(p, net_link, in_world);
 
-        if ((!runners || l->runners) && i-- == 0)
+        if (l->connected && (!runners || l->runners) && i-- == 0)
             return l;
     }
-    abort();
+    return NULL;
 }
 
 /* A connection breaks, stalls in one or both directions, or a machine is cut off. */
 void net_fault(world *w)
 {
-    net_link *l = some_link(w);
+    /* Rather a runner's than another's, for that is where most can go wrong. */
+    net_link *l = net_some_link(w, chance(w, 500));
     int64_t until = w->now_ms + some_ms(w, 100, chance(w, 300) ? 40000 : 3000);
     uint64_t kind = pick(w, 5);
 
+    if (!l)
+        return;
     if (kind < 2) {
         cover("fault", "connection broken");
         link_break(l, chance(w, 500));
@@ -311,6 +315,20 @@ void net_fault(world *w)
         l->stall_up = until;
     else
         l->stall_down = until;
+}
+
+void net_heal(world *w)
+{
+    LIST_FOR(n, &w->links)
+    {
+        net_link *l = LIST_OWNER(n, net_link, in_world);
+
+        l->stall_up = l->stall_down = 0;
+        if (l->last_up > w->now_ms + HEAL_MS || l->last_down > w->now_ms + HEAL_MS) {
+            l->last_up = l->last_down = 0; /* what is under way is lost with the connection */
+            link_break(l, true);
+        }
+    }
 }
 
 void net_free(world *w)

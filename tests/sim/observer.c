@@ -7,7 +7,7 @@
 #include "base/mem.h"
 
 #define BRANCHES    3
-#define COMMITS_MAX 600
+#define COMMITS_MAX 4000
 #define OID_SIZE    41
 #define FLUSH_MS    100
 
@@ -36,7 +36,8 @@ typedef struct watched {
     unsigned cursor[BRANCHES];
     bool known;
     unsigned known_commits; /* of the repository, when its first sight was over */
-    list spool;             /* of entry */
+    unsigned forgiven; /* builds of commits up to this may have been lost with a data directory */
+    list spool;        /* of entry */
     unsigned new_cursor[BRANCHES];
     bool new_known;
     uint64_t gone[1024]; /* removals that wait for the flush */
@@ -151,7 +152,7 @@ static void carry_out(sim_observer *o);
 
 static void feed(sim_observer *o, watch_event ev)
 {
-    ev.now_ms = o->w->now_ms;
+    ev.now_ms = process_now(&o->p);
     watch_step(o->watch, &ev, &o->out);
     if (!o->busy)
         carry_out(o);
@@ -160,7 +161,7 @@ static void feed(sim_observer *o, watch_event ev)
 static void list_commits(sim_observer *o, const watch_effect *e)
 {
     const sim_repo *r = o->v[e->repo].repo;
-    watch_commit *commits = NEW_ARRAY(watch_commit, COMMITS_MAX);
+    watch_commit *commits = NEW_ARRAY(watch_commit, r->commits + 1);
     unsigned chain[COMMITS_MAX];
     size_t n = 0;
     watch_event ev = { .kind = WATCH_LISTED, .repo = e->repo, .ref = e->ref, .commits = commits };
@@ -363,7 +364,7 @@ static void restore(sim_observer *o, size_t i)
         msg m;
 
         if (wire_decode(buf_slice(&s->frame), &a, &m, NULL) != VOLT_OK)
-            broken(o->w, "wire", "an observer's spool cannot be read");
+            broken(o->w, RULE_WIRE, "an observer's spool cannot be read");
         watch_restore_spooled(o->watch, i, s->n, &m.submit);
         arena_free(&a);
     }
@@ -373,7 +374,7 @@ static void restore(sim_observer *o, size_t i)
 
 static void look(sim_observer *o)
 {
-    o->look_ms = o->w->now_ms + some_ms(o->w, 500, 5000);
+    o->look_ms = o->w->now_ms + some_ms(o->w, 500, o->w->k.look_ms);
     for (size_t i = 0; i < o->n && !o->p.dying; i++) {
         const sim_repo *r = o->v[i].repo;
         watch_tip tips[BRANCHES];
@@ -422,15 +423,19 @@ static void on_crash(process *p)
     link_close(&o->events);
 }
 
-static void on_frame(process *p, net_link *l, uint64_t peer, slice frame)
+static void on_frame(process *p, const packet *k)
 {
     sim_observer *o = (sim_observer *)p;
     arena a = { 0 };
     msg m;
 
-    (void)l, (void)peer;
-    if (wire_decode(frame, &a, &m, NULL) != VOLT_OK)
-        broken(o->w, "wire", "an observer does not understand the dispatcher");
+    if (wire_decode((slice){ k->bytes, k->n }, &a, &m, NULL) != VOLT_OK) {
+        if (!k->hostile)
+            broken(o->w, RULE_WIRE, "an observer does not understand the dispatcher");
+        checked(o->w, RULE_HOSTILE);
+        arena_free(&a);
+        return;
+    }
     cover("dispatcher to observer", msg_type_text(m.type));
     feed(o, (watch_event){ .kind = WATCH_MSG, .msg = &m });
     arena_free(&a);
@@ -452,7 +457,7 @@ static void on_time(process *p, int64_t gap_ms)
 static int64_t deadline_ms(const process *p)
 {
     const sim_observer *o = (const sim_observer *)p;
-    int64_t at = watch_next_deadline_ms(o->watch);
+    int64_t at = process_when(p, watch_next_deadline_ms(o->watch));
 
     at = o->look_ms < at ? o->look_ms : at;
     return o->flush_ms < at ? o->flush_ms : at;
@@ -514,26 +519,34 @@ process *observer_process(sim_observer *o)
     return &o->p;
 }
 
-bool observer_at_rest(const sim_observer *o, const char **why)
+bool observer_at_rest(const sim_observer *o, rest *ret)
 {
+    const char *why = "an observer has submissions without an answer";
+
     if (!o->p.up || watch_pending(o->watch)) {
-        *why = "an observer has submissions without an answer";
+        *ret = (rest){ RULE_S4, why };
         return false;
     }
     for (size_t i = 0; i < o->n; i++) {
         const watched *x = &o->v[i];
 
         if (!list_empty(&x->spool)) {
-            *why = "an observer's spool is not empty";
+            *ret = (rest){ RULE_L2, "an observer's spool is not empty" };
             return false;
         }
         for (int b = 0; b < BRANCHES; b++)
             if (x->repo->tip[b] && x->cursor[b] != x->repo->tip[b]) {
-                *why = "an observer's cursor is not at its branch's tip";
+                *ret = (rest){ RULE_S4, "an observer's cursor is not at its branch's tip" };
                 return false;
             }
     }
     return true;
+}
+
+void observer_forgive(sim_observer *o)
+{
+    for (size_t i = 0; i < o->n; i++)
+        o->v[i].forgiven = o->v[i].repo->commits;
 }
 
 void observer_check(const sim_observer *o)
@@ -542,10 +555,10 @@ void observer_check(const sim_observer *o)
         const watched *x = &o->v[i];
 
         for (int b = 0; b < BRANCHES && strcmp(x->url, x->repo->url) == 0; b++)
-            if (x->repo->tip[b] > x->known_commits &&
+            if (x->repo->tip[b] > x->known_commits && x->repo->tip[b] > x->forgiven &&
                 !oracle_has_build(o->w->oracle, slice_of(x->repo->name), slice_of(branch_names[b]),
                                   slice_of(x->repo->oids[x->repo->tip[b]])))
-                broken(o->w, "S4", "%s %s %.8s was never built", x->repo->name, branch_names[b],
+                broken(o->w, RULE_S4, "%s %s %.8s was never built", x->repo->name, branch_names[b],
                        x->repo->oids[x->repo->tip[b]]);
     }
 }

@@ -7,20 +7,12 @@
 
 #define AVOID_MS 66000 /* an unsuitable runner is avoided for at most so long */
 
-oracle *oracle_new(world *w)
-{
-    oracle *o = NEW(oracle);
-
-    o->w = w;
-    o->repo_nack_ms = -AVOID_MS;
-    return o;
-}
-
-void oracle_free(oracle *o)
+static void free_parts(oracle *o)
 {
     arena_free(&o->mem);
     arena_free(&o->open);
     map_free(&o->runners);
+    map_free(&o->peers);
     map_free(&o->submissions);
     map_free(&o->identities);
     map_free(&o->truths);
@@ -28,7 +20,28 @@ void oracle_free(oracle *o)
     free(o->tasks);
     free(o->events);
     free(o->saws);
-    free(o);
+}
+
+oracle *oracle_new(world *w, oracle *past)
+{
+    oracle *o = NEW(oracle);
+
+    o->w = w;
+    o->repo_nack_ms = -AVOID_MS;
+    o->past = past;
+    w->task_states = 0;
+    return o;
+}
+
+void oracle_free(oracle *o)
+{
+    while (o) {
+        oracle *past = o->past;
+
+        free_parts(o);
+        free(o);
+        o = past;
+    }
 }
 
 known_task *oracle_task(const oracle *o, uint64_t task)
@@ -59,6 +72,7 @@ static void keep_texts(oracle *o, row *r)
     switch (r->kind) {
     case ROW_TASK:
         r->task.runner = arena_slice(a, r->task.runner);
+        r->task.units = arena_slice(a, r->task.units);
         r->task.why = arena_slice(a, r->task.why);
         break;
     case ROW_BUILD:
@@ -101,8 +115,10 @@ void oracle_put(oracle *o, const row *r, slice encoded)
     p = &o->pend[o->pend_n++];
     p->row = *r;
     p->canceled = r->kind == ROW_BUILD && slice_starts(r->build.why, SLICE("canceled"));
-    p->hash = mix_bytes(UINT64_C(14695981039346656037), encoded);
+    if (r->kind == ROW_EVENT)
+        p->event = (known_event){ mix_bytes(0, encoded), event_fields(&r->event) };
     keep_texts(o, &p->row);
+    oracle_put_now(o, r);
 }
 
 void oracle_commit(oracle *o)
@@ -122,9 +138,10 @@ void oracle_commit(oracle *o)
     while ((e = map_next(&o->runners, &at))) {
         const known_runner *r = e->value;
 
+        checked(o->w, RULE_S11);
         if (r->busy > r->slots || r->plans > 1)
-            broken(o->w, "S11", "a runner of %llu slots has %zu tasks and %zu plans", ULL(r->slots),
-                   r->busy, r->plans);
+            broken(o->w, RULE_S11, "a runner of %llu slots has %zu tasks and %zu plans",
+                   ULL(r->slots), r->busy, r->plans);
     }
 }
 
@@ -135,6 +152,11 @@ void oracle_spoken(oracle *o)
 
 void oracle_rollback(oracle *o)
 {
+    const map_entry *e;
+    size_t at = 0;
+
+    while ((e = map_next(&o->runners, &at)))
+        ((known_runner *)e->value)->mode_put = ((known_runner *)e->value)->mode;
     o->turn_frames = 0;
     o->pend_n = 0;
     arena_reset(&o->open);
@@ -142,11 +164,25 @@ void oracle_rollback(oracle *o)
 
 void oracle_dispatcher_started(oracle *o, uint64_t ep)
 {
+    checked(o->w, RULE_EPOCH);
     if (ep <= o->ep)
-        broken(o->w, "epoch", "epoch %llu follows %llu", ULL(ep), ULL(o->ep));
+        broken(o->w, RULE_EPOCH, "epoch %llu follows %llu", ULL(ep), ULL(o->ep));
     o->ep = ep;
     o->published = 0;
+    o->must_notice = o->noticed = false;
+    o->started_ms = process_now(dispatcher_process(o->w));
+    o->gaps_ms = 0;
     work_starts(o);
+}
+
+int64_t oracle_now(const oracle *o)
+{
+    return process_now(dispatcher_process(o->w)) - o->gaps_ms;
+}
+
+void oracle_gap(oracle *o, int64_t gap_ms)
+{
+    o->gaps_ms += gap_ms;
 }
 
 /* ---- what the dispatcher hears ---- */
@@ -169,16 +205,46 @@ static bool is_of_attempt(const msg *m)
            m->type == MSG_tests || m->type == MSG_log || m->type == MSG_result;
 }
 
-void oracle_hears(oracle *o, uint64_t peer, slice frame)
+/* Heartbeats and hellos renew leases. */
+static void hears_held(oracle *o, slice runner, const rec_held_list *held)
+{
+    for (size_t i = 0; i < held->n; i++) {
+        known_task *t = oracle_task(o, held->v[i].task);
+
+        if (t && t->att == held->v[i].att && slice_is(runner, t->runner))
+            t->renewed_ms = oracle_now(o);
+    }
+}
+
+static void hears_hello(oracle *o, uint64_t peer, const msg_hello *m)
+{
+    bool ours = slice_is(m->hist, dispatcher_history(o->w));
+    known_runner *r = oracle_runner(o, m->id);
+
+    map_put(&o->peers, peer, r);
+    r->own_mode = m->mode;
+    r->hello_ms = oracle_now(o);
+    hears_held(o, m->id, &m->held);
+    checked(o->w, RULE_STALE_DB);
+    if (ours && m->maxep > o->ep)
+        o->must_notice = true;
+}
+
+void oracle_hears(oracle *o, uint64_t peer, slice frame, bool hostile)
 {
     msg m;
 
     o->heard_task = 0;
     o->heard_pend = o->pend_n;
+    o->heard_hostile = hostile;
     o->turn_frames++;
-    if (wire_decode(frame, &o->w->scratch, &m, NULL) != VOLT_OK)
+    if (hostile || wire_decode(frame, &o->w->scratch, &m, NULL) != VOLT_OK)
         return;
     work_hears(o, peer, &m);
+    if (m.type == MSG_hello)
+        hears_hello(o, peer, &m.hello);
+    else if (m.type == MSG_hb && map_get(&o->peers, peer))
+        hears_held(o, slice_of(((known_runner *)map_get(&o->peers, peer))->id), &m.hb.held);
     if (!is_of_attempt(&m))
         return;
     o->heard_att = newest_attempt(o, m.start.task);
@@ -186,14 +252,20 @@ void oracle_hears(oracle *o, uint64_t peer, slice frame)
         o->heard_task = m.start.task;
 }
 
-/* A word about an attempt that is not the newest changes nothing of its task. */
+/* A word about an attempt that is not the newest changes nothing of its task, and one of a stranger
+ * nothing at all. */
 void oracle_heard(oracle *o)
 {
+    checked(o->w, o->heard_hostile ? RULE_S16 : RULE_FENCE);
+    if (o->heard_hostile && o->pend_n != o->heard_pend)
+        broken(o->w, RULE_S16, "a stranger's message changes %zu rows", o->pend_n - o->heard_pend);
+    if (o->heard_hostile)
+        checked(o->w, RULE_HOSTILE);
     for (size_t i = o->heard_pend; o->heard_task && i < o->pend_n; i++) {
         const row_task *t = &o->pend[i].row.task;
 
         if (o->pend[i].row.kind == ROW_TASK && t->task == o->heard_task && t->att <= o->heard_att)
-            broken(o->w, "fence", "a message about an older attempt makes task %llu %s",
+            broken(o->w, RULE_FENCE, "a message about an older attempt makes task %llu %s",
                    ULL(t->task), state_text(t->state));
     }
 }
@@ -204,8 +276,9 @@ static void check_accepted(oracle *o, const msg_accepted *m)
 {
     const known_submission *k = map_gets(&o->submissions, m->sid);
 
+    checked(o->w, RULE_S4);
     if (!k || k->build != m->build || !o->builds[m->build])
-        broken(o->w, "S4", "a submission is accepted as build %llu, which is not durable",
+        broken(o->w, RULE_S4, "a submission is accepted as build %llu, which is not durable",
                ULL(m->build));
 }
 
@@ -213,25 +286,29 @@ static void check_rejected(oracle *o, const msg_rejected *m)
 {
     const known_submission *k = map_gets(&o->submissions, m->sid);
 
+    checked(o->w, RULE_S4);
     if (m->permanent && (!k || k->build))
-        broken(o->w, "S4", "a submission is refused for good, and that is not durable");
+        broken(o->w, RULE_S4, "a submission is refused for good, and that is not durable");
 }
 
 static void check_assign(oracle *o, const msg_assign *m)
 {
     const known_task *t = oracle_task(o, m->task);
 
+    checked(o->w, RULE_S2);
     if (!t || t->att < m->att)
-        broken(o->w, "S2", "task %llu attempt %llu is assigned, which is not durable", ULL(m->task),
-               ULL(m->att));
+        broken(o->w, RULE_S2, "task %llu attempt %llu is assigned, which is not durable",
+               ULL(m->task), ULL(m->att));
 }
 
 static void check_result_ok(oracle *o, const msg_result_ok *m)
 {
     const known_task *t = oracle_task(o, m->task);
 
+    checked(o->w, RULE_S6);
     if (!t || t->state != STATE_FINAL || t->att != m->att)
-        broken(o->w, "S6", "the result of task %llu attempt %llu is acknowledged, but not durable",
+        broken(o->w, RULE_S6,
+               "the result of task %llu attempt %llu is acknowledged, but not durable",
                ULL(m->task), ULL(m->att));
 }
 
@@ -239,8 +316,9 @@ static void check_tests_ok(oracle *o, const msg_tests_ok *m)
 {
     const known_task *t = oracle_task(o, m->task);
 
+    checked(o->w, RULE_S6);
     if (!t || t->done < m->next)
-        broken(o->w, "S6", "%llu outcomes of task %llu are acknowledged, %llu are durable",
+        broken(o->w, RULE_S6, "%llu outcomes of task %llu are acknowledged, %llu are durable",
                ULL(m->next), ULL(m->task), ULL(t ? t->done : 0));
 }
 
@@ -256,9 +334,10 @@ static bool is_live(oracle *o, uint64_t peer, uint64_t task, uint64_t att)
 /* What is given up is not his any more: an attempt that was live once is so until its end. */
 static void check_dropped(oracle *o, uint64_t peer, const rec_held_list *l)
 {
+    checked(o->w, RULE_FENCE);
     for (size_t i = 0; i < l->n; i++)
         if (is_live(o, peer, l->v[i].task, l->v[i].att))
-            broken(o->w, "fence", "task %llu attempt %llu is live, and its runner is to drop it",
+            broken(o->w, RULE_FENCE, "task %llu attempt %llu is live, and its runner is to drop it",
                    ULL(l->v[i].task), ULL(l->v[i].att));
 }
 
@@ -268,7 +347,8 @@ static void check_kept(oracle *o, const rec_held_list *l)
         const known_task *t = oracle_task(o, l->v[i].task);
 
         if (!t || t->att < l->v[i].att || (t->att > l->v[i].att && o->turn_frames == 1))
-            broken(o->w, "fence", "task %llu attempt %llu is kept, but attempt %llu is the newest",
+            broken(o->w, RULE_FENCE,
+                   "task %llu attempt %llu is kept, but attempt %llu is the newest",
                    ULL(l->v[i].task), ULL(l->v[i].att), ULL(t ? t->att : 0));
     }
 }
@@ -279,9 +359,11 @@ void oracle_sent(oracle *o, uint64_t peer, slice frame)
     rec_held one;
 
     if (wire_decode(frame, &o->w->scratch, &m, NULL) != VOLT_OK)
-        broken(o->w, "wire", "the dispatcher sends what cannot be read");
+        broken(o->w, RULE_WIRE, "the dispatcher sends what cannot be read");
+    checked(o->w, RULE_WIRE);
     cover("dispatcher sends", msg_type_text(m.type));
-    work_says(o, peer, &m);
+    if (!o->stale)
+        work_says(o, peer, &m);
     switch (m.type) {
     case MSG_accepted:
         check_accepted(o, &m.accepted);
@@ -316,13 +398,14 @@ void oracle_sent(oracle *o, uint64_t peer, slice frame)
 
 static void check_event(oracle *o, const msg_event *e, slice frame)
 {
+    checked(o->w, RULE_S9);
     if (e->seq > o->events_n)
-        broken(o->w, "S9", "event %llu is published, the newest that is durable is %llu",
+        broken(o->w, RULE_S9, "event %llu is published, the newest that is durable is %llu",
                ULL(e->seq), ULL(o->events_n));
-    if (o->events[e->seq] != mix_bytes(UINT64_C(14695981039346656037), frame))
-        broken(o->w, "S9", "event %llu is published otherwise than it is kept", ULL(e->seq));
+    if (o->events[e->seq].frame != mix_bytes(0, frame))
+        broken(o->w, RULE_S9, "event %llu is published otherwise than it is kept", ULL(e->seq));
     if (e->seq <= o->published)
-        broken(o->w, "S9", "event %llu is published after event %llu", ULL(e->seq),
+        broken(o->w, RULE_S9, "event %llu is published after event %llu", ULL(e->seq),
                ULL(o->published));
     o->published = e->seq;
 }
@@ -332,13 +415,16 @@ static void check_output(oracle *o, const char *what, uint64_t task, uint64_t at
 {
     const truth *t = oracle_truth(o, task, att);
 
+    if (o->stale) /* the attempt may have gone on since the copy was made */
+        return;
     if (off + bytes.n > t->log_bytes)
-        broken(o->w, "S8", "%s of task %llu attempt %llu: %llu bytes, its process wrote %llu", what,
-               ULL(task), ULL(att), ULL(off + bytes.n), ULL(t->log_bytes));
+        broken(o->w, RULE_S8, "%s of task %llu attempt %llu: %llu bytes, its process wrote %llu",
+               what, ULL(task), ULL(att), ULL(off + bytes.n), ULL(t->log_bytes));
+    checked(o->w, RULE_S8);
     for (size_t i = 0; i < bytes.n; i++)
         if ((unsigned char)bytes.p[i] != output_byte(task, att, off + i))
-            broken(o->w, "S8", "%s of task %llu attempt %llu differs at byte %llu", what, ULL(task),
-                   ULL(att), ULL(off + i));
+            broken(o->w, RULE_S8, "%s of task %llu attempt %llu differs at byte %llu", what,
+                   ULL(task), ULL(att), ULL(off + i));
 }
 
 void oracle_published(oracle *o, slice topic, slice frame)
@@ -346,7 +432,8 @@ void oracle_published(oracle *o, slice topic, slice frame)
     msg m;
 
     if (wire_decode(frame, &o->w->scratch, &m, NULL) != VOLT_OK)
-        broken(o->w, "wire", "the dispatcher publishes what cannot be read");
+        broken(o->w, RULE_WIRE, "the dispatcher publishes what cannot be read");
+    checked(o->w, RULE_WIRE);
     cover("dispatcher publishes", msg_type_text(m.type));
     (void)topic;
     if (m.type == MSG_event)
@@ -356,7 +443,7 @@ void oracle_published(oracle *o, slice topic, slice frame)
     else if (m.type == MSG_rejected)
         check_rejected(o, &m.rejected);
     else if (m.type == MSG_head && m.head.last > o->events_n)
-        broken(o->w, "S9", "a head beat tells of event %llu, the newest that is durable is %llu",
+        broken(o->w, RULE_S9, "a head beat tells of event %llu, the newest that is durable is %llu",
                ULL(m.head.last), ULL(o->events_n));
     else if (m.type == MSG_log)
         check_output(o, "the published log", m.log.task, m.log.att, m.log.off, m.log.d);
@@ -367,6 +454,12 @@ void oracle_log_written(oracle *o, uint64_t task, uint64_t att, uint64_t off, sl
     check_output(o, "the log", task, att, off, bytes);
 }
 
+void oracle_log_read(oracle *o, uint64_t task, uint64_t att, uint64_t off, slice bytes)
+{
+    if (bytes.n)
+        check_output(o, "what a client reads of the log", task, att, off, bytes);
+}
+
 /* ---- what others do ---- */
 
 void oracle_task_starts(oracle *o, slice runner_id, const msg_assign *m)
@@ -374,12 +467,25 @@ void oracle_task_starts(oracle *o, slice runner_id, const msg_assign *m)
     truth *t = oracle_truth(o, m->task, m->att);
     const known_task *k = oracle_task(o, m->task);
 
+    if (o->stale)
+        return;
+    checked(o->w, RULE_S3);
     if (t->starts++)
-        broken(o->w, "S3", "task %llu attempt %llu starts again", ULL(m->task), ULL(m->att));
+        broken(o->w, RULE_S3, "task %llu attempt %llu starts again", ULL(m->task), ULL(m->att));
     if (!k || k->att < m->att || (k->att == m->att && !slice_is(runner_id, k->runner)))
-        broken(o->w, "S3", "task %llu attempt %llu starts on a runner that it was not given to",
+        broken(o->w, RULE_S3, "task %llu attempt %llu starts on a runner that it was not given to",
                ULL(m->task), ULL(m->att));
-    snprintf(t->runner, sizeof t->runner, SLICE_FMT, SLICE_ARG(runner_id));
+}
+
+void oracle_task_ends(oracle *o, uint64_t task, uint64_t att, verdict v)
+{
+    oracle_truth(o, task, att)->verdict = v;
+}
+
+void oracle_unit_ends(oracle *o, const msg_assign *m, uint64_t n, verdict v)
+{
+    if (m->kind == TASK_TESTS && m->from + n < UNITS_MAX)
+        oracle_truth(o, m->task, m->att)->unit[m->from + n] = v;
 }
 
 void oracle_output(oracle *o, uint64_t task, uint64_t att, uint64_t log_bytes)
@@ -393,10 +499,11 @@ void oracle_spool_deleted(oracle *o, slice runner_id, uint64_t task, uint64_t at
     const known_task *k = oracle_task(o, task);
 
     /* An attempt without a result was given up; a canceled one's end nobody has to hear. */
-    if (!result || result->verdict == VERDICT_CANCELED)
+    if (!result || result->verdict == VERDICT_CANCELED || o->stale)
         return;
+    checked(o->w, RULE_S7);
     if (k && k->att == att && is_leased(k->state) && slice_is(runner_id, k->runner))
-        broken(o->w, "S7", "the spool of task %llu attempt %llu is deleted, but the task is %s",
+        broken(o->w, RULE_S7, "the spool of task %llu attempt %llu is deleted, but the task is %s",
                ULL(task), ULL(att), state_text(k->state));
 }
 
@@ -420,18 +527,27 @@ void oracle_saw(oracle *o, const msg_submit *m)
 
 void oracle_applied(oracle *o, const char *who, uint64_t expected, const msg_event *e)
 {
-    buf frame = { 0 };
-    const msg m = { .type = MSG_event, .event = *e };
-
     if (expected && e->seq != expected)
-        broken(o->w, "S10", "%s applies event %llu in place of %llu", who, ULL(e->seq),
+        broken(o->w, RULE_S10, "%s applies event %llu in place of %llu", who, ULL(e->seq),
                ULL(expected));
+    /* One that still follows an older history is told of the new one by what it asks next. */
+    if (o->stale || !slice_is(e->hist, dispatcher_history(o->w)))
+        return;
+    checked(o->w, RULE_S10);
     if (e->seq > o->events_n)
-        broken(o->w, "S10", "%s applies event %llu, which is not durable", who, ULL(e->seq));
-    wire_encode(&m, &frame);
-    if (o->events[e->seq] != mix_bytes(UINT64_C(14695981039346656037), buf_slice(&frame)))
-        broken(o->w, "S10", "%s applies event %llu otherwise than it is kept", who, ULL(e->seq));
-    buf_free(&frame);
+        broken(o->w, RULE_S10, "%s applies event %llu, which is not durable", who, ULL(e->seq));
+    if (o->events[e->seq].fields != event_fields(e))
+        broken(o->w, RULE_S10, "%s applies event %llu otherwise than it is kept", who, ULL(e->seq));
+}
+
+void oracle_floor(oracle *o, const char *who, uint64_t to)
+{
+    store_head head;
+
+    dispatcher_store(o->w)->ops->head(dispatcher_store(o->w), &head, NULL);
+    if (to >= head.floor)
+        broken(o->w, RULE_S10, "%s goes on behind event %llu, but %llu is the oldest kept", who,
+               ULL(to), ULL(head.floor));
 }
 
 bool oracle_sid_done(oracle *o, slice sid)
@@ -446,66 +562,43 @@ uint64_t oracle_some_build(oracle *o)
     return n ? n - back : 0;
 }
 
-/* ---- L3: never a ready task beside a free slot that suits it ---- */
+/* ---- old copies ---- */
 
-static const known_job *job_named(const known_build *b, slice name)
+void oracle_is_stale(oracle *o)
 {
-    for (size_t i = 0; i < b->jobs_n; i++)
-        if (slice_eq(b->jobs[i].name, name))
-            return &b->jobs[i];
-    return NULL;
+    o->stale = true;
 }
 
-static bool has_special(const rec_runner_row *r)
+void oracle_adopt(oracle *o)
 {
-    return r->labels.n > 0;
+    const oracle *past = o->past;
+
+    /* What really happened to attempts that have ended is true in the copy too. */
+    for (uint64_t i = 1; i <= o->tasks_n; i++) {
+        const known_task *t = oracle_task(o, i);
+        truth *old = t ? map_get(&past->truths, i << 20 | t->att) : NULL;
+
+        if (old && t->state == STATE_FINAL) {
+            truth *now = oracle_truth(o, i, t->att);
+
+            *now = *old;
+        }
+    }
 }
 
-static bool suits(oracle *o, const rec_task_row *t, const rec_runner_row *r)
+bool oracle_stale(const oracle *o)
 {
-    const known_build *b = o->builds[t->build];
-    const known_job *j = t->kind == TASK_PLAN ? NULL : job_named(b, t->job);
-    const known_runner *k = map_gets(&o->runners, r->id);
-
-    if (r->state != RUNNER_UP || r->mode != MODE_RUN || !k)
-        return false;
-    if (t->kind == TASK_PLAN ? k->plans > 0 : k->busy >= k->slots)
-        return false;
-    if (j && j->special && !has_special(r))
-        return false;
-    return runner_reaches(o->w, r->id, b->repo);
+    return o->stale;
 }
 
-/* Avoidance is not seen from outside, so what was tried before is given its time. */
-static bool may_wait(oracle *o, const rec_task_row *t)
+bool oracle_noticed(const oracle *o)
 {
-    const known_task *k = t->task ? oracle_task(o, t->task) : NULL;
-
-    if (o->w->now_ms - o->repo_nack_ms < AVOID_MS || slice_starts(t->why, SLICE("tried again in")))
-        return true;
-    return k && k->att > 0 && o->w->now_ms - k->requeued_ms < AVOID_MS;
+    return o->noticed;
 }
 
-void oracle_turn(oracle *o)
+uint64_t oracle_final_log(const oracle *o, uint64_t task, uint64_t att)
 {
-    const dispatch *d = dispatcher_now(o->w);
-    arena a = { 0 };
-    msg_status_is s;
-    msg_runners_are r = { .more = false };
-    const msg_runners all = { .all = true };
+    const known_task *t = oracle_task(o, task);
 
-    dispatch_status(d, o->w->now_ms, &s, &a);
-    if (s.trouble.n)
-        broken(o->w, "STALE_DB", SLICE_FMT, SLICE_ARG(s.trouble));
-    if (s.waiting.n)
-        dispatch_runners(d, o->w->now_ms, &all, &r, &a);
-    for (size_t i = 0; i < s.waiting.n; i++)
-        for (size_t k = 0; k < r.rows.n; k++)
-            if (suits(o, &s.waiting.v[i], &r.rows.v[k]) && !may_wait(o, &s.waiting.v[i]))
-                broken(o->w, "L3",
-                       "a task of build %llu waits (" SLICE_FMT ") beside " SLICE_FMT
-                       ", which is free",
-                       ULL(s.waiting.v[i].build), SLICE_ARG(s.waiting.v[i].why),
-                       SLICE_ARG(r.rows.v[k].name));
-    arena_free(&a);
+    return t && t->state == STATE_FINAL && t->att == att ? t->log_bytes : 0;
 }

@@ -1,34 +1,132 @@
 #include "oracle.h"
 
-uint64_t oracle_builds(const oracle *o)
-{
-    return o->builds_n;
-}
+#define SETTLE_MS  30000  /* connections are made again, and questions asked again, within */
+#define EMPTY_MS   60000  /* results are told, and acknowledged, within */
+#define LEAVE_MS   120000 /* what a drained runner has ends within, and then it leaves */
+#define MEET_LOOKS 5      /* L3: half a second each */
 
 uint64_t oracle_events(const oracle *o)
 {
     return o->events_n;
 }
 
-uint64_t oracle_tasks(const oracle *o)
+void oracle_sum(const oracle *o, sim_report *ret)
 {
-    return o->tasks_n;
+    for (; o; o = o->past) {
+        ret->builds += o->builds_n;
+        ret->tasks += o->tasks_n;
+        ret->events += o->events_n;
+    }
 }
 
-bool oracle_at_rest(oracle *o, const char **why)
+/* ---- the quiet time: L2, L3, L4 and L6 each with its own limit ---- */
+
+/* A task that was never tried, of a build that nobody canceled, which the runner could have. */
+static bool waits_for(oracle *o, const known_task *t, const struct sim_runner *r)
 {
-    for (uint64_t i = 1; i <= o->builds_n; i++)
-        if (o->builds[i]->state != STATE_FINAL) {
-            *why = arena_printf(&o->w->scratch, "L1: build %llu has not ended", ULL(i));
-            return false;
-        }
-    for (uint64_t i = 1; i <= o->tasks_n; i++)
-        if (o->tasks[i] && o->tasks[i]->state != STATE_FINAL) {
-            *why = arena_printf(&o->w->scratch, "L1: task %llu has not ended", ULL(i));
-            return false;
-        }
-    return true;
+    const known_build *b = o->builds[t->build];
+
+    if (t->state != STATE_QUEUED || t->att > 0 || b->state == STATE_CANCELING)
+        return false;
+    if (t->job != ROW_JOB_PLAN && b->jobs[t->job].special && !runner_is_special(r))
+        return false;
+    return runner_reaches(o->w, runner_id(r), b->repo);
 }
+
+static bool work_waits(oracle *o, const struct sim_runner *r, bool plan)
+{
+    for (uint64_t i = 1; i <= o->tasks_n; i++)
+        if (o->tasks[i] && (o->tasks[i]->kind == TASK_PLAN) == plan && waits_for(o, o->tasks[i], r))
+            return true;
+    return false;
+}
+
+static void look_idle(oracle *o, size_t number)
+{
+    const struct sim_runner *r = o->w->runners[number];
+    const known_runner *k = map_gets(&o->runners, runner_id(r));
+    uint64_t assigns;
+    bool idle = k && k->mode == MODE_RUN &&
+                ((runner_idle_slots(r, true, &assigns) && work_waits(o, r, true)) ||
+                 (runner_idle_slots(r, false, &assigns) && work_waits(o, r, false)));
+
+    checked(o->w, RULE_L3);
+    if (!idle || assigns != o->assigns[number])
+        o->idle_looks[number] = 0;
+    else if (++o->idle_looks[number] >= MEET_LOOKS)
+        broken(o->w, RULE_L3, "%s is free beside work that suits it for 2 s",
+               runner_process(o->w->runners[number])->name);
+    if (idle)
+        o->assigns[number] = assigns;
+}
+
+static void look_followers(oracle *o)
+{
+    for (size_t i = 0; i < o->w->followers_n; i++) {
+        checked(o->w, RULE_L4);
+        if (!follower_has(o->w->followers[i], o->events_at[o->looks % QUIET_LOOKS]))
+            broken(o->w, RULE_L4, "%s has not all events of 10 s ago",
+                   follower_process(o->w->followers[i])->name);
+    }
+}
+
+static void look_spools(oracle *o)
+{
+    rest left;
+
+    for (size_t i = 0; i < o->w->runners_n; i++) {
+        checked(o->w, RULE_L2);
+        if (!runner_at_rest(o->w->runners[i], &left) && left.rule == RULE_L2)
+            broken(o->w, RULE_L2, "%s, a minute after the last build ended: %s",
+                   runner_process(o->w->runners[i])->name, left.why);
+    }
+}
+
+static void look_drained(oracle *o)
+{
+    for (size_t i = 0; i < o->w->runners_n; i++) {
+        checked(o->w, RULE_L6);
+        if (runner_is_draining(o->w->runners[i], o->w->now_ms - LEAVE_MS))
+            broken(o->w, RULE_L6, "%s was drained, and is still there",
+                   runner_process(o->w->runners[i])->name);
+    }
+}
+
+void oracle_quiet(oracle *o)
+{
+    int64_t now = o->w->now_ms;
+
+    if (!o->quiet_ms)
+        o->quiet_ms = now;
+    if (o->open_builds || o->open_tasks)
+        o->ended_ms = 0;
+    else if (!o->ended_ms)
+        o->ended_ms = now;
+    if (now - o->quiet_ms > SETTLE_MS && dispatcher_now(o->w)) {
+        for (size_t i = 0; i < o->w->runners_n && now - o->repo_nack_ms > AVOID_MS; i++)
+            look_idle(o, i);
+        look_followers(o);
+    }
+    if (o->ended_ms && now - o->ended_ms > EMPTY_MS && now - o->quiet_ms > EMPTY_MS)
+        look_spools(o);
+    if (now - o->quiet_ms > LEAVE_MS)
+        look_drained(o);
+    o->events_at[o->looks++ % QUIET_LOOKS] = o->events_n;
+}
+
+bool oracle_at_rest(oracle *o, rest *ret)
+{
+    checked(o->w, RULE_L1);
+    if (o->open_builds)
+        *ret = (rest){ RULE_L1, "a build has not ended" };
+    else if (o->open_tasks)
+        *ret = (rest){ RULE_L1, "a task has not ended" };
+    else
+        return true;
+    return false;
+}
+
+/* ---- the end ---- */
 
 /* What the store has is what was committed. */
 static void check_rows(oracle *o, store *s, arena *a)
@@ -37,9 +135,11 @@ static void check_rows(oracle *o, store *s, arena *a)
         const known_build *b = o->builds[i];
         row_build r;
 
+        if (oracle_is_forgotten(o, i) && o->w->k.keep_ms)
+            continue;
         if (s->ops->build(s, i, a, &r, NULL) != VOLT_OK || r.state != b->state ||
             r.verdict != b->verdict || !slice_eq(r.oid, b->oid))
-            broken(o->w, "S4", "build %llu is not in the store as it was committed", ULL(i));
+            broken(o->w, RULE_S4, "build %llu is not in the store as it was committed", ULL(i));
     }
 }
 
@@ -52,10 +152,11 @@ static void check_saws(oracle *o)
         const known_build *b = k && k->build ? o->builds[k->build] : NULL;
 
         if (!k)
-            broken(o->w, "S4", "a commit that an observer saw was never answered");
+            broken(o->w, RULE_S4, "a commit that an observer saw was never answered");
         if (b &&
             (!slice_eq(b->repo, s->repo) || !slice_eq(b->ref, s->ref) || !slice_eq(b->oid, s->oid)))
-            broken(o->w, "S4", "build %llu is not of the commit it was accepted for", ULL(b->id));
+            broken(o->w, RULE_S4, "build %llu is not of the commit it was accepted for",
+                   ULL(b->id));
     }
 }
 
@@ -64,20 +165,23 @@ static void check_log(oracle *o, store *s, const known_task *t, const buf *file,
 {
     const truth *real = oracle_truth(o, t->id, t->att);
     slice log = file ? buf_slice(file) : (slice){ 0 };
+    row_task kept;
 
+    if (o->w->k.keep_ms && s->ops->task(s, t->id, a, &kept, NULL) == VOLT_ENOTFOUND)
+        return;
     if (t->verdict != VERDICT_PASSED && t->verdict != VERDICT_FAILED &&
         t->verdict != VERDICT_TIMEOUT)
         return;
     if (s->ops->short_log(s, t->id, t->att, a, &log, NULL) != VOLT_OK && !file)
         log = (slice){ 0 };
     if (log.n != real->log_bytes || t->log_bytes != real->log_bytes)
-        broken(o->w, "S8",
+        broken(o->w, RULE_S8,
                "task %llu attempt %llu: %zu bytes of log are kept, told are %llu, "
                "written were %llu",
                ULL(t->id), ULL(t->att), log.n, ULL(t->log_bytes), ULL(real->log_bytes));
     for (size_t i = 0; i < log.n; i++)
         if ((unsigned char)log.p[i] != output_byte(t->id, t->att, i))
-            broken(o->w, "S8", "the kept log of task %llu differs at byte %zu", ULL(t->id), i);
+            broken(o->w, RULE_S8, "the kept log of task %llu differs at byte %zu", ULL(t->id), i);
 }
 
 void oracle_final(oracle *o, store *s, buf *(*log)(world *w, uint64_t task, uint64_t att))
@@ -86,6 +190,7 @@ void oracle_final(oracle *o, store *s, buf *(*log)(world *w, uint64_t task, uint
 
     check_rows(o, s, &a);
     check_saws(o);
+    oracle_check_empty(o);
     for (uint64_t i = 1; i <= o->tasks_n; i++) {
         arena_reset(&a);
         if (o->tasks[i])

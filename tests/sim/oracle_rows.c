@@ -9,40 +9,24 @@ bool is_leased(state s)
     return s == STATE_LEASED || s == STATE_RUNNING || s == STATE_CANCELING;
 }
 
-bool is_good(verdict v)
-{
-    return v == VERDICT_PASSED || v == VERDICT_FLAKY;
-}
-
-/* Our own reading of the roll-up: the worst wins. */
-static int badness(verdict v)
-{
-    switch (v) {
-    case VERDICT_ERRORED:
-        return 7;
-    case VERDICT_LOST:
-        return 6;
-    case VERDICT_TIMEOUT:
-        return 5;
-    case VERDICT_FAILED:
-        return 4;
-    case VERDICT_CANCELED:
-        return 3;
-    case VERDICT_NO_TESTS:
-        return 2;
-    case VERDICT_PASSED:
-    case VERDICT_FLAKY:
-        return 1;
-    default:
-        return 0;
-    }
-}
-
 /* ---- tasks ---- */
 
 static known_runner *runner_of(oracle *o, const char *id)
 {
-    return map_gets(&o->runners, slice_of(id));
+    known_runner *r = map_gets(&o->runners, slice_of(id));
+
+    return r && r->there ? r : NULL;
+}
+
+/* An open task as a part of the world's abstract state: tasks of a kind are alike. */
+static uint64_t class_of(const known_task *t)
+{
+    uint64_t att = t->att < 4 ? t->att : 4;
+
+    if (t->state == STATE_FINAL)
+        return 0;
+    return mix_word(7, (uint64_t)t->kind | (uint64_t)t->state << 8 | att << 16 | t->tries << 24 |
+                           (uint64_t)(t->done > 0) << 32);
 }
 
 static void count_lease(oracle *o, const known_task *t, int by)
@@ -79,7 +63,7 @@ static bool lets_go_on(const known_job *j)
            (is_good(j->verdict) || (j->allow_failure && j->verdict != VERDICT_SKIPPED));
 }
 
-/* A new attempt: S13, S14. */
+/* A new attempt: S13. */
 static void check_lease(oracle *o, const known_task *t)
 {
     const known_build *b = o->builds[t->build];
@@ -87,20 +71,19 @@ static void check_lease(oracle *o, const known_task *t)
     const known_job *j;
 
     if (!r)
-        broken(o->w, "S11", "task %llu is leased to a runner that is not known", ULL(t->id));
-    if (r->mode != MODE_RUN)
-        broken(o->w, "S14", "task %llu goes to a runner in mode %s", ULL(t->id),
-               runner_mode_text(r->mode));
+        broken(o->w, RULE_S11, "task %llu is leased to a runner that is not known", ULL(t->id));
+    checked(o->w, RULE_CANCEL);
     if (b->state == STATE_FINAL || b->state == STATE_CANCELING)
-        broken(o->w, "cancel", "task %llu is leased though its build is %s", ULL(t->id),
+        broken(o->w, RULE_CANCEL, "task %llu is leased though its build is %s", ULL(t->id),
                state_text(b->state));
     if (t->job == ROW_JOB_PLAN)
         return;
+    checked(o->w, RULE_S13);
     j = &b->jobs[t->job];
     for (size_t i = 0; i < j->needs.n; i++)
         for (size_t k = 0; k < b->jobs_n; k++)
             if (slice_eq(b->jobs[k].name, j->needs.v[i]) && !lets_go_on(&b->jobs[k]))
-                broken(o->w, "S13",
+                broken(o->w, RULE_S13,
                        "task %llu of job " SLICE_FMT " starts before " SLICE_FMT " passed",
                        ULL(t->id), SLICE_ARG(j->name), SLICE_ARG(b->jobs[k].name));
 }
@@ -124,9 +107,17 @@ static known_task *add_task(oracle *o, const row_task *r)
     t->kind = r->kind;
     t->state = STATE_QUEUED;
     if (!o->builds[r->build])
-        broken(o->w, "store", "task %llu has no build", ULL(r->task));
+        broken(o->w, RULE_STORE, "task %llu has no build", ULL(r->task));
     if (r->kind == TASK_PLAN)
         o->builds[r->build]->plan = r->task;
+    else if (r->kind == TASK_SCRIPT)
+        o->builds[r->build]->jobs[r->job].scripts++;
+    t->units_n = r->units.n / sizeof *t->units;
+    if (t->units_n > UNITS_MAX)
+        broken(o->w, RULE_SIMULATOR, "a batch of %zu files", t->units_n);
+    for (size_t i = 0; i < r->units.n; i++)
+        t->units[i / 4] |= (uint32_t)(unsigned char)r->units.p[i] << i % 4 * 8;
+    o->open_tasks++;
     return t;
 }
 
@@ -139,19 +130,23 @@ static void put_task(oracle *o, const row_task *r)
     if (!t)
         t = add_task(o, r);
     old = *t;
+    checked(o->w, RULE_S1);
+    checked(o->w, RULE_S2);
+    checked(o->w, RULE_S12);
+    checked(o->w, RULE_STATE);
     if (old.state == STATE_FINAL &&
         (r->state != STATE_FINAL || r->verdict != old.verdict || r->att != old.att))
-        broken(o->w, "S1", "task %llu was final (%s, attempt %llu) and becomes %s (%s, %llu)",
+        broken(o->w, RULE_S1, "task %llu was final (%s, attempt %llu) and becomes %s (%s, %llu)",
                ULL(t->id), verdict_text(old.verdict), ULL(old.att), state_text(r->state),
                verdict_text(r->verdict), ULL(r->att));
     if (r->att < old.att || r->att > old.att + 1 || (r->att > old.att && r->state != STATE_LEASED))
-        broken(o->w, "S2", "task %llu goes from attempt %llu to %llu (%s)", ULL(t->id),
+        broken(o->w, RULE_S2, "task %llu goes from attempt %llu to %llu (%s)", ULL(t->id),
                ULL(old.att), ULL(r->att), state_text(r->state));
     if (!fresh && r->state != old.state && !may_follow(old.state, r->state))
-        broken(o->w, "state", "task %llu goes from %s to %s", ULL(t->id), state_text(old.state),
+        broken(o->w, RULE_STATE, "task %llu goes from %s to %s", ULL(t->id), state_text(old.state),
                state_text(r->state));
     if (r->tries > dispatcher_tries_max(o->w))
-        broken(o->w, "S12", "task %llu had %llu tries", ULL(t->id), ULL(r->tries));
+        broken(o->w, RULE_S12, "task %llu had %llu tries", ULL(t->id), ULL(r->tries));
     count_lease(o, t, -1);
     t->state = r->state;
     t->verdict = r->verdict;
@@ -163,9 +158,19 @@ static void put_task(oracle *o, const row_task *r)
         t->requeued_ms = o->w->now_ms;
     snprintf(t->runner, sizeof t->runner, SLICE_FMT, SLICE_ARG(r->runner));
     count_lease(o, t, 1);
-    if (t->att > old.att)
+    if (t->att > old.att) {
         check_lease(o, t);
-    work_task(o, &old, t, r->why);
+        t->renewed_ms = oracle_now(o);
+    }
+    if (!o->stale)
+        work_task(o, &old, t, r->why);
+    o->w->task_states += class_of(t) - (fresh ? 0 : class_of(&old));
+    if (t->state == STATE_FINAL && (fresh || old.state != STATE_FINAL)) {
+        o->open_tasks--;
+        if (t->kind == TASK_SCRIPT)
+            o->builds[t->build]->jobs[t->job].script = t->verdict;
+        oracle_check_task(o, t);
+    }
 }
 
 /* ---- jobs, units ---- */
@@ -176,32 +181,14 @@ static void put_unit(oracle *o, const row_unit *r)
     verdict *v;
 
     if (!b || r->job >= b->jobs_n || r->i >= UNITS_MAX)
-        broken(o->w, "store", "a unit without a job");
-    work_unit(o, r);
+        broken(o->w, RULE_STORE, "a unit without a job");
     v = &b->jobs[r->job].unit[r->i];
     if (*v && r->verdict != *v)
-        broken(o->w, "S1", "unit %llu of build %llu was %s and becomes %s", ULL(r->i),
+        broken(o->w, RULE_S1, "unit %llu of build %llu was %s and becomes %s", ULL(r->i),
                ULL(r->build), verdict_text(*v), verdict_text(r->verdict));
+    if (r->verdict && !*v)
+        oracle_check_unit(o, r);
     *v = r->verdict;
-}
-
-/* S15 for a job of test files. */
-static void check_job(oracle *o, const known_build *b, const known_job *j)
-{
-    int worst = 0;
-
-    if (!j->tests || j->verdict == VERDICT_SKIPPED)
-        return;
-    for (uint64_t i = 0; i < j->units; i++) {
-        if (!j->unit[i] && !b->canceled)
-            broken(o->w, "S15", "job " SLICE_FMT " of build %llu ends before its unit %llu",
-                   SLICE_ARG(j->name), ULL(b->id), ULL(i));
-        worst = badness(j->unit[i]) > worst ? badness(j->unit[i]) : worst;
-    }
-    if (badness(j->verdict) != worst &&
-        !(b->canceled && worst < badness(VERDICT_CANCELED) && j->verdict == VERDICT_CANCELED))
-        broken(o->w, "S15", "job " SLICE_FMT " of build %llu is %s, but that is not its roll-up",
-               SLICE_ARG(j->name), ULL(b->id), verdict_text(j->verdict));
 }
 
 static void put_job(oracle *o, const row_job *r)
@@ -210,7 +197,7 @@ static void put_job(oracle *o, const row_job *r)
     known_job *j;
 
     if (!b || r->idx >= JOBS_LIMIT)
-        broken(o->w, "store", "a job without a build");
+        broken(o->w, RULE_STORE, "a job without a build");
     j = &b->jobs[r->idx];
     if (!j->there) {
         j->there = true;
@@ -226,11 +213,11 @@ static void put_job(oracle *o, const row_job *r)
         b->jobs_n = r->idx + 1 > b->jobs_n ? (size_t)r->idx + 1 : b->jobs_n;
     }
     if (j->state == STATE_FINAL && (r->state != STATE_FINAL || r->verdict != j->verdict))
-        broken(o->w, "S1", "job " SLICE_FMT " of build %llu was final and changes",
+        broken(o->w, RULE_S1, "job " SLICE_FMT " of build %llu was final and changes",
                SLICE_ARG(j->name), ULL(b->id));
     if (r->state == STATE_FINAL && j->state != STATE_FINAL) {
         j->verdict = r->verdict;
-        check_job(o, b, j);
+        oracle_check_job(o, b, j);
     }
     j->state = r->state;
     j->verdict = r->verdict;
@@ -249,43 +236,17 @@ bool oracle_has_build(oracle *o, slice repo, slice ref, slice oid)
     return map_gets(&o->identities, slice_of(identity(&o->w->scratch, repo, ref, oid, 0))) != NULL;
 }
 
-/* S15 for a build. */
-static void check_build(oracle *o, const known_build *b)
-{
-    const known_task *plan = oracle_task(o, b->plan);
-    int worst = 0;
-    verdict want;
-
-    for (size_t i = 0; i < b->jobs_n; i++) {
-        if (b->jobs[i].state != STATE_FINAL)
-            broken(o->w, "S15", "build %llu ends before its job " SLICE_FMT, ULL(b->id),
-                   SLICE_ARG(b->jobs[i].name));
-        if (!b->jobs[i].allow_failure && badness(b->jobs[i].verdict) > worst)
-            worst = badness(b->jobs[i].verdict);
-    }
-    if (b->jobs_n == 0) {
-        want = !plan                               ? verdict_none
-               : plan->verdict == VERDICT_PASSED   ? VERDICT_NO_TESTS
-               : plan->verdict == VERDICT_CANCELED ? VERDICT_CANCELED
-                                                   : VERDICT_ERRORED;
-        worst = badness(want);
-    }
-    if (worst == 0) /* nothing that counts: no failure */
-        worst = badness(VERDICT_PASSED);
-    if (badness(b->verdict) != worst && !(b->canceled && b->verdict == VERDICT_CANCELED))
-        broken(o->w, "S15", "build %llu is %s, but that is not its roll-up", ULL(b->id),
-               verdict_text(b->verdict));
-}
-
 static void add_build(oracle *o, const row_build *r)
 {
     known_build *b = ARENA_NEW(&o->mem, known_build);
     const char *id = identity(&o->mem, r->repo, r->ref, r->oid, r->gen);
+    const known_build *other = map_gets(&o->identities, slice_of(id));
 
     if (r->build >= BUILDS_MAX)
-        broken(o->w, "simulator", "too many builds");
-    if (map_gets(&o->identities, slice_of(id)))
-        broken(o->w, "S5", "build %llu is the second of %s", ULL(r->build), id);
+        broken(o->w, RULE_SIMULATOR, "too many builds");
+    checked(o->w, RULE_S5);
+    if (other && !oracle_is_forgotten(o, other->id))
+        broken(o->w, RULE_S5, "build %llu is the second of %s", ULL(r->build), id);
     map_puts(&o->identities, slice_of(id), b);
     b->id = r->build;
     b->repo = arena_slice(&o->mem, r->repo);
@@ -293,7 +254,16 @@ static void add_build(oracle *o, const row_build *r)
     b->oid = arena_slice(&o->mem, r->oid);
     b->gen = r->gen;
     o->builds[b->id] = b;
-    o->builds_n++;
+    o->builds_n = b->id;
+    o->open_builds++;
+}
+
+bool oracle_is_forgotten(oracle *o, uint64_t build)
+{
+    store *s = dispatcher_store(o->w);
+    row_build r;
+
+    return s->ops->build(s, build, &o->w->scratch, &r, NULL) == VOLT_ENOTFOUND;
 }
 
 static void put_build(oracle *o, const row_build *r)
@@ -304,31 +274,66 @@ static void put_build(oracle *o, const row_build *r)
         add_build(o, r);
     b = o->builds[r->build];
     if (b->state == STATE_FINAL && (r->state != STATE_FINAL || r->verdict != b->verdict))
-        broken(o->w, "S1", "build %llu was final and changes", ULL(b->id));
+        broken(o->w, RULE_S1, "build %llu was final and changes", ULL(b->id));
     if (b->state == STATE_CANCELING && r->state != STATE_CANCELING && r->state != STATE_FINAL &&
         r->state != STATE_RUNNING)
-        broken(o->w, "cancel", "build %llu forgets that it was canceled", ULL(b->id));
+        broken(o->w, RULE_CANCEL, "build %llu forgets that it was canceled", ULL(b->id));
+    if (b->state != STATE_FINAL && r->state == STATE_FINAL)
+        o->open_builds--;
     b->state = r->state;
     b->verdict = r->verdict;
     b->canceled |= r->state == STATE_CANCELING;
     if (b->state == STATE_FINAL)
-        check_build(o, b);
+        oracle_check_build(o, b);
 }
 
 /* ---- the others ---- */
 
+known_runner *oracle_runner(oracle *o, slice id)
+{
+    known_runner *k = map_gets(&o->runners, id);
+
+    if (k)
+        return k;
+    k = ARENA_NEW(&o->mem, known_runner);
+    snprintf(k->id, sizeof k->id, SLICE_FMT, SLICE_ARG(id));
+    k->mode = k->mode_put = MODE_RUN;
+    map_puts(&o->runners, id, k);
+    return k;
+}
+
 static void put_runner(oracle *o, const row_runner *r)
 {
-    known_runner *k = map_gets(&o->runners, r->id);
+    known_runner *k = oracle_runner(o, r->id);
 
-    if (!k) {
-        k = ARENA_NEW(&o->mem, known_runner);
-        snprintf(k->id, sizeof k->id, SLICE_FMT, SLICE_ARG(r->id));
-        map_puts(&o->runners, r->id, k);
-    }
+    k->there = true;
     k->mode = r->mode;
     k->slots = r->slots;
     work_runner(o, k, r);
+}
+
+/* S14 and STALE_DB: a row tells what was so when it was put, not when it is committed. */
+void oracle_put_now(oracle *o, const row *r)
+{
+    const known_task *t;
+    const known_runner *k;
+
+    if (r->kind == ROW_RUNNER)
+        oracle_runner(o, r->runner.id)->mode_put = r->runner.mode;
+    if (r->kind != ROW_TASK || r->task.state != STATE_LEASED)
+        return;
+    t = oracle_task(o, r->task.task);
+    if (t && t->att >= r->task.att)
+        return;
+    k = oracle_runner(o, r->task.runner);
+    checked(o->w, RULE_S14);
+    if (k->mode_put != MODE_RUN || (k->own_mode && k->own_mode != MODE_RUN))
+        broken(o->w, RULE_S14, "task %llu goes to a runner in mode %s (its own: %s)",
+               ULL(r->task.task), runner_mode_text(k->mode_put),
+               k->own_mode ? runner_mode_text(k->own_mode) : "-");
+    if (o->noticed)
+        broken(o->w, RULE_STALE_DB, "task %llu is assigned from an old copy of the data",
+               ULL(r->task.task));
 }
 
 static void put_submission(oracle *o, const row_submission *r)
@@ -341,8 +346,10 @@ static void put_submission(oracle *o, const row_submission *r)
         k->build = r->build;
         map_puts(&o->submissions, r->sid, k);
     }
+    if (k->build != r->build && oracle_is_forgotten(o, k->build))
+        k->build = r->build;
     if (k->build != r->build)
-        broken(o->w, "S5", "a submission had build %llu and gets build %llu", ULL(k->build),
+        broken(o->w, RULE_S5, "a submission had build %llu and gets build %llu", ULL(k->build),
                ULL(r->build));
 }
 
@@ -350,16 +357,18 @@ static void put_event(oracle *o, const pending *p)
 {
     const msg_event *e = &p->row.event;
 
+    checked(o->w, RULE_S9);
     if (e->seq != o->events_n + 1)
-        broken(o->w, "S9", "event %llu follows event %llu", ULL(e->seq), ULL(o->events_n));
+        broken(o->w, RULE_S9, "event %llu follows event %llu", ULL(e->seq), ULL(o->events_n));
     if (o->events_n + 1 >= o->events_cap) {
         o->events_cap = o->events_cap ? o->events_cap * 2 : 1024;
         o->events = mem_grow(o->events, (size_t)o->events_cap, sizeof *o->events);
     }
-    o->events[e->seq] = p->hash;
+    o->events[e->seq] = p->event;
     o->events_n = e->seq;
     cover("event", event_kind_text(e->kind));
-    work_event(o, e);
+    if (!o->stale)
+        work_event(o, e);
 }
 
 void oracle_apply(oracle *o, const pending *p)

@@ -23,6 +23,17 @@ typedef struct sim_follower {
     uint64_t applied; /* events in all */
 } sim_follower;
 
+/* Only when there is one: numbers begin anew. */
+static void new_history(sim_follower *f, const follow_act *a)
+{
+    bool other = !slice_is(a->hist, f->hist);
+
+    if (!other && !oracle_stale(f->w->oracle))
+        broken(f->w, RULE_S10, "%s begins its history anew at %" PRIu64, f->p.name, a->from);
+    snprintf(f->hist, sizeof f->hist, SLICE_FMT, SLICE_ARG(a->hist));
+    f->next = a->from;
+}
+
 static void act(sim_follower *f)
 {
     for (size_t i = 0; i < f->acts.n && !process_dies(&f->p); i++) {
@@ -45,10 +56,17 @@ static void act(sim_follower *f)
             buf_free(&frame);
             break;
         case FOLLOW_FLOOR:
-        case FOLLOW_SKIP:
+            cover("follow act", "floor");
+            oracle_floor(f->w->oracle, f->p.name, a->to);
+            f->next = a->to + 1;
+            break;
         case FOLLOW_NEW_HIST:
-            broken(f->w, "S10", "%s loses events %" PRIu64 "..%" PRIu64 " (%d)", f->p.name, a->from,
-                   a->to, a->kind);
+            cover("follow act", "new history");
+            new_history(f, a);
+            break;
+        case FOLLOW_SKIP:
+            broken(f->w, RULE_S10, "%s skips events %" PRIu64 "..%" PRIu64, f->p.name, a->from,
+                   a->to);
         }
     }
 }
@@ -64,7 +82,7 @@ static void follower_start(process *p)
 
     config.early_max = chance(f->w, 300) ? 1 + (size_t)pick(f->w, 20) : 0;
     config.page = chance(f->w, 300) ? 1 + pick(f->w, 20) : 0;
-    f->f = follow_new(&config, f->w->now_ms);
+    f->f = follow_new(&config, process_now(&f->p));
     link_open(&f->events);
     link_open(&f->work);
 }
@@ -88,27 +106,31 @@ static void take_page(sim_follower *f, const msg *m, arena *a)
         msg e;
 
         if (wire_decode(m->events.items.v[i], a, &e, NULL) != VOLT_OK || e.type != MSG_event)
-            broken(f->w, "S9", "a kept event cannot be read");
+            broken(f->w, RULE_S9, "a kept event cannot be read");
         items[i] = e.event;
     }
-    follow_page(f->f, f->w->now_ms, m->r, &m->events, items, &f->acts);
+    follow_page(f->f, process_now(&f->p), m->r, &m->events, items, &f->acts);
 }
 
-static void follower_frame(process *p, net_link *l, uint64_t peer, slice frame)
+static void follower_frame(process *p, const packet *k)
 {
     sim_follower *f = (sim_follower *)p;
     arena a = { 0 };
     msg m;
 
-    (void)l, (void)peer;
-    if (wire_decode(frame, &a, &m, NULL) != VOLT_OK)
-        broken(f->w, "wire", "a subscriber does not understand the dispatcher");
+    if (wire_decode((slice){ k->bytes, k->n }, &a, &m, NULL) != VOLT_OK) {
+        if (!k->hostile)
+            broken(f->w, RULE_WIRE, "a subscriber does not understand the dispatcher");
+        checked(f->w, RULE_HOSTILE);
+        arena_free(&a);
+        return;
+    }
     cover("dispatcher to subscriber", msg_type_text(m.type));
     f->acts.n = 0;
     if (m.type == MSG_event)
-        follow_event(f->f, f->w->now_ms, &m.event, &f->acts);
+        follow_event(f->f, process_now(&f->p), &m.event, &f->acts);
     else if (m.type == MSG_head)
-        follow_head(f->f, f->w->now_ms, &m.head, &f->acts);
+        follow_head(f->f, process_now(&f->p), &m.head, &f->acts);
     else if (m.type == MSG_events)
         take_page(f, &m, &a);
     act(f);
@@ -120,13 +142,13 @@ static void follower_time(process *p, int64_t gap_ms)
     sim_follower *f = (sim_follower *)p;
 
     (void)gap_ms;
-    follow_tick(f->f, f->w->now_ms, &f->acts);
+    follow_tick(f->f, process_now(&f->p), &f->acts);
     act(f);
 }
 
 static int64_t follower_deadline(const process *p)
 {
-    return follow_next_deadline_ms(((const sim_follower *)p)->f);
+    return process_when(p, follow_next_deadline_ms(((const sim_follower *)p)->f));
 }
 
 static const process_ops follower_ops = { follower_start, follower_crash, follower_frame,
@@ -162,14 +184,20 @@ process *follower_process(sim_follower *f)
     return &f->p;
 }
 
-bool follower_at_rest(const sim_follower *f, const char **why)
+/* Its next number is at most this one: all before are applied, or it has just come. */
+bool follower_has(const sim_follower *f, uint64_t events)
 {
-    if (f->p.up && f->next == oracle_events(f->w->oracle) + 1)
-        return true;
-    if (f->p.up && f->live && f->next == 0) /* nothing happened since it came */
-        return true;
-    *why = "L4: a subscriber has not all events";
-    return false;
+    if (!f->p.up || (f->live && f->next == 0)) /* nothing happened since it came */
+        return f->p.up;
+    return f->next > events && strcmp(f->hist, dispatcher_history(f->w)) == 0;
+}
+
+bool follower_at_rest(const sim_follower *f, rest *ret)
+{
+    uint64_t all = oracle_events(f->w->oracle);
+
+    *ret = (rest){ RULE_L4, "a subscriber has not all events" };
+    return follower_has(f, all) && f->next <= all + 1;
 }
 
 /* ---- clients ---- */
@@ -298,10 +326,12 @@ void client_act(sim_client *c)
 void client_calm(sim_client *c)
 {
     for (size_t i = 0; i < c->w->runners_n; i++) {
-        question *q = ask(c, MSG_set_mode, true);
+        question *q = runner_is_retired(c->w->runners[i]) ? NULL : ask(c, MSG_set_mode, true);
 
+        if (runner_is_retired(c->w->runners[i]))
+            continue;
         if (!q)
-            broken(c->w, "simulator", "no room for a question");
+            broken(c->w, RULE_SIMULATOR, "no room for a question");
         snprintf(q->runner, sizeof q->runner, "r%zu", i);
         q->m.set_mode.runner = slice_of(q->runner);
         q->m.set_mode.mode = MODE_RUN;
@@ -334,7 +364,7 @@ static void answered(sim_client *c, const msg *m)
             continue;
         if (q->m.type == MSG_rebuild && m->type == MSG_accepted &&
             !oracle_sid_done(c->w->oracle, slice_of(q->sid)))
-            broken(c->w, "S4", "a rebuild was accepted without being kept");
+            broken(c->w, RULE_S4, "a rebuild was accepted without being kept");
         /* A runner that never was heard of has no mode; that is known only after a while. */
         if (q->m.type == MSG_set_mode && m->type == MSG_err && m->err.code == CODE_NOT_FOUND &&
             c->w->calm) {
@@ -345,16 +375,22 @@ static void answered(sim_client *c, const msg *m)
     }
 }
 
-static void client_frame(process *p, net_link *l, uint64_t peer, slice frame)
+static void client_frame(process *p, const packet *k)
 {
     sim_client *c = (sim_client *)p;
     arena a = { 0 };
     msg m;
 
-    (void)l, (void)peer;
-    if (wire_decode(frame, &a, &m, NULL) != VOLT_OK)
-        broken(c->w, "wire", "a client does not understand the dispatcher");
+    if (wire_decode((slice){ k->bytes, k->n }, &a, &m, NULL) != VOLT_OK) {
+        if (!k->hostile)
+            broken(c->w, RULE_WIRE, "a client does not understand the dispatcher");
+        checked(c->w, RULE_HOSTILE);
+        arena_free(&a);
+        return;
+    }
     cover("dispatcher to client", msg_type_text(m.type));
+    if (m.type == MSG_chunk)
+        oracle_log_read(c->w->oracle, m.chunk.task, m.chunk.att, m.chunk.off, m.chunk.d);
     answered(c, &m);
     arena_free(&a);
 }
@@ -408,11 +444,11 @@ process *client_process(sim_client *c)
     return &c->p;
 }
 
-bool client_at_rest(const sim_client *c, const char **why)
+bool client_at_rest(const sim_client *c, rest *ret)
 {
     for (size_t i = 0; i < PENDING_MAX; i++)
         if (c->v[i].r && c->v[i].again_ms != HEAP_NEVER) {
-            *why = "a command was not answered";
+            *ret = (rest){ RULE_L1, "a command was not answered" };
             return false;
         }
     return true;

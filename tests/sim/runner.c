@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "base/mem.h"
+#include "core/agent_parts.h"
 
 /* ---- spool ---- */
 
@@ -24,8 +25,10 @@ spool *runner_spool_new(sim_runner *r, uint64_t task, uint64_t att, slice assign
 {
     spool *s = NEW(spool);
 
+    s->r = r;
     s->task = task;
     s->att = att;
+    s->timeline = slice_is(slice_of(r->hist), dispatcher_history(r->w)) ? r->w->timeline : 0;
     buf_add_slice(&s->assign, assign);
     list_push(&r->spools, &s->node);
     return s;
@@ -131,14 +134,14 @@ static const msg *decode_spooled(sim_runner *r, slice frame)
     msg *m = ARENA_NEW(&r->out.arena, msg);
 
     if (wire_decode(arena_slice(&r->out.arena, frame), &r->out.arena, m, NULL) != VOLT_OK)
-        broken(r->w, "wire", "a spooled message cannot be read");
+        broken(r->w, RULE_WIRE, "a spooled message cannot be read");
     return m;
 }
 
 static void tell_spooled(sim_runner *r, const agent_effect *e, const msg *m)
 {
     const agent_event ev = { .kind = AGENT_SPOOL,
-                             .now_ms = r->w->now_ms,
+                             .now_ms = process_now(&r->p),
                              .task = e->task,
                              .att = e->att,
                              .part = e->part,
@@ -159,11 +162,13 @@ static void read_part(sim_runner *r, agent_effect e)
         tell_spooled(r, &e, from && from->n ? decode_spooled(r, buf_slice(from)) : NULL);
         return;
     }
-    for (size_t at = 0; from && at < from->n;) {
+    for (size_t at = 0; from && at + sizeof(uint64_t) <= from->n;) {
         uint64_t n;
         const msg *m;
 
         memcpy(&n, from->p + at, sizeof n);
+        if (n > from->n - at - sizeof n) /* torn: the last piece was being written */
+            break;
         m = decode_spooled(r, (slice){ from->p + at + sizeof n, (size_t)n });
         at += sizeof n + (size_t)n;
         if (m->type != MSG_plan || m->plan.part >= e.off)
@@ -190,9 +195,8 @@ static void read_log(void *ctx, uint64_t life)
         return;
     }
     n = n < want->max ? n : want->max;
-    bytes = mem_array((size_t)n + 1, 1);
-    for (uint64_t i = 0; i < n; i++)
-        bytes[i] = (char)output_byte(want->task, want->att, want->off + i);
+    bytes = mem_grow(NULL, (size_t)n + 1, 1);
+    output_fill(bytes, want->task, want->att, want->off, (size_t)n);
     if (r->p.up && life == r->p.life)
         agent_takes(r, (agent_event){ .kind = AGENT_LOG_READ,
                                       .task = want->task,
@@ -221,13 +225,15 @@ static void delete_spool(sim_runner *r, const agent_effect *e)
         return;
     if (s->result.n)
         wire_decode(buf_slice(&s->result), &a, &m, NULL);
-    oracle_spool_deleted(r->w->oracle, slice_of(r->id), e->task, e->att,
-                         s->result.n ? &m.result : NULL);
+    if (s->timeline == r->w->timeline)
+        oracle_spool_deleted(r->w->oracle, slice_of(r->id), e->task, e->att,
+                             s->result.n ? &m.result : NULL);
     arena_free(&a);
     for (unsigned i = 0; i <= r->slots; i++)
         if (r->exec[i].spool == s) {
+            checked(r->w, RULE_SPOOL);
             if (executor_busy(&r->exec[i]))
-                broken(r->w, "spool",
+                broken(r->w, RULE_SPOOL,
                        "task %" PRIu64 " attempt %" PRIu64
                        " loses its spool while its executor works",
                        e->task, e->att);
@@ -286,6 +292,7 @@ static void carry_out(sim_runner *r, agent_effect e)
         break;
     case AGENT_EXIT:
         tell(r->w, &r->p, "leaves: %s", e.text);
+
         for (unsigned i = 0; i <= r->slots && e.why != AGENT_REFUSED; i++)
             executor_die(&r->exec[i]);
         r->p.dying = true;
@@ -304,7 +311,7 @@ static void agent_takes(sim_runner *r, agent_event ev)
         [AGENT_EXIT] = "exit",
     };
 
-    ev.now_ms = r->w->now_ms;
+    ev.now_ms = process_now(&r->p);
     agent_step(r->a, &ev, &r->out);
     for (size_t i = 0; i < r->out.n && !process_dies(&r->p); i++) { /* reading adds to it */
         cover("agent effect", names[r->out.v[i].kind]);
@@ -316,16 +323,21 @@ static void agent_takes(sim_runner *r, agent_event ev)
 
 /* ---- as a process ---- */
 
-static void on_frame(process *p, net_link *l, uint64_t peer, slice frame)
+static void on_frame(process *p, const packet *k)
 {
     sim_runner *r = (sim_runner *)p;
     arena a = { 0 };
     msg m;
 
-    (void)l, (void)peer;
-    if (wire_decode(frame, &a, &m, NULL) != VOLT_OK)
-        broken(r->w, "wire", "a runner does not understand the dispatcher");
+    if (wire_decode((slice){ k->bytes, k->n }, &a, &m, NULL) != VOLT_OK) {
+        if (!k->hostile)
+            broken(r->w, RULE_WIRE, "a runner does not understand the dispatcher");
+        checked(r->w, RULE_HOSTILE);
+        arena_free(&a);
+        return;
+    }
     cover("dispatcher to agent", msg_type_text(m.type));
+    r->assigns += m.type == MSG_assign;
     agent_takes(r, (agent_event){ .kind = AGENT_MSG, .msg = &m });
     arena_free(&a);
 }
@@ -340,7 +352,7 @@ static void on_time(process *p, int64_t gap_ms)
 
 static int64_t deadline_ms(const process *p)
 {
-    return agent_next_deadline_ms(((const sim_runner *)p)->a);
+    return process_when(p, agent_next_deadline_ms(((const sim_runner *)p)->a));
 }
 
 static void find_spooled(sim_runner *r)
@@ -352,8 +364,9 @@ static void find_spooled(sim_runner *r)
         arena a = { 0 };
         msg m;
 
-        wire_decode(buf_slice(&s->assign), &a, &m, NULL);
-        ev.msg = &m;
+        if (!s->torn)
+            wire_decode(buf_slice(&s->assign), &a, &m, NULL);
+        ev.msg = s->torn ? NULL : &m;
         ev.has_result = s->result.n > 0;
         agent_takes(r, ev);
         arena_free(&a);
@@ -451,6 +464,31 @@ process *runner_process(sim_runner *r)
     return &r->p;
 }
 
+/* What a loss of power makes of a spool whose task has not ended, for only the assign before the
+ * start and the result at the end are synced.  False: nothing is left of it. */
+static bool tear(spool *s)
+{
+    world *w = s->r->w;
+
+    if (chance(w, 500))
+        return false;
+    if (chance(w, 200)) {
+        s->torn = true;
+        cover("fault", "spooled assign torn");
+    }
+    if (s->plan.n && chance(w, 500)) {
+        s->plan.n = (size_t)pick(w, s->plan.n);
+        cover("fault", "spooled plan torn");
+    }
+    if (s->tests.n && chance(w, 500)) {
+        s->tests.n = (size_t)pick(w, s->tests.n);
+        cover("fault", "spooled outcomes torn");
+    }
+    if (s->log_bytes && chance(w, 500))
+        s->log_bytes = pick(w, s->log_bytes);
+    return true;
+}
+
 /* The whole machine: all processes, and what of the spool had not reached the disk. */
 static void machine_dies(sim_runner *r)
 {
@@ -463,8 +501,40 @@ static void machine_dies(sim_runner *r)
     }
     LIST_FOR_SAFE(n, &r->spools)
     {
-        if (chance(r->w, 500))
-            spool_free(LIST_OWNER(n, spool, node));
+        spool *s = LIST_OWNER(n, spool, node);
+
+        if (!s->result.n && !tear(s))
+            spool_free(s);
+    }
+}
+
+/* For good: nobody starts it again. */
+static void retire(sim_runner *r)
+{
+    r->retired_ms = r->w->now_ms;
+    r->p.retired = true;
+    cover("fault", "runner taken away");
+    if (r->p.up && !r->p.paused_ms && chance(r->w, 600)) {
+        tell(r->w, &r->p, "is drained for good");
+        r->drained = true;
+        agent_takes(r, (agent_event){ .kind = AGENT_DRAIN });
+        return;
+    }
+    tell(r->w, &r->p, "is gone for good");
+    process_kill(&r->p, -1);
+    for (unsigned i = 0; i <= r->slots; i++)
+        executor_die(&r->exec[i]);
+}
+
+void runner_scale(world *w)
+{
+    sim_runner *r = w->runners[pick(w, w->runners_n)];
+
+    if (chance(w, 500) && w->runners_n < RUNNERS_MAX) {
+        cover("fault", "runner added");
+        runner_make(w, w->runners_n++);
+    } else if (r->number > 0 && !r->retired_ms) { /* the first can do all that others can */
+        retire(r);
     }
 }
 
@@ -472,6 +542,8 @@ void runner_fault(sim_runner *r)
 {
     uint64_t kind = pick(r->w, 6);
 
+    if (r->retired_ms)
+        return;
     if (kind == 0) {
         machine_dies(r);
     } else if (kind < 3) {
@@ -490,20 +562,94 @@ void runner_fault(sim_runner *r)
 
 void runner_calm(sim_runner *r)
 {
-    r->work.stall_up = r->work.stall_down = 0;
+    r->p.die_in = 0;
+    /* One that was to be drained leaves by itself, unless it was killed meanwhile. */
+    if (!r->retired_ms || (r->drained && r->p.up))
+        process_wake(&r->p);
 }
 
-bool runner_at_rest(const sim_runner *r, const char **why)
+bool runner_at_rest(const sim_runner *r, rest *ret)
 {
-    if (!r->p.up || !agent_registered(r->a))
-        *why = "a runner is not registered";
+    checked(r->w, RULE_L2);
+    if (r->retired_ms && !r->p.up)
+        return true;
+    if (r->retired_ms)
+        *ret = (rest){ RULE_L6, "a drained runner has not left" };
+    else if (!r->p.up || !agent_registered(r->a))
+        *ret = (rest){ RULE_L1, "a runner is not registered" };
     else if (agent_held(r->a))
-        *why = "a runner holds an attempt";
+        *ret = (rest){ RULE_L2, "a runner holds an attempt" };
     else if (!list_empty(&r->spools))
-        *why = "L2: a spool is not empty";
+        *ret = (rest){ RULE_L2, "a spool is not empty" };
     else
         return true;
     return false;
+}
+
+bool runner_is_retired(const sim_runner *r)
+{
+    return r->retired_ms > 0;
+}
+
+bool runner_is_draining(const sim_runner *r, int64_t since_ms)
+{
+    return r->retired_ms && r->p.up && r->retired_ms <= since_ms;
+}
+
+uint64_t runner_class(const sim_runner *r)
+{
+    uint64_t h = process_class(&r->p) | (uint64_t)(r->a && agent_registered(r->a)) << 2 |
+                 (uint64_t)(r->retired_ms > 0) << 3 | (uint64_t)r->work.connected << 4;
+
+    for (unsigned i = 0; i <= r->slots; i++)
+        h = mix_word(h, (uint64_t)r->exec[i].phase << 2 | (uint64_t)r->exec[i].up << 1 |
+                            r->exec[i].connected);
+    return h;
+}
+
+uint64_t runner_greatest_epoch(const world *w, const char *hist)
+{
+    uint64_t ep = 0;
+
+    for (size_t i = 0; i < w->runners_n; i++) {
+        const sim_runner *r = w->runners[i];
+
+        if (!r->retired_ms && strcmp(r->hist, hist) == 0 && r->ep > ep)
+            ep = r->ep;
+    }
+    return ep;
+}
+
+uint64_t runner_idle_slots(const sim_runner *r, bool plan, uint64_t *assigns)
+{
+    *assigns = r->assigns;
+    if (!r->p.up || r->p.paused_ms || r->retired_ms || !agent_registered(r->a))
+        return 0;
+    if (!plan)
+        return agent_free_slots(r->a);
+    return r->exec[0].up && !executor_busy(&r->exec[0]) && agent_free_slots(r->a) == r->slots;
+}
+
+void runner_check_empty(const sim_runner *r)
+{
+    if (!r->p.up)
+        return;
+    if (r->a->held_n || r->a->by_task.n || r->a->timers.n || r->a->waiting)
+        broken(r->w, RULE_S17, "%s: an agent without work remembers %zu attempts", r->name,
+               r->a->by_task.n);
+    for (unsigned i = 0; i < r->a->slots_cap; i++)
+        if (r->a->slots[i] && r->a->slots[i]->a)
+            broken(r->w, RULE_S17, "%s: slot %u is taken, and nothing runs", r->name, i);
+}
+
+bool runner_is_special(const sim_runner *r)
+{
+    return r->labels_n > 0;
+}
+
+slice runner_id(const sim_runner *r)
+{
+    return slice_of(r->id);
 }
 
 bool runner_reaches(const world *w, slice id, slice repo)

@@ -11,7 +11,10 @@
 /* WORK/spool/<task>-<att>.  The log's bytes are known from its length. */
 typedef struct spool {
     list node;
+    struct sim_runner *r;
     uint64_t task, att;
+    unsigned timeline; /* the world's when it began; 0: that of an older history */
+    bool torn;         /* the assign cannot be read */
     buf assign;
     buf plan, tests; /* frames, each behind its length (8 bytes) */
     uint64_t log_bytes;
@@ -54,8 +57,10 @@ typedef struct sim_runner {
     size_t labels_n, reach_n;
     agent *a;
     agent_effects out;
-    bool stepping;
     net_link work;
+    uint64_t assigns;   /* that came */
+    int64_t retired_ms; /* taken away since; 0: not */
+    bool drained;       /* and told to drain before */
     executor exec[SLOTS_MAX + 1];
     list spools;
     buf frame;

@@ -1,0 +1,137 @@
+#include "oracle.h"
+
+bool is_good(verdict v)
+{
+    return v == VERDICT_PASSED || v == VERDICT_FLAKY;
+}
+
+/* Our own reading of the roll-up: the worst wins. */
+int badness(verdict v)
+{
+    switch (v) {
+    case VERDICT_ERRORED:
+        return 7;
+    case VERDICT_LOST:
+        return 6;
+    case VERDICT_TIMEOUT:
+        return 5;
+    case VERDICT_FAILED:
+        return 4;
+    case VERDICT_CANCELED:
+        return 3;
+    case VERDICT_NO_TESTS:
+        return 2;
+    case VERDICT_PASSED:
+    case VERDICT_FLAKY:
+        return 1;
+    default:
+        return 0;
+    }
+}
+
+/* ---- S15: from what the process said up to the build ---- */
+
+/* What nobody but the dispatcher decides. */
+static bool is_given(verdict v)
+{
+    return v == VERDICT_LOST || v == VERDICT_CANCELED || v == VERDICT_ERRORED;
+}
+
+void oracle_check_task(oracle *o, const known_task *t)
+{
+    const truth *real = oracle_truth(o, t->id, t->att);
+
+    checked(o->w, RULE_S15);
+    if (!o->stale && !is_given(t->verdict) && t->verdict != real->verdict)
+        broken(o->w, RULE_S15, "task %llu attempt %llu is %s, but its process said %s", ULL(t->id),
+               ULL(t->att), verdict_text(t->verdict),
+               real->verdict ? verdict_text(real->verdict) : "nothing");
+}
+
+void oracle_check_unit(oracle *o, const row_unit *r)
+{
+    const known_task *t = oracle_task(o, r->task);
+    const truth *real = oracle_truth(o, r->task, r->att);
+    size_t k = 0;
+
+    while (t && k < t->units_n && t->units[k] != r->i)
+        k++;
+    checked(o->w, RULE_S15);
+    if (!t || k == t->units_n || t->build != r->build || t->job != r->job)
+        broken(o->w, RULE_S15, "unit %llu of build %llu has its verdict from task %llu", ULL(r->i),
+               ULL(r->build), ULL(r->task));
+    if (!o->stale && !is_given(r->verdict) && r->verdict != real->unit[k])
+        broken(o->w, RULE_S15, "unit %llu of build %llu is %s, but its process said %s", ULL(r->i),
+               ULL(r->build), verdict_text(r->verdict),
+               real->unit[k] ? verdict_text(real->unit[k]) : "nothing");
+}
+
+static void check_script(oracle *o, const known_build *b, const known_job *j)
+{
+    verdict want = j->script == VERDICT_PASSED && j->scripts > 1 ? VERDICT_FLAKY : j->script;
+
+    if (j->verdict != want && !(b->canceled && j->verdict == VERDICT_CANCELED &&
+                                badness(want) <= badness(VERDICT_CANCELED)))
+        broken(o->w, RULE_S15, "job " SLICE_FMT " of build %llu is %s, but its script is %s",
+               SLICE_ARG(j->name), ULL(b->id), verdict_text(j->verdict),
+               want ? verdict_text(want) : "open");
+}
+
+/* Of test files: the worst of them. */
+static void check_files(oracle *o, const known_build *b, const known_job *j)
+{
+    int worst = 0;
+
+    for (uint64_t i = 0; i < j->units; i++) {
+        if (!j->unit[i] && !b->canceled)
+            broken(o->w, RULE_S15, "job " SLICE_FMT " of build %llu ends before its unit %llu",
+                   SLICE_ARG(j->name), ULL(b->id), ULL(i));
+        worst = badness(j->unit[i]) > worst ? badness(j->unit[i]) : worst;
+    }
+    if (badness(j->verdict) != worst &&
+        !(b->canceled && worst < badness(VERDICT_CANCELED) && j->verdict == VERDICT_CANCELED))
+        broken(o->w, RULE_S15, "job " SLICE_FMT " of build %llu is %s, but that is not its roll-up",
+               SLICE_ARG(j->name), ULL(b->id), verdict_text(j->verdict));
+}
+
+void oracle_check_job(oracle *o, const known_build *b, const known_job *j)
+{
+    checked(o->w, RULE_S15);
+    if (j->verdict == VERDICT_SKIPPED)
+        return;
+    if (j->tests)
+        check_files(o, b, j);
+    else
+        check_script(o, b, j);
+}
+
+/* What a build without jobs is, by its plan. */
+static verdict of_plan(const known_task *plan)
+{
+    if (!plan)
+        return verdict_none;
+    return plan->verdict == VERDICT_PASSED     ? VERDICT_NO_TESTS
+           : plan->verdict == VERDICT_CANCELED ? VERDICT_CANCELED
+                                               : VERDICT_ERRORED;
+}
+
+void oracle_check_build(oracle *o, const known_build *b)
+{
+    int worst = 0;
+
+    checked(o->w, RULE_S15);
+    for (size_t i = 0; i < b->jobs_n; i++) {
+        if (b->jobs[i].state != STATE_FINAL)
+            broken(o->w, RULE_S15, "build %llu ends before its job " SLICE_FMT, ULL(b->id),
+                   SLICE_ARG(b->jobs[i].name));
+        if (!b->jobs[i].allow_failure && badness(b->jobs[i].verdict) > worst)
+            worst = badness(b->jobs[i].verdict);
+    }
+    if (b->jobs_n == 0)
+        worst = badness(of_plan(oracle_task(o, b->plan)));
+    if (worst == 0) /* nothing that counts: no failure */
+        worst = badness(VERDICT_PASSED);
+    if (badness(b->verdict) != worst && !(b->canceled && b->verdict == VERDICT_CANCELED))
+        broken(o->w, RULE_S15, "build %llu is %s, but that is not its roll-up", ULL(b->id),
+               verdict_text(b->verdict));
+}
