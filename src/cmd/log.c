@@ -13,6 +13,7 @@
 #define CHUNK_MAX     131072
 #define POLL_FIRST_MS 50
 #define POLL_LAST_MS  1000
+#define TASKS_MAX     1000 /* of a build that one answer has */
 
 DEFINE_CLEANUP(client *, client_free);
 
@@ -21,9 +22,16 @@ typedef struct target {
     uint64_t build;
     slice rest; /* behind the build's number: "", "JOB", "JOB/N", "FILE" */
     slice job;  /* found; empty: all of the build */
-    bool unit;  /* one unit, which is number `place` of the build */
+    bool unit;  /* one unit, which is number `place` of the build and `i` of its job */
     size_t place;
+    slice unit_job;
+    uint64_t i;
 } target;
+
+/* The attempt that runs a unit, and where what was not printed of its log goes on. */
+typedef struct live {
+    uint64_t task, att, off; /* task 0: none is known */
+} live;
 
 /* What is left of a build's answer when the next question is asked. */
 typedef struct piece {
@@ -73,33 +81,47 @@ static int longer(int pause)
     return pause < POLL_LAST_MS ? 2 * pause : pause;
 }
 
+/* Prints bytes *off..end of an attempt's log, as far as they are there now, and moves *off behind
+ * them.  *eof: no more will come. */
+static volt_code print_some(reader *r, uint64_t task, uint64_t att, uint64_t *off, uint64_t end,
+                            bool *eof, volt_err *err)
+{
+    *eof = false;
+    while (*off < end && !*eof && !ferror(stdout)) {
+        const uint64_t max = end - *off < CHUNK_MAX ? end - *off : CHUNK_MAX;
+        const msg question = { .type = MSG_get,
+                               .get = { .task = task, .att = att, .off = *off, .max = max } };
+        const msg *answer;
+        volt_code code = client_ask(r->c, &question, MSG_chunk, &answer, err);
+
+        if (code)
+            return code;
+        *eof = answer->chunk.eof;
+        if (answer->chunk.d.n == 0)
+            break;
+        print_bytes(r, answer);
+        *off += answer->chunk.d.n;
+    }
+    return VOLT_OK;
+}
+
 /* Prints bytes off..end of an attempt's log; end UINT64_MAX: to its end, with --follow also what is
  * still to come. */
 static volt_code print_log(reader *r, uint64_t task, uint64_t att, uint64_t off, uint64_t end,
                            volt_err *err)
 {
     int pause = POLL_FIRST_MS;
+    bool eof = false;
 
-    while (off < end && !ferror(stdout)) {
-        const uint64_t max = end - off < CHUNK_MAX ? end - off : CHUNK_MAX;
-        const msg question = { .type = MSG_get,
-                               .get = { .task = task, .att = att, .off = off, .max = max } };
-        const msg *answer;
-        volt_code code = client_ask(r->c, &question, MSG_chunk, &answer, err);
+    while (off < end && !eof && !ferror(stdout)) {
+        uint64_t before = off;
+        volt_code code = print_some(r, task, att, &off, end, &eof, err);
 
-        if (code)
+        if (code || !r->follow)
             return code;
-        if (answer->chunk.d.n) {
-            print_bytes(r, answer);
-            off += answer->chunk.d.n;
-            pause = POLL_FIRST_MS;
-        }
-        if (answer->chunk.eof || (answer->chunk.d.n == 0 && !r->follow))
-            break;
-        if (answer->chunk.d.n == 0) {
+        pause = off > before ? POLL_FIRST_MS : longer(pause);
+        if (off < end && !eof)
             poll(NULL, 0, pause);
-            pause = longer(pause);
-        }
     }
     return VOLT_OK;
 }
@@ -195,6 +217,8 @@ static volt_code find_target(reader *r, target *t, bool *ended, volt_err *err)
         return volt_fail(err, VOLT_ENOTFOUND, "build %llu has no job or unit '" SLICE_FMT "'",
                          (unsigned long long)t->build, SLICE_ARG(t->rest));
     t->unit = true;
+    t->unit_job = units[t->place].job;
+    t->i = units[t->place].i;
     return VOLT_OK;
 }
 
@@ -281,36 +305,121 @@ static volt_code print_tasks(reader *r, const target *t, volt_err *err)
     return VOLT_OK;
 }
 
-/* With --follow waits until the unit has its verdict, and so its output, or never will. */
+/* The batch that a job's unit belongs to: its batches have its units one after the other.  NULL
+ * when that cannot be told.  *last: it is the last unit of it. */
+static const rec_task_row *find_batch(const msg_build_is *m, const target *t, bool *first,
+                                      bool *last)
+{
+    uint64_t begin = 0;
+
+    if (m->tasks.n == TASKS_MAX) /* older ones may be left out */
+        return NULL;
+    for (size_t i = 0; i < m->tasks.n; i++) {
+        const rec_task_row *row = &m->tasks.v[i];
+
+        if (row->kind != TASK_TESTS || !slice_eq(row->job, t->unit_job))
+            continue;
+        if (t->i < begin + row->units) {
+            *first = t->i == begin;
+            *last = t->i + 1 == begin + row->units;
+            return row;
+        }
+        begin += row->units;
+    }
+    return NULL;
+}
+
+/* The unit's output is at `found`.  Another try of it is printed from its beginning. */
+static void move_to(reader *r, const live *found, live *at)
+{
+    if (found->task == at->task && found->att == at->att)
+        return;
+    if (at->task)
+        say_piece(r, &(piece){ .task = found->task, .att = found->att, .job = "again" });
+    *at = *found;
+}
+
+/* Finds where a unit's output is while it runs, which is known of the last one of a batch: it goes
+ * on to the end of the log.  Where that of another unit ends is known when it has ended, and what
+ * is not its own must not be printed.  `before` is the unit before it in its job, if any. */
+static volt_code find_live(reader *r, const target *t, const rec_test_row *before, live *ret,
+                           volt_err *err)
+{
+    const msg_build_is *m;
+    const rec_task_row *batch;
+    volt_code code = ask_build(r, t->build, &m, err);
+    bool first, last;
+    live found;
+
+    if (code)
+        return code;
+    batch = find_batch(m, t, &first, &last);
+    if (!batch || !last || batch->state != STATE_RUNNING || (!first && !before->verdict))
+        return VOLT_OK;
+    found = (live){ .task = batch->task, .att = batch->att };
+    if (!first && before->task == found.task && before->att == found.att)
+        found.off = before->log_off + before->log_len;
+    move_to(r, &found, ret);
+    return VOLT_OK;
+}
+
+/* The unit's row, and that of the one before it in its job (else zero).  Their texts stand until
+ * the next question. */
+static volt_code ask_unit(reader *r, const target *t, rec_test_row *before, rec_test_row *ret,
+                          volt_err *err)
+{
+    const size_t back = t->i > 0;
+    const msg question = {
+        .type = MSG_units, .units = { .build = t->build, .from = t->place - back, .max = 1 + back }
+    };
+    const msg *answer;
+    volt_code code = client_ask(r->c, &question, MSG_units_are, &answer, err);
+
+    *before = *ret = (rec_test_row){ 0 };
+    if (code)
+        return code;
+    if (answer->units_are.rows.n > back)
+        *ret = answer->units_are.rows.v[back];
+    if (back && answer->units_are.rows.n)
+        *before = answer->units_are.rows.v[0];
+    return VOLT_OK;
+}
+
+/* With --follow also what it writes until it has its verdict, as far as that can be told. */
 static volt_code print_unit(reader *r, const target *t, volt_err *err)
 {
-    const msg question = { .type = MSG_units,
-                           .units = { .build = t->build, .from = t->place, .max = 1 } };
     int pause = POLL_FIRST_MS;
-    bool ended = false;
+    bool ended = false, eof;
+    live at = { 0 };
 
-    for (;;) {
+    while (!ferror(stdout)) {
         const rec_build_row *build;
-        const msg *answer;
-        volt_code code = client_ask(r->c, &question, MSG_units_are, &answer, err);
+        rec_test_row row, before;
+        uint64_t off;
+        volt_code code = ask_unit(r, t, &before, &row, err);
 
-        if (!code && answer->units_are.rows.n && answer->units_are.rows.v[0].verdict) {
-            const rec_test_row row = answer->units_are.rows.v[0];
-
-            return print_log(r, row.task, row.att, row.log_off, row.log_off + row.log_len, err);
+        if (!code && row.verdict) {
+            move_to(r, &(live){ row.task, row.att, row.log_off }, &at);
+            return print_log(r, row.task, row.att, at.off, row.log_off + row.log_len, err);
         }
         if (!code && (!r->follow || ended))
             code = volt_fail(err, VOLT_ENOTFOUND, "unit '" SLICE_FMT "' of build %llu %s",
                              SLICE_ARG(t->rest), (unsigned long long)t->build,
                              ended ? "was not run" : "has no result yet; --follow waits for it");
         if (!code)
+            code = find_live(r, t, &before, &at, err);
+        off = at.off;
+        if (!code && at.task)
+            code = print_some(r, at.task, at.att, &at.off, UINT64_MAX, &eof, err);
+        if (!code)
             code = query_build(r->c, t->build, &build, err);
         if (code)
             return code;
         ended = build->verdict != verdict_none;
+        pause = at.off > off ? POLL_FIRST_MS : longer(pause);
         poll(NULL, 0, ended ? 0 : pause);
-        pause = longer(pause);
     }
+    return VOLT_OK;
 }
 
 static exit_code run(const command_line *line)
@@ -354,7 +463,10 @@ const command command_log = {
     .summary = "print output of a build, a job or one unit, byte for byte",
     .text = "UNIT is the unit's number in its job (N in 'volt build ID'), its file, or the end of "
             "its file's path. Where several tasks have output, a heading before each goes to "
-            "standard error. With --json one object a piece.",
+            "standard error. With --json one object a piece.\n"
+            "With --follow the output of a build or job comes as it is written. That of one unit "
+            "does when it is alone in its batch or the last one, else when the unit has ended: "
+            "only then is it known where its output ends.",
     .options = options,
     .options_n = sizeof options / sizeof *options,
     .run = run,

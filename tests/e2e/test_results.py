@@ -2,6 +2,7 @@
 import json
 import os
 import re
+import signal
 import sqlite3
 import time
 
@@ -127,6 +128,47 @@ class Results(harness.Case):
         self.tail("--from", "start", "--results", results, name="again")
         wait_for("the file again", lambda: os.path.exists(os.path.join(results, oid)))
         wait_for("the newest one", lambda: harness.read_result(file).head["build"] == "2")
+
+    def test_a_unit_in_a_batch_is_followed(self):
+        """The last one as it writes; one in the middle when it has ended, and no byte too many."""
+        def held(name):
+            return self.gate(name, f"echo {name} ends").replace(
+                "#!/bin/sh\n", f"#!/bin/sh\necho {name} begins\n")
+        repo = self.repository(files={"tests/a.sh": PASS, "tests/b.sh": held("b"),
+                                      "tests/c.sh": held("c")})
+        self.dispatcher()
+        self.runner("--batch", "3")
+        self.ask("submit", repo.path, "main")
+        b, c = (self.start(name, "log", f"1/tests/{name}.sh", "--follow", "--dispatcher-server",
+                           self.server) for name in "bc")
+        self.wait_start("b")
+        time.sleep(0.5)  # long enough for its first line to be known
+        self.assertEqual(b.output() + c.output(), b"")
+        self.go("b")
+        wait_for("the first line of the last unit", lambda: c.output() == b"c begins\n")
+        self.assertEqual(b.wait(), 0)
+        self.assertEqual(b.output(), b"b begins\nb ends\n")
+        self.go("c")
+        self.assertEqual(c.wait(), 0)
+        self.assertEqual(c.output(), b"c begins\nc ends\n")
+        self.assertEqual({e["task"] for e in self.json("tail", "--from", "start", "--until-build", "1")
+                          if e["kind"] == "test_done"}, {2})  # it was one batch
+
+    def test_a_unit_that_runs_again_is_followed_anew(self):
+        gate = self.gate(after="echo ends").replace("#!/bin/sh\n", "#!/bin/sh\necho begins\n")
+        repo = self.repository(files={"tests/a.sh": gate})
+        self.dispatcher()
+        runner = self.runner()
+        self.ask("submit", repo.path, "main")
+        follow = self.start("follow", "log", "1/tests/a.sh", "--follow", "--dispatcher-server",
+                            self.server)
+        wait_for("the first line", lambda: follow.output() == b"begins\n")
+        os.kill(self.executors(runner)[1], signal.SIGKILL)
+        self.wait_start(n=2)
+        self.go()
+        self.assertEqual(follow.wait(), 0)
+        self.assertEqual(follow.output(), b"begins\nbegins\nends\n")
+        self.assertIn("try 2", follow.said())
 
     def test_a_command_is_run_at_each_finished_build(self):
         repo = self.repository(files={"tests/a.sh": PASS})
