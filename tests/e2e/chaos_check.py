@@ -27,7 +27,6 @@ class Checks:
         self.check_streams()
         self.check_starts()
         self.check_losses()
-        self.check_left()
         self.check_tasks()
         self.check_builds()
         self.check_results()
@@ -69,13 +68,6 @@ class Checks:
             unheard = (a["task"], a["att"]) not in started
             self.assertTrue(any(what in COSTLY or (unheard and what.startswith(("agent", "drained")))
                                 for what in near), (a, near))
-
-    def check_left(self):
-        """Only of attempts that were lost something may be left, where no cgroup is to be had."""
-        lost = {(a["task"], a["att"]) for a in
-                self.rows("SELECT * FROM attempt WHERE code = 'LOST' OR verdict = 'lost'")}
-        self.assertEqual([left for left in self.left if left[:2] not in lost], [])
-        self.counts["processes of lost attempts left"] = len(self.left)
 
     def check_tasks(self):
         done = collections.Counter(e["build"] for e in self.chain.events

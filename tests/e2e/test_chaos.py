@@ -31,10 +31,11 @@ import lan
 from chaos_check import LEASE_S, Checks
 from chaos_faults import RUNNERS_MAX, RUNNERS_MIN, Faults
 from chaos_work import REPOSITORIES, Pushes, Tail
-from harness import Case, processes_of, wait_for
+from harness import Case, wait_for
 
 SECONDS, SEED = 30, 1  # of faults; what follows them takes about as long
 FAULT_EVERY_S = 0.35
+IDLE_MAX = 8  # looks, half a second apart, at free slots beside waiting work
 SETTLE_S = 120  # without a build that ends: guards against a hang
 
 
@@ -73,6 +74,7 @@ class ChaosTest(Pushes, Faults, Checks, Case):
         self.rebuilt = collections.Counter()  # {(repo, ref, oid): times it was asked for}
         self.drained = set()  # runners that may leave
         self.said_at_end = collections.Counter()  # {(role, words): of those that a full disk ended}
+        self.idle, self.status_at = [], 0  # what was seen of free slots, when next looked
         self.modes_seen = 0  # events looked through for cordoned runners
         self.expected = {}  # {(repo, ref, oid): {file: Unit}}
         self.repositories, self.dice, self.pushed = {}, {}, {}
@@ -271,6 +273,7 @@ class ChaosTest(Pushes, Faults, Checks, Case):
         self.wait_for_builds()
         wait_for("all runners", self.all_up)
         wait_for("empty spools", lambda: not self.spools(), 60)
+        self.check_rest()
         late = Tail(self, "late")
         late.start()
         self.tails.append(late)
@@ -300,6 +303,7 @@ class ChaosTest(Pushes, Faults, Checks, Case):
                 resumed = time.monotonic()
                 for name in self.agents:
                     self.resume(name)
+            self.look_for_idle_slots()
             if len(self.chain.done) != done:
                 done, moved = len(self.chain.done), time.monotonic()
             if time.monotonic() > moved + SETTLE_S:
@@ -308,6 +312,28 @@ class ChaosTest(Pushes, Faults, Checks, Case):
                 self.fail(f"no verdict for {len(missing)} commits: {missing[:5]}")
             time.sleep(0.05)
         self.counts["s to settle"] = int(time.monotonic() - began)
+
+    def look_for_idle_slots(self):
+        """Now that nothing hinders anybody, no test waits for a slot while one is free."""
+        if time.monotonic() < self.status_at:
+            return
+        self.status_at = time.monotonic() + 0.5
+        status = self.json("status", rc=None)
+        waits = status and [w for w in status[0]["waiting"] if w["kind"] != "plan"
+                            and "for a free slot" in w["why"]]
+        if not waits or status[0]["busy"] >= status[0]["slots"] or not self.all_up():
+            self.idle = []
+            return
+        self.idle.append(status[0])
+        if len(self.idle) > IDLE_MAX:
+            self.fail(f"slots are free, and work waits for them: {self.idle[0]} {self.idle[-1]}")
+
+    def check_rest(self):
+        """Nobody holds anything any more."""
+        status, = self.json("status")
+        self.assertEqual([status[k] for k in ("busy", "builds", "queued", "running", "waiting")],
+                         [0, 0, 0, [], []])
+        self.assertGreater(status["slots"], 0)
 
     def spools(self):
         return glob.glob(self.path("*.d", "spool", "*"))
@@ -340,20 +366,7 @@ class ChaosTest(Pushes, Faults, Checks, Case):
             self.tell(tail.process, signal.SIGTERM)
             self.assertEqual(tail.process.wait(60), 0)
             tail.read()
-        self.end_left()
-
-    def end_left(self):
-        """What still lives must be daemons whose agent and executor were killed (process.h)."""
-        self.left = []
-        try:
-            self.assert_nothing_left()
-        except AssertionError:
-            for pid, command in processes_of(self.dir).items():
-                with open(f"/proc/{pid}/environ", "rb") as f:
-                    environ = dict(v.split("=", 1) for v in f.read().decode().split("\0") if v)
-                os.kill(pid, signal.SIGKILL)
-                self.left.append((int(environ.get("VOLT_TASK", 0)),
-                                  int(environ.get("VOLT_ATTEMPT", 0)), command))
+        self.assert_nothing_left()
 
 
 def options():
