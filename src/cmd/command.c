@@ -181,6 +181,8 @@ static bool is_choice(const char *choices, const char *word)
 /* Takes one value; `text` must stand as long as the line. */
 static volt_code set_value(const option_spec *o, value *v, const char *text, volt_err *err)
 {
+    char least[TEXT_DURATION_MAX];
+
     switch (o->kind) {
     case OPTION_FLAG:
     case OPTION_TEXT:
@@ -196,7 +198,12 @@ static volt_code set_value(const option_spec *o, value *v, const char *text, vol
         return text_number(text, o->min, o->max, &v->number, err);
     case OPTION_DURATION:
         v->text = text;
-        return text_duration_ms(text, &v->number, err);
+        if (text_duration_ms(text, &v->number, err))
+            return VOLT_EINVALID;
+        if (v->number < o->min)
+            return volt_fail(err, VOLT_EINVALID, "%s is less than %s", text,
+                             text_show_ms(o->min, least));
+        return VOLT_OK;
     case OPTION_LIST:
         if (v->n == VALUES_MAX)
             return volt_fail(err, VOLT_EINVALID, "more than %d values", VALUES_MAX);

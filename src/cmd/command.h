@@ -41,7 +41,7 @@ typedef struct option_spec {
     option_kind kind;
     const char *arg;  /* what help calls the value: "N", "DIR" */
     const char *def;  /* default as text; NULL: none */
-    int64_t min, max; /* NUMBER */
+    int64_t min, max; /* NUMBER; min also DURATION, in ms */
     const char *help; /* one sentence without a full stop */
     bool no_env;      /* not from the environment: belongs to one call, or VOLT_NAME means something
                          else (as in what `volt tail --exec` gives its program) */

@@ -522,11 +522,9 @@ static exit_code run(const command_line *line)
         s.hb_ms = s.hb_ms ? s.hb_ms : HEARTBEAT_MS;
         s.lease_ms = s.lease_ms ? s.lease_ms : LEASE_MS;
     }
-    if (s.hb_ms && (s.hb_ms < HEARTBEAT_MIN_MS || s.lease_ms < 4 * s.hb_ms)) {
+    if (s.lease_ms < 4 * s.hb_ms) {
         free(state);
-        return command_fail_with(line, EXIT_USAGE,
-                                 "--heartbeat must be at least %d ms, and --lease four heartbeats",
-                                 HEARTBEAT_MIN_MS);
+        return command_fail_with(line, EXIT_USAGE, "--lease must be at least four heartbeats");
     }
     sock_more_fds();
     signal(SIGXFSZ, SIG_IGN); /* a limit to the size of files is met as a full disk */
@@ -572,10 +570,12 @@ static const option_spec options[] = {
     { .name = "heartbeat",
       .kind = OPTION_DURATION,
       .arg = "TIME",
+      .min = HEARTBEAT_MIN_MS,
       .help = "how often runners report; default: 1s, with more than 1,000 runners 5s" },
     { .name = "lease",
       .kind = OPTION_DURATION,
       .arg = "TIME",
+      .min = 4 * HEARTBEAT_MIN_MS,
       .help =
           "silence after which a runner's work is given to others; default: 15s, with more than "
           "1,000 runners 60s" },
