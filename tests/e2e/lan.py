@@ -41,14 +41,15 @@ def check(rc, what):
 
 
 def isolate():
-    """Gives this process mounts, and to an ordinary user capabilities, of its own.  OSError: the
-    machine does not allow it, or has no TUN devices."""
+    """Gives this process mounts of its own, and to an ordinary user a network to come back to, too,
+    and capabilities over both.  OSError: the machine does not allow it, or has no TUN devices."""
     uid, gid = os.getuid(), os.getgid()
-    check(libc.unshare(CLONE_NEWNS | (CLONE_NEWUSER if uid else 0)), "unshare")
+    check(libc.unshare(CLONE_NEWNS | (CLONE_NEWUSER | CLONE_NEWNET if uid else 0)), "unshare")
     if uid:
         for name, text in (("setgroups", "deny"), ("uid_map", f"0 {uid} 1"), ("gid_map", f"0 {gid} 1")):
             with open(f"/proc/self/{name}", "w") as f:
                 f.write(text)
+        request(SIOCSIFFLAGS, b"lo", struct.pack("H", IFF_UP))
     check(libc.mount(b"none", b"/", None, MS_REC | MS_PRIVATE, None), "make mounts private")
     os.close(os.open("/dev/net/tun", os.O_RDWR))
 
