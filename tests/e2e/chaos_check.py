@@ -25,6 +25,7 @@ class Checks:
         self.db.row_factory = sqlite3.Row
         self.addCleanup(self.db.close)
         self.check_streams()
+        self.check_stories()
         self.check_starts()
         self.check_losses()
         self.check_tasks()
@@ -48,6 +49,27 @@ class Checks:
                     self.assertEqual(shown.get(key, 0), kept[key], (tail.name, key, shown, kept))
                 for key in ("kind", "build", "task", "att", "verdict"):
                     self.assertEqual(shown.get(key) or None, row[key] or None, (key, shown))
+
+    def check_stories(self):
+        """Attempts of a task count up, only the newest one matters, and an end is an end."""
+        newest, ended = {}, set()  # {task: attempt}; tasks, and builds as -build
+        for e in self.chain.events:
+            task, kind = e.get("task"), e["kind"]
+            if not e.get("build") or kind == "stale_result":
+                continue
+            self.assertNotIn(-e["build"], ended, e)
+            if kind == "build_done":
+                ended.add(-e["build"])
+            if not task:
+                continue
+            self.assertNotIn(task, ended, e)
+            if kind == "leased":
+                self.assertGreater(e["att"], newest.get(task, 0), e)
+                newest[task] = e["att"]
+            elif e.get("att"):
+                self.assertEqual(e["att"], newest[task], e)
+            if kind == "task_done":
+                ended.add(task)
 
     def check_starts(self):
         starts = collections.Counter(self.read("starts").splitlines())
