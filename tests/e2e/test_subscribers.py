@@ -242,6 +242,35 @@ class Subscribers(harness.Case):
             client.ask("status")
         self.assertLess(time.monotonic() - began, harness.PATIENCE_S / 4)
 
+    def test_who_does_not_read_logs_costs_neither_memory_nor_the_others(self):
+        size = 40 << 20
+        unit = f"#!/bin/sh\nyes 'a line of the output that a test writes' | head -c {size}\n"
+        repo = self.repository(files={"tests/a.sh": unit})
+        dispatcher = self.dispatcher()
+        self.runner()
+        tails = [self.tail("--from", "start", "--logs", name=name) for name in ("deaf", "prompt")]
+        wait_for("both", lambda: all(t.output() for t in tails))
+        before = self.rss_mib(dispatcher.pid)
+        tails[0].send(signal.SIGSTOP)
+        self.ask("submit", repo.path, "main", "--wait")
+        grown = self.rss_mib(dispatcher.pid) - before
+        print(f"{grown:.0f} MiB more", file=sys.stderr)
+        self.assertLess(grown, 32)
+        tails[0].send(signal.SIGCONT)
+        for t in tails:
+            wait_for(f"all output in {t.name}", lambda t=t: os.path.getsize(t.out_path) >= size
+                     and self.is_whole(t.events("log", task=2), size))
+
+    def is_whole(self, pieces, size):
+        """Each piece behind the one before it, and nothing but the line again and again."""
+        text, line = "".join(e["text"] for e in pieces), "a line of the output that a test writes\n"
+        at = 0
+        for e in pieces:
+            self.assertEqual(e["off"], at)
+            at += len(e["text"])
+        self.assertTrue((line * (len(text) // len(line) + 1)).startswith(text))
+        return len(text) == size
+
 
 if __name__ == "__main__":
     harness.main()

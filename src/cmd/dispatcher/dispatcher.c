@@ -29,7 +29,7 @@
 #define PRUNE_MS         60000
 #define PRUNE_MAX        500  /* rows a slice, some 1 ms */
 #define PUB_HWM          4000 /* messages; a subscriber further behind repairs itself by replay */
-#define PIECES_MAX       (64 << 20) /* bytes of logs that subscribers have not taken; then no more */
+#define PIECES_MAX       (16 << 20) /* bytes of logs that subscribers have not taken; then no more */
 #define WORK_HWM         2000       /* messages a peer; more than a runner's slots */
 #define DAY_MS           (24LL * 3600 * 1000)
 
