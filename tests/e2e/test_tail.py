@@ -194,6 +194,17 @@ class TailTest(unittest.TestCase):
         self.assertEqual([o["seq"] for o in t.objects()], [6, 7, 8, 9, 10])
         self.assertIn("events 2 to 5 are no longer kept", t.said())
 
+    def test_says_that_it_waits_for_a_number_still_to_come(self):
+        """It may have been kept of another dispatcher's history."""
+        self.d.event("runner_up", publish=False, runner="1")
+        t = self.tail("--json", "--from", "3", "--count", "2")
+        self.until(lambda: t.said())
+        self.assertIn("is 1; waiting for 3", t.said())
+        for _ in range(3):
+            self.d.event("runner_up", runner="2")
+        self.assertEqual([o["seq"] for o in t.objects()], [3, 4])
+        self.assertEqual(t.said().count("waiting"), 1)
+
     def test_catches_up_after_it_was_stopped(self):
         t = self.tail("--json", "--from", "start", "--count", "20000")
         self.d.event("runner_up", runner="1")

@@ -53,6 +53,7 @@ typedef struct tail {
     buf out;        /* what is being written */
     int64_t heard_ms, rotate_ms;
     bool met;    /* something was heard at all */
+    bool paged;  /* an answer to `replay` has come */
     bool silent; /* said so */
     bool ending; /* nothing new; what was begun is finished */
     bool over;   /* leave at once */
@@ -134,22 +135,16 @@ static void apply(tail *t, int64_t now_ms, const msg_event *e)
         end_when_seen(t, e);
 }
 
-/* What was shown has its files; the rest comes again from that number. */
-static void end_for_want_of_a_file(tail *t, const msg_event *event, const volt_err *err)
-{
-    log_error("results of build %" PRIu64 ": %s; events from %" PRIu64
-              " on were not shown: go on with --from %" PRIu64,
-              event->build, err->msg, event->seq, event->seq);
-    flush(t);
-    end_now(t, EXIT_RED);
-}
-
 static void on_result(void *ctx, const msg_event *event, const char *path, const volt_err *err)
 {
     tail *t = ctx;
 
-    if (err) {
-        end_for_want_of_a_file(t, event, err);
+    if (err) { /* what was shown has its files; the rest comes again from that number */
+        log_error("results of build %" PRIu64 ": %s; events from %" PRIu64
+                  " on were not shown: go on with --from %" PRIu64,
+                  event->build, err->msg, event->seq, event->seq);
+        flush(t);
+        end_now(t, EXIT_RED);
         return;
     }
     holdback_release(&t->lines);
@@ -219,6 +214,10 @@ static void take_page(tail *t, int64_t now_ms, const msg *m)
         if (wire_decode(frames->v[i], &t->arena, &item, NULL) == VOLT_OK && item.type == MSG_event)
             items[i] = item.event;
     }
+    if (!t->paged && m->events.last + 1 < follow_next(t->follow))
+        log_note("the newest event of the dispatcher at %s is %" PRIu64 "; waiting for %" PRIu64,
+                 t->server, m->events.last, follow_next(t->follow));
+    t->paged = true;
     follow_page(t->follow, now_ms, question_number(m->r), &m->events, items, &t->acts);
     carry_out(t, now_ms);
 }
