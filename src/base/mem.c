@@ -48,14 +48,21 @@ char *mem_strdup(const char *s)
     return mem_strndup(s, strlen(s));
 }
 
-char *mem_printf(const char *fmt, ...)
+char *mem_vprintf(const char *fmt, va_list ap)
 {
     char *p = NULL;
+    int n = vasprintf(&p, fmt, ap);
+
+    return checked(n < 0 ? NULL : p);
+}
+
+char *mem_printf(const char *fmt, ...)
+{
+    char *p;
     va_list ap;
-    int n;
 
     va_start(ap, fmt);
-    n = vasprintf(&p, fmt, ap);
+    p = mem_vprintf(fmt, ap);
     va_end(ap);
-    return checked(n < 0 ? NULL : p);
+    return p;
 }

@@ -9,6 +9,7 @@
 #ifndef VOLT_BASE_MEM_H
 #define VOLT_BASE_MEM_H
 
+#include <stdarg.h>
 #include <stddef.h>
 
 #define MEM_EXIT_CODE 70 /* EX_SOFTWARE of sysexits.h */
@@ -24,6 +25,7 @@ char *mem_strndup(const char *s, size_t n);
 char *mem_strdup(const char *s);
 /* printf into a fresh string. */
 char *mem_printf(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+char *mem_vprintf(const char *fmt, va_list ap) __attribute__((format(printf, 1, 0)));
 
 #define NEW(type)          ((type *)mem_zero(sizeof(type)))
 #define NEW_ARRAY(type, n) ((type *)mem_array((n), sizeof(type)))

@@ -14,12 +14,9 @@ static bool is_utf8(slice s)
     return text_utf8_prefix(s) == s.n;
 }
 
-/* jansson fails for want of memory only, which ends the process as everywhere (mem.h). */
-static json_t *made(json_t *j)
+void json_setup(void)
 {
-    if (!j)
-        abort();
-    return j;
+    json_set_alloc_funcs(mem_zero, free);
 }
 
 static json_t *text_of(slice s)
@@ -28,7 +25,7 @@ static json_t *text_of(slice s)
     buf b = { 0 };
 
     if (is_utf8(s))
-        return made(json_stringn_nocheck(s.p ? s.p : "", s.n));
+        return json_stringn_nocheck(s.p ? s.p : "", s.n);
     while (s.n) {
         size_t n = text_utf8_prefix(s);
 
@@ -39,7 +36,7 @@ static json_t *text_of(slice s)
         }
         s = (slice){ s.p + n, s.n - n };
     }
-    return made(json_stringn_nocheck(b.p, b.n));
+    return json_stringn_nocheck(b.p, b.n);
 }
 
 static json_t *base64_of(slice s)
@@ -49,7 +46,7 @@ static json_t *base64_of(slice s)
     char *text = mem_zero(size);
 
     sodium_bin2base64(text, size, (const unsigned char *)s.p, s.n, sodium_base64_VARIANT_ORIGINAL);
-    return made(json_string_nocheck(text));
+    return json_string_nocheck(text);
 }
 
 static void add_base64(json_t *object, const char *key, json_t *value)
@@ -70,7 +67,7 @@ void json_add_bytes(json_t *object, const char *key, slice bytes)
 /* When one of the texts is not UTF-8, all are in `<key>_base64` too, in the same order. */
 static void add_texts(json_t *object, const char *key, slices texts)
 {
-    json_t *array = made(json_array()), *exact;
+    json_t *array = json_array(), *exact;
     bool plain = true;
 
     for (size_t i = 0; i < texts.n; i++) {
@@ -80,7 +77,7 @@ static void add_texts(json_t *object, const char *key, slices texts)
     json_object_set_new_nocheck(object, key, array);
     if (plain)
         return;
-    exact = made(json_array());
+    exact = json_array();
     for (size_t i = 0; i < texts.n; i++)
         json_array_append_new(exact, base64_of(texts.v[i]));
     add_base64(object, key, exact);
@@ -118,12 +115,12 @@ static void add_field(json_t *object, const wire_field *f, const void *base)
         value = json_of_list(f->rec, list.v, list.n);
         break;
     }
-    json_object_set_new_nocheck(object, f->key, made(value));
+    json_object_set_new_nocheck(object, f->key, value);
 }
 
 json_t *json_of(const wire_table *t, const void *base)
 {
-    json_t *object = made(json_object());
+    json_t *object = json_object();
 
     for (size_t i = 0; i < t->n; i++)
         if (t->fields[i].required || !wire_is_absent(&t->fields[i], base))
@@ -135,7 +132,7 @@ json_t *json_of(const wire_table *t, const void *base)
 json_t *json_of_msg_whole(const msg *m)
 {
     const wire_table *t = wire_message(m->type);
-    json_t *object = made(json_object());
+    json_t *object = json_object();
 
     for (size_t i = 0; i < t->n; i++)
         if (t->fields[i].type == WIRE_U64 || t->fields[i].type == WIRE_RECS ||
@@ -146,7 +143,7 @@ json_t *json_of_msg_whole(const msg *m)
 
 json_t *json_of_list(const wire_table *rec, const void *v, size_t n)
 {
-    json_t *array = made(json_array());
+    json_t *array = json_array();
 
     for (size_t i = 0; i < n; i++)
         json_array_append_new(array, json_of(rec, (const char *)v + i * rec->size));

@@ -13,6 +13,9 @@
 #include "base/buf.h"
 #include "wire/codec.h"
 
+/* Once at the start of main: nothing of jansson fails then, for memory is all it may want (mem.h). */
+void json_setup(void);
+
 /* A new object with the fields of the struct at `base`, which `t` describes. */
 json_t *json_of(const wire_table *t, const void *base);
 /* The same for a message's fields; the type is not among them. */

@@ -6,6 +6,7 @@
 #include "cmd/up/children.h"
 #include "cmd/command.h"
 #include "cmd/help.h"
+#include "cmd/json.h"
 #include "cmd/nearest.h"
 #include "net/sock.h"
 
@@ -62,5 +63,6 @@ int main(int argc, char **argv)
 #endif
     children_watch_parent();
     sock_setup();
+    json_setup();
     return (int)command_run(c, argc - 1, argv + 1);
 }

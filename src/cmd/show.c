@@ -190,8 +190,7 @@ void show_cell(show_table *t, show_tone tone, const char *fmt, ...)
     va_list ap;
 
     va_start(ap, fmt);
-    if (vasprintf(&raw, fmt, ap) < 0)
-        abort(); /* for want of memory, as in mem.h */
+    raw = mem_vprintf(fmt, ap);
     va_end(ap);
     show_text(&b, slice_of(raw), 0);
     add_cell(t, tone, b.p ? b.p : mem_strdup(""));

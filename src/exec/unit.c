@@ -36,8 +36,7 @@ static void __attribute__((format(printf, 2, 3))) say(unit *u, const char *fmt, 
     va_list ap;
 
     va_start(ap, fmt);
-    if (vasprintf(&text, fmt, ap) < 0)
-        abort();
+    text = mem_vprintf(fmt, ap);
     va_end(ap);
     line = mem_printf("volt: %s: %s", u->order.name, text);
     output_line(u->out, line);

@@ -3,6 +3,8 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <git2/sys/alloc.h>
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 #include <sys/stat.h>
@@ -19,6 +21,79 @@ static_assert(GIT_OID_HEXSZ + 1 <= COMMIT_ID_SIZE, "commit_id holds an id and it
 /* Pack files open at once; an observer of thousands of repositories would run out of them. */
 #define PACKS_OPEN_MAX 256
 #define LINE_BYTES     4096
+#define ALLOC_SURE_MAX (64 << 20)
+
+/* ---- memory ---- */
+
+/* libgit2 1.5 crashes, or frees twice, at some places where it gets no memory (tests/fault), so it
+ * always does: the process ends instead, as everywhere (mem.h).  Not for a size that a broken or
+ * hostile repository asked for: that is an error of the repository. */
+static void *git_mem(size_t n, const char *file, int line)
+{
+    (void)file, (void)line;
+    return n > ALLOC_SURE_MAX ? malloc(n) : mem_grow(NULL, n, 1);
+}
+
+static void *git_mem_array(size_t n, size_t size, const char *file, int line)
+{
+    size_t bytes;
+
+    (void)file, (void)line;
+    return __builtin_mul_overflow(n, size, &bytes) || bytes > ALLOC_SURE_MAX ? calloc(n, size)
+                                                                             : mem_zero(bytes);
+}
+
+static char *git_mem_strndup(const char *s, size_t n, const char *file, int line)
+{
+    (void)file, (void)line;
+    return mem_strndup(s, strnlen(s, n));
+}
+
+static char *git_mem_strdup(const char *s, const char *file, int line)
+{
+    (void)file, (void)line;
+    return mem_strdup(s);
+}
+
+static char *git_mem_substrdup(const char *s, size_t n, const char *file, int line)
+{
+    (void)file, (void)line;
+    return mem_strndup(s, n);
+}
+
+static void *git_mem_regrow(void *p, size_t n, const char *file, int line)
+{
+    (void)file, (void)line;
+    return n > ALLOC_SURE_MAX ? realloc(p, n) : mem_grow(p, n, 1);
+}
+
+static void *git_mem_regrow_array(void *p, size_t n, size_t size, const char *file, int line)
+{
+    size_t bytes;
+
+    if (__builtin_mul_overflow(n, size, &bytes))
+        return NULL;
+    return git_mem_regrow(p, bytes, file, line);
+}
+
+static void *git_mem_new_array(size_t n, size_t size, const char *file, int line)
+{
+    return git_mem_regrow_array(NULL, n, size, file, line);
+}
+
+static git_allocator memory = {
+    .gmalloc = git_mem,
+    .gcalloc = git_mem_array,
+    .gstrdup = git_mem_strdup,
+    .gstrndup = git_mem_strndup,
+    .gsubstrdup = git_mem_substrdup,
+    .grealloc = git_mem_regrow,
+    .greallocarray = git_mem_regrow_array,
+    .gmallocarray = git_mem_new_array,
+    .gfree = free,
+};
+
+/* ---- set-up ---- */
 
 volt_code git_setup(volt_err *err)
 {
@@ -28,6 +103,7 @@ volt_code git_setup(volt_err *err)
     /* Nothing that matters to one who only reads refs and objects. */
     static const char *extensions[] = { "worktreeconfig", "partialclone", "preciousobjects" };
 
+    git_libgit2_opts(GIT_OPT_SET_ALLOCATOR, &memory);
     if (git_libgit2_init() < 0)
         return git_fail(err, -1, "start", "libgit2");
     for (size_t i = 0; i < sizeof levels / sizeof *levels; i++)

@@ -43,6 +43,8 @@ static struct {
     bool cut;
 } the;
 
+unsigned disk_quiet;
+
 /* ---- the two faces ---- */
 
 static void set_size(buf *b, size_t n)
@@ -71,6 +73,7 @@ static void pend(image *f, size_t off, const void *p, size_t n)
 {
     change *c;
 
+    disk_quiet++;
     if (f->pending_n == f->pending_cap) {
         f->pending_cap = f->pending_cap ? 2 * f->pending_cap : 64;
         f->pending = mem_grow(f->pending, f->pending_cap, sizeof *f->pending);
@@ -80,6 +83,7 @@ static void pend(image *f, size_t off, const void *p, size_t n)
     if (p)
         buf_add(&c->bytes, p, n);
     apply(&f->now, c);
+    disk_quiet--;
 }
 
 static void forget_pending(image *f)
@@ -284,8 +288,10 @@ static int file_sync(sqlite3_file *base, int flags)
     if (fate == DISK_CUT)
         return fail(h, fate, SQLITE_IOERR_FSYNC);
     if (fate == DISK_FINE) {
+        disk_quiet++;
         for (size_t i = 0; i < f->pending_n; i++)
             apply(&f->kept, &f->pending[i]);
+        disk_quiet--;
         if (f->seen && !f->durable) { /* SQLite syncs the directory then */
             f->durable = true;
             for (size_t i = 0; i < FILES_MAX; i++)
@@ -407,7 +413,9 @@ static int disk_delete(sqlite3_vfs *vfs, const char *name, int sync)
     if (!f || !f->seen)
         return SQLITE_IOERR_DELETE_NOENT;
     if (f->durable) {
+        disk_quiet++;
         copy(&f->ghost, &f->kept);
+        disk_quiet--;
         f->haunted = true;
     }
     f->seen = f->durable = false;

@@ -40,6 +40,9 @@ typedef enum disk_left { DISK_NOTHING, DISK_ALL, DISK_PREFIX, DISK_SUBSET, DISK_
 /* Asked before each operation. */
 typedef disk_fate (*disk_judge)(void *ctx, disk_op op);
 
+/* Not 0 while in the disk, or in another part of a test, whose own memory is not to run out. */
+extern unsigned disk_quiet;
+
 /* Makes it SQLite's default; once. */
 void disk_install(void);
 /* No files, power, and this judge (NULL: all is fine). */

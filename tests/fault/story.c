@@ -7,6 +7,7 @@
 #include "base/cleanup.h"
 #include "base/mem.h"
 #include "base/prng.h"
+#include "disk.h"
 #include "store/sqlite_store.h"
 #include "wire/codec.h"
 
@@ -155,7 +156,9 @@ static volt_code log_write(void *ctx, uint64_t task, uint64_t att, uint64_t off,
     }
     NEED(off <= f->bytes.n, "S8: the log of task %llu gets a hole", ull(task));
     if (off + bytes.n > f->bytes.n) {
+        disk_quiet++;
         buf_room(&f->bytes, off + bytes.n - f->bytes.n);
+        disk_quiet--;
         f->bytes.n = off + bytes.n;
     }
     memcpy(f->bytes.p + off, bytes.p, bytes.n);
@@ -207,19 +210,19 @@ static bool take_frame(void *ctx, uint64_t peer, slice frame)
     story *s = ctx;
 
     NEED(s->inbox_n < sizeof s->inbox / sizeof *s->inbox, "more messages at once than expected");
+    disk_quiet++;
     s->inbox[s->inbox_n].peer = peer;
     buf_clear(&s->inbox[s->inbox_n].frame);
     buf_add_slice(&s->inbox[s->inbox_n++].frame, frame);
+    disk_quiet--;
     return true;
 }
 
-static void take_published(void *ctx, slice topic, slice frame)
+static void take_event(story *s, slice frame)
 {
-    story *s = ctx;
     msg m;
     volt_err err;
 
-    (void)topic;
     arena_reset(&s->arena);
     NEED(wire_decode(frame, &s->arena, &m, &err) == VOLT_OK, "a bad frame: %s", err.msg);
     if (m.type != MSG_event)
@@ -230,6 +233,14 @@ static void take_published(void *ctx, slice topic, slice frame)
          ull(s->last_event));
     buf_add_slice(&s->events[m.event.seq], frame);
     s->last_event = m.event.seq;
+}
+
+static void take_published(void *ctx, slice topic, slice frame)
+{
+    (void)topic;
+    disk_quiet++;
+    take_event(ctx, frame);
+    disk_quiet--;
 }
 
 /* ---- opening ---- */
@@ -286,6 +297,13 @@ volt_code story_open(story *s, volt_err *err)
     return VOLT_OK;
 }
 
+void story_abandon(story *s)
+{
+    s->d = NULL;
+    s->store = NULL;
+    s->inbox_n = 0;
+}
+
 void story_close(story *s)
 {
     dispatcher_free(s->d);
@@ -302,7 +320,9 @@ static volt_code say(story *s, uint64_t peer, const msg *m, volt_err *err)
     buf frame = { 0 };
     volt_code code;
 
+    disk_quiet++;
     wire_encode(m, &frame);
+    disk_quiet--;
     code = dispatcher_frame(s->d, s->now_ms, s->wall_ms, peer, buf_slice(&frame), err);
     NEED(code != VOLT_EMSG, "refuses a '%s': %s", msg_type_text(m->type), err->msg);
     return code;
@@ -678,7 +698,9 @@ static volt_code commit(story *s, volt_err *err)
 {
     volt_code code = dispatcher_commit(s->d, err);
 
+    disk_quiet++;
     hear(s); /* what was sent was sent, whatever came then */
+    disk_quiet--;
     return code;
 }
 

@@ -23,6 +23,8 @@ void story_free(story *s);
 volt_code story_open(story *s, volt_err *err);
 /* Closes both; what was not committed is lost, frames that were not sent, too. */
 void story_close(story *s);
+/* The process ended where it was: both are left as they are, with their memory. */
+void story_abandon(story *s);
 /* The power was gone: log files lose what was not synced. */
 void story_power_back(story *s, uint64_t seed);
 
