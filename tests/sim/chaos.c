@@ -2,7 +2,8 @@
 
 #include "sim.h"
 
-#define DAY_MS INT64_C(86400000)
+#define DAY_MS  INT64_C(86400000)
+#define HOUR_MS 3600000
 
 /* ---- the plan of a run ---- */
 
@@ -70,6 +71,16 @@ static process *some_process(world *w)
     }
 }
 
+int64_t chaos_absence_ms(const process *p)
+{
+    const world *w = p->w;
+
+    for (size_t i = 0; w->long_haul && i < w->followers_n; i++)
+        if (p == follower_process(w->followers[i])) /* somebody looks again on another day */
+            return 2 * DAY_MS;
+    return w->long_haul ? HOUR_MS / 2 : 4000;
+}
+
 static void kill_soon(process *p)
 {
     world *w = p->w;
@@ -78,7 +89,7 @@ static void kill_soon(process *p)
         p->die_in = 1 + (unsigned)pick(w, chance(w, 300) ? 400 : 12);
         tell(w, p, "will be killed at effect %u", p->die_in);
     } else if (p->up) {
-        process_kill(p, some_ms(w, 0, 4000));
+        process_kill(p, some_ms(w, 0, chaos_absence_ms(p)));
     }
 }
 
@@ -101,7 +112,7 @@ static void one_fault(world *w)
     if (kind < w->k.kill)
         kill_soon(p);
     else if (kind == 6)
-        process_pause(p, some_ms(w, 1, chance(w, 300) ? 25000 : 2500));
+        process_pause(p, some_ms(w, 1, !chance(w, 300) ? 2500 : w->long_haul ? HOUR_MS : 25000));
     else if (kind == 7 && (chance(w, w->k.disk) || chance(w, w->k.rebirth)))
         dispatcher_fault(w);
     else if (kind == 7 && chance(w, 150))

@@ -284,7 +284,10 @@ void net_fault(world *w)
 {
     /* Rather a runner's than another's, for that is where most can go wrong. */
     net_link *l = net_some_link(w, chance(w, 500));
-    int64_t until = w->now_ms + some_ms(w, 100, chance(w, 300) ? 40000 : 3000);
+    int64_t until = w->now_ms + some_ms(w, 100,
+                                        !chance(w, 300) ? 3000
+                                        : w->long_haul  ? 3600000
+                                                        : 40000);
     uint64_t kind = pick(w, 5);
 
     if (!l)

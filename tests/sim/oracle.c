@@ -148,6 +148,7 @@ void oracle_commit(oracle *o)
 void oracle_spoken(oracle *o)
 {
     o->turn_frames = 0;
+    o->turn_gap_ms = 0;
 }
 
 void oracle_rollback(oracle *o)
@@ -171,7 +172,7 @@ void oracle_dispatcher_started(oracle *o, uint64_t ep)
     o->published = 0;
     o->must_notice = o->noticed = false;
     o->started_ms = process_now(dispatcher_process(o->w));
-    o->gaps_ms = 0;
+    o->gaps_ms = o->turn_gap_ms = 0;
     work_starts(o);
 }
 
@@ -183,6 +184,7 @@ int64_t oracle_now(const oracle *o)
 void oracle_gap(oracle *o, int64_t gap_ms)
 {
     o->gaps_ms += gap_ms;
+    o->turn_gap_ms = gap_ms;
 }
 
 /* ---- what the dispatcher hears ---- */

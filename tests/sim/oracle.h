@@ -130,6 +130,7 @@ struct oracle {
     size_t heard_pend;
     bool heard_hostile;
     bool stale, must_notice, noticed; /* an old copy of the data; a runner said so; it is known */
+    int64_t turn_gap_ms;              /* the pause that this turn of the dispatcher tells of */
     int64_t started_ms, gaps_ms;      /* the dispatcher's clock: its start, and its pauses since */
     uint64_t open_builds, open_tasks; /* that have no verdict */
     uint64_t turns;

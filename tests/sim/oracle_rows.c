@@ -160,7 +160,7 @@ static void put_task(oracle *o, const row_task *r)
     count_lease(o, t, 1);
     if (t->att > old.att) {
         check_lease(o, t);
-        t->renewed_ms = oracle_now(o);
+        t->renewed_ms = oracle_now(o) + o->turn_gap_ms; /* it was given before the pause was told */
     }
     if (!o->stale)
         work_task(o, &old, t, r->why);

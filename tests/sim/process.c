@@ -133,7 +133,7 @@ bool process_dies(process *p)
 void process_settle(process *p)
 {
     if (p->dying)
-        process_kill(p, p->w->calm ? 300 : some_ms(p->w, 0, 4000));
+        process_kill(p, p->w->calm ? 300 : some_ms(p->w, 0, chaos_absence_ms(p)));
     process_arm(p);
 }
 

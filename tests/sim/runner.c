@@ -430,7 +430,7 @@ void runner_make(world *w, size_t number)
     snprintf(r->name, sizeof r->name, "r%zu", number);
     snprintf(r->host, sizeof r->host, "h%zu", number);
     prng_hex32(&w->rng, r->id);
-    r->slots = 1 + (unsigned)pick(w, SLOTS_MAX);
+    r->slots = 1 + (unsigned)pick(w, w->long_haul ? 2 : SLOTS_MAX);
     r->labels[0] = SLICE(LABEL_SPECIAL);
     r->labels_n = number == 0 || chance(w, 300);
     r->reach[0] = SLICE("repo1"); /* local to the first host, see observer.c */

@@ -260,6 +260,8 @@ uint64_t process_class(const process *p);
 
 void chaos_choose(world *w, const sim_options *options);
 void chaos_begin(world *w);
+/* It is started again within. */
+int64_t chaos_absence_ms(const process *p);
 /* No more faults: all processes run, and whoever was told to rest is put back to work. */
 void chaos_end(world *w);
 
