@@ -292,6 +292,14 @@ static void describe(dispatch *d, runner *r, const msg_hello *m)
     fleet_update(&d->fleet, r, true);
 }
 
+/* Of two processes with one id the newer one wins.  The older one is told so when it says hello
+ * again, as it must (its messages are answered with `who`), and not at once: a hello that a process
+ * left when it died may be read after that of its successor, which would then be sent away. */
+static bool is_replaced(const dispatch *d, const runner *r, const msg_hello *m)
+{
+    return r->peer && r->peer != d->ev->peer && slice_is(m->boot, r->before);
+}
+
 void on_hello(dispatch *d, const msg_hello *m)
 {
     runner *r;
@@ -306,12 +314,12 @@ void on_hello(dispatch *d, const msg_hello *m)
     if (!r)
         r = fleet_add(&d->fleet, m->id);
     same_boot = slice_is(m->boot, r->boot) || MUTANT(boot_unseen);
-    if (r->peer && r->peer != d->ev->peer && !same_boot) {
-        msg_refuse *old = &effects_send(d->out, r->peer, MSG_refuse)->refuse;
-
-        *old = (msg_refuse){ .code = CODE_REPLACED,
-                             .msg = SLICE("a newer process with the same id took over") };
+    if (is_replaced(d, r, m)) {
+        refuse(d, CODE_REPLACED, "a newer process with the same id took over", 0);
+        return;
     }
+    if (!same_boot)
+        memcpy(r->before, r->boot, sizeof r->before);
     fleet_bind(&d->fleet, r, d->ev->peer);
     describe(d, r, m);
     r->slow = d->large; /* as the welcome tells it */

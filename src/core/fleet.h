@@ -17,6 +17,7 @@ typedef struct runner {
     uint64_t serial; /* unique in this process, never reused */
     char id[33];
     char boot[33];
+    char before[33]; /* process whose place this one took since this start */
     slice name, host;
     slices labels, reach;
     uint64_t slots;
