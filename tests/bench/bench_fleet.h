@@ -27,6 +27,7 @@ typedef struct sim_runner {
     bool spawn[2];
     bool gone[2];
     bool bye; /* it left */
+    bool begun;
     sim_task task;
     sim_task plan;
     char plan_ref[64]; /* of the commit being planned */
@@ -65,8 +66,8 @@ struct bench_fleet {
 };
 
 void fleet_sample(samples *s, double x);
-/* A runner with its agent; connects when its time is there. */
-void runner_begin(bench_fleet *f, size_t i, const struct sockaddr_in *to, int64_t connect_at_ms);
+/* A runner with its agent, which begins when its time is there. */
+void runner_begin(bench_fleet *f, size_t i, const struct sockaddr_in *to, int64_t at_ms);
 /* A message came. */
 void runner_hears(void *owner, slice payload);
 /* Its connection may have changed, or its time has come. */

@@ -243,7 +243,7 @@ static void settle(sim_runner *r)
 
 /* ---- life ---- */
 
-void runner_begin(bench_fleet *f, size_t i, const struct sockaddr_in *to, int64_t connect_at_ms)
+void runner_begin(bench_fleet *f, size_t i, const struct sockaddr_in *to, int64_t at_ms)
 {
     sim_runner *r = &f->v[i];
     char id[33], boot[33], name[32], pool[16];
@@ -266,9 +266,8 @@ void runner_begin(bench_fleet *f, size_t i, const struct sockaddr_in *to, int64_
     r->task.end_ms = HEAP_NEVER;
     r->a = agent_new(&config);
     zmtp_init(&r->link, to, f->epoll, r);
-    r->link.connect_at = connect_at_ms;
-    step(r, (agent_event){ .kind = AGENT_BEGIN });
-    settle(r);
+    r->link.connect_at = at_ms;
+    heap_set(&f->timers, &r->timer, at_ms);
 }
 
 /* What is measured of it. */
@@ -327,7 +326,8 @@ void runner_tick(sim_runner *r)
     zmtp_tick(&r->link, f->now_ms, &f->rng);
     if (r->task.id && r->task.end_ms <= f->now_ms)
         end_task(r, 1, VERDICT_PASSED);
-    step(r, (agent_event){ .kind = AGENT_TICK });
+    step(r, (agent_event){ .kind = r->begun ? AGENT_TICK : AGENT_BEGIN });
+    r->begun = true;
     settle(r);
 }
 
