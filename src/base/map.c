@@ -1,6 +1,10 @@
 #include "base/map.h"
 
+#include <assert.h>
+#include <stdbool.h>
+#include <stddef.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/mem.h"
 
@@ -24,75 +28,101 @@ static uint64_t hash_str(slice s)
     return hash_num(h);
 }
 
+static map_entry *at(const map *m, size_t i)
+{
+    return (map_entry *)(void *)(m->v + i * m->size);
+}
+
+static bool has_texts(const map *m)
+{
+    return m->size == sizeof(map_entry);
+}
+
+static uint64_t hash_of(const map *m, const map_entry *e)
+{
+    return has_texts(m) ? e->num : hash_num(e->num);
+}
+
+/* Where the key is, or would go: `num` and, in a table of strings, `str`. */
 static size_t find(const map *m, uint64_t hash, uint64_t num, slice str)
 {
     size_t i = (size_t)hash & (m->cap - 1);
 
-    while (m->v[i].value) {
-        const map_entry *e = &m->v[i];
+    for (;; i = (i + 1) & (m->cap - 1)) {
+        const map_entry *e = at(m, i);
 
-        if (e->hash == hash && e->num == num && slice_eq(e->str, str))
+        if (!e->value || (e->num == num && (!has_texts(m) || slice_eq(e->str, str))))
             return i;
-        i = (i + 1) & (m->cap - 1);
     }
-    return i;
 }
 
 static void *get(const map *m, uint64_t hash, uint64_t num, slice str)
 {
-    return m->cap ? m->v[find(m, hash, num, str)].value : NULL;
+    return m->cap ? at(m, find(m, hash, num, str))->value : NULL;
 }
 
+/* No two keys of the old table are alike, so the first empty place is the right one. */
 static void grow(map *m)
 {
     map old = *m;
 
     m->cap = old.cap ? old.cap * 2 : 16;
-    m->v = NEW_ARRAY(map_entry, m->cap);
-    for (size_t i = 0; i < old.cap; i++)
-        if (old.v[i].value)
-            m->v[find(m, old.v[i].hash, old.v[i].num, old.v[i].str)] = old.v[i];
+    m->v = mem_zero(m->cap * m->size);
+    for (size_t i = 0; i < old.cap; i++) {
+        const map_entry *e = at(&old, i);
+        size_t to = (size_t)hash_of(m, e) & (m->cap - 1);
+
+        if (!e->value)
+            continue;
+        while (at(m, to)->value)
+            to = (to + 1) & (m->cap - 1);
+        memcpy(at(m, to), e, m->size);
+    }
     free(old.v);
 }
 
 static void put(map *m, uint64_t hash, uint64_t num, slice str, void *value)
 {
-    size_t i;
+    size_t size = str.p ? sizeof(map_entry) : offsetof(map_entry, str);
+    map_entry *e;
 
+    assert(!m->cap || m->size == size);
+    m->size = size;
     if ((m->n + 1) * 4 > m->cap * 3)
         grow(m);
-    i = find(m, hash, num, str);
-    if (!m->v[i].value) {
+    e = at(m, find(m, hash, num, str));
+    if (!e->value) {
         m->n++;
-        m->v[i].hash = hash;
-        m->v[i].num = num;
-        m->v[i].str = str.p ? (slice){ mem_strndup(str.p, str.n), str.n } : (slice){ 0 };
+        e->num = num;
+        if (str.p)
+            e->str = (slice){ mem_strndup(str.p, str.n), str.n };
     }
-    m->v[i].value = value;
+    e->value = value;
 }
 
 static void *take(map *m, uint64_t hash, uint64_t num, slice str)
 {
-    size_t i, j, mask = m->cap - 1;
+    size_t i, mask = m->cap - 1;
     void *value;
 
     if (!m->cap)
         return NULL;
     i = find(m, hash, num, str);
-    value = m->v[i].value;
+    value = at(m, i)->value;
     if (!value)
         return NULL;
-    free((char *)(uintptr_t)m->v[i].str.p);
+    if (has_texts(m))
+        free((char *)(uintptr_t)at(m, i)->str.p);
     m->n--;
-    for (j = (i + 1) & mask; m->v[j].value; j = (j + 1) & mask) {
-        size_t home = (size_t)m->v[j].hash & mask;
+    for (size_t j = (i + 1) & mask; at(m, j)->value; j = (j + 1) & mask) {
+        size_t home = (size_t)hash_of(m, at(m, j)) & mask;
 
         if (((j - home) & mask) >= ((j - i) & mask)) { /* may move back over the hole */
-            m->v[i] = m->v[j];
+            memcpy(at(m, i), at(m, j), m->size);
             i = j;
         }
     }
-    m->v[i] = (map_entry){ 0 };
+    memset(at(m, i), 0, m->size);
     if (m->n == 0 && m->cap > MAP_KEEP_MAX) /* what one large build needed is given back */
         map_free(m);
     return value;
@@ -115,23 +145,29 @@ void *map_remove(map *m, uint64_t key)
 
 void *map_gets(const map *m, slice key)
 {
-    return get(m, hash_str(key), 0, key.p ? key : SLICE(""));
+    uint64_t hash = hash_str(key);
+
+    return get(m, hash, hash, key.p ? key : SLICE(""));
 }
 
 void map_puts(map *m, slice key, void *value)
 {
-    put(m, hash_str(key), 0, key.p ? key : SLICE(""), value);
+    uint64_t hash = hash_str(key);
+
+    put(m, hash, hash, key.p ? key : SLICE(""), value);
 }
 
 void *map_removes(map *m, slice key)
 {
-    return take(m, hash_str(key), 0, key.p ? key : SLICE(""));
+    uint64_t hash = hash_str(key);
+
+    return take(m, hash, hash, key.p ? key : SLICE(""));
 }
 
-const map_entry *map_next(const map *m, size_t *at)
+const map_entry *map_next(const map *m, size_t *from)
 {
-    while (*at < m->cap) {
-        const map_entry *e = &m->v[(*at)++];
+    while (*from < m->cap) {
+        const map_entry *e = at(m, (*from)++);
 
         if (e->value)
             return e;
@@ -141,9 +177,9 @@ const map_entry *map_next(const map *m, size_t *at)
 
 void map_free(map *m)
 {
-    for (size_t i = 0; i < m->cap; i++)
-        if (m->v[i].value)
-            free((char *)(uintptr_t)m->v[i].str.p);
+    for (size_t i = 0; i < m->cap && has_texts(m); i++)
+        if (at(m, i)->value)
+            free((char *)(uintptr_t)at(m, i)->str.p);
     free(m->v);
     *m = (map){ 0 };
 }

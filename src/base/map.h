@@ -14,16 +14,16 @@
 #include "base/slice.h"
 
 typedef struct map_entry {
-    void *value; /* NULL: empty place */
-    uint64_t hash;
-    uint64_t num; /* number key */
-    slice str;    /* string key, owned by the map */
+    void *value;  /* NULL: empty place */
+    uint64_t num; /* number key; of a string key, its hash */
+    slice str;    /* string key, owned by the map; a table of numbers has no room for it */
 } map_entry;
 
 typedef struct map {
-    map_entry *v;
+    char *v; /* cap entries; in a table of numbers they end before `str` */
     size_t n;
-    size_t cap; /* a power of two, or 0 */
+    size_t cap;  /* a power of two, or 0 */
+    size_t size; /* of an entry */
 } map;
 
 /* A table is used with numbers or with strings, never both.  `value` is not NULL. */
@@ -33,9 +33,9 @@ void *map_remove(map *m, uint64_t key);          /* what was there, or NULL */
 void *map_gets(const map *m, slice key);
 void map_puts(map *m, slice key, void *value); /* copies the key */
 void *map_removes(map *m, slice key);
-/* For iteration: the next filled entry at or behind *at, or NULL; start with *at = 0.
+/* For iteration: the next filled entry at or behind *from, or NULL; start with *from = 0.
  * The table must not change meanwhile. */
-const map_entry *map_next(const map *m, size_t *at);
+const map_entry *map_next(const map *m, size_t *from);
 void map_free(map *m);
 
 #endif

@@ -27,12 +27,12 @@ void build_free(build *b)
 
         assert(!t->lease.runner && !queue_has(&t->item));
         free(t->units);
-        draft_clear(&t->draft);
         free(t);
     }
     for (size_t i = 0; i < b->jobs_n; i++)
         free(b->jobs[i]->units);
     free(b->jobs);
+    draft_clear(&b->draft);
     arena_free(&b->plan);
     arena_free(&b->arena);
     free(b);
@@ -80,7 +80,7 @@ static slices keep_list(arena *a, slices s)
 
 job *job_new(build *b, arena *a, const row_job *like)
 {
-    job *j = ARENA_NEW(a, job);
+    job *j = arena_zero(a, like->tests ? sizeof *j : offsetof(job, item));
 
     j->build = b;
     j->idx = like->idx;
@@ -95,7 +95,8 @@ job *job_new(build *b, arena *a, const row_job *like)
     j->allow_failure = like->allow_failure;
     j->tests = like->tests;
     j->state = STATE_WAITING;
-    j->item.kind = ITEM_JOB;
+    if (j->tests)
+        j->item.kind = ITEM_JOB;
     return j;
 }
 

@@ -67,7 +67,8 @@ typedef struct job {
     verdict rolled;    /* roll-up of what is done so far */
     uint64_t retried;  /* script: failed tries so far */
     size_t tasks_open; /* not final */
-    queue_item item;   /* queued while units wait to be cut into batches */
+    queue_item item;   /* queued while units wait to be cut into batches; a script's job ends before
+                          it, for there may be a million of them */
 } job;
 
 /* The jobs of a plan whose parts have not all come, or were not accepted yet. */
@@ -88,15 +89,16 @@ typedef struct task {
     task_kind kind;
     state state;
     verdict verdict;
-    uint64_t att, tries, nacks;
-    uint64_t unfound; /* of the nacks, those of runners that do not find the commit */
+    uint64_t att;
+    uint32_t tries, nacks;
+    uint32_t unfound; /* of the nacks, those of runners that do not find the commit */
     uint32_t *units;  /* batch: indexes into job->units */
     size_t units_n;
     size_t done;      /* of these, reported */
     slice why;        /* in the build's arena */
     lease lease;      /* LEASED, RUNNING, CANCELING */
     queue_item item;  /* QUEUED */
-    uint64_t missed;  /* heartbeats of its runner in a row that did not list it */
+    uint32_t missed;  /* heartbeats of its runner in a row that did not list it */
     uint64_t hb_seen; /* runner's heartbeat count when it was last listed */
     uint64_t avoid;   /* serial of a runner that shall not get it before avoid_until_ms; 0: none */
     int64_t avoid_until_ms;
@@ -106,7 +108,6 @@ typedef struct task {
     uint64_t duration_ms, exit, signal, cpu_ms, max_rss_bytes;
     char runner_id[33]; /* of the newest attempt */
     slice runner_name;  /* in the build's arena */
-    plan_draft draft;
     list in_build;
 } task;
 
@@ -125,7 +126,8 @@ struct build {
     list tasks; /* of task.in_build */
     bool canceled;
     arena arena;
-    arena plan; /* that of the accepted draft */
+    plan_draft draft; /* what came of the plan task's newest attempt */
+    arena plan;       /* that of the accepted draft */
     list in_dispatch;
 };
 

@@ -149,7 +149,8 @@ void dispatch_free(dispatch *d)
             lease_release(&d->leases, &t->lease);
         }
         for (size_t i = 0; i < b->jobs_n; i++)
-            queue_remove(&d->queue, &b->jobs[i]->item);
+            if (b->jobs[i]->tests)
+                queue_remove(&d->queue, &b->jobs[i]->item);
     }
     free_builds(&d->build_list);
     free_builds(&d->ended);

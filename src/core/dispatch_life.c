@@ -147,7 +147,8 @@ void life_lease(dispatch *d, runner *r, queue_item *item)
     t->hb_seen = r->hb_count;
     t->log_bytes = 0;
     t->log_short = false;
-    draft_clear(&t->draft);
+    if (t->kind == TASK_PLAN)
+        draft_clear(&t->build->draft);
     memcpy(t->runner_id, r->id, sizeof t->runner_id);
     if (!slice_eq(t->runner_name, r->name))
         t->runner_name = build_keep(t->build, r->name);
@@ -199,7 +200,8 @@ static void requeue(dispatch *d, task *t, code code, slice why, int64_t delay_ms
     put_attempt(d, t, STATE_FINAL, code);
     if (!MUTANT(requeue_keeps_lease))
         release(d, t);
-    draft_clear(&t->draft);
+    if (t->kind == TASK_PLAN)
+        draft_clear(&t->build->draft);
     t->state = STATE_QUEUED;
     t->since_wall_ms = d->wall_ms;
     t->why = build_keep(b, why);
@@ -301,7 +303,8 @@ static void job_final(dispatch *d, job *j, verdict v, slice why)
     msg_event *e;
 
     assert(j->state != STATE_FINAL && j->tasks_open == 0);
-    queue_remove(&d->queue, &j->item);
+    if (j->tests)
+        queue_remove(&d->queue, &j->item);
     j->state = STATE_FINAL;
     j->verdict = v;
     j->why = build_keep(j->build, why);
@@ -513,7 +516,7 @@ static void cancel_jobs(dispatch *d, build *b)
     for (size_t i = 0; i < b->jobs_n; i++) {
         job *j = b->jobs[i];
 
-        if (!MUTANT(cancel_leaves_units)) /* units not handed out never will be */
+        if (j->tests && !MUTANT(cancel_leaves_units)) /* units not handed out never will be */
             queue_remove(&d->queue, &j->item);
         if (j->state != STATE_FINAL && j->tasks_open == 0)
             job_final(d, j, verdict_worse(j->rolled, VERDICT_CANCELED), b->why);
@@ -525,7 +528,7 @@ static void cancel_jobs(dispatch *d, build *b)
 void life_planned(dispatch *d, task *plan)
 {
     build *b = plan->build;
-    plan_draft *draft = &plan->draft;
+    plan_draft *draft = &b->draft;
 
     b->jobs = draft->jobs;
     b->jobs_n = draft->n;

@@ -121,7 +121,7 @@ static volt_code load_task(dispatch *d, const row_task *row, volt_err *err)
     t->state = row->state;
     t->verdict = row->verdict;
     t->att = row->att;
-    t->tries = row->tries;
+    t->tries = (uint32_t)row->tries;
     t->why = build_keep(b, row->why);
     t->since_wall_ms = t->leased_wall_ms = row->since_ms;
     t->log_bytes = row->state == STATE_FINAL || MUTANT(log_bytes_trusted) ? row->log_bytes : 0;

@@ -151,21 +151,22 @@ void on_plan(dispatch *d, runner *r, const msg_plan *m)
         fence(d, r, m->task, m->att);
         return;
     }
-    if ((m->part == t->draft.next_part || (MUTANT(plan_twice) && m->part < t->draft.next_part)) &&
-        !t->draft.whole) {
+    if ((m->part == t->build->draft.next_part ||
+         (MUTANT(plan_twice) && m->part < t->build->draft.next_part)) &&
+        !t->build->draft.whole) {
         for (size_t i = 0; i < m->jobs.n; i++)
-            if (!draft_add(t->build, &t->draft, &m->jobs.v[i])) {
+            if (!draft_add(t->build, &t->build->draft, &m->jobs.v[i])) {
                 life_task_final(
                     d, t, VERDICT_ERRORED,
                     SLICE("the plan is too large: at most 1000 jobs, 100000 files and 32 MiB"));
                 fence(d, r, m->task, m->att);
                 return;
             }
-        t->draft.next_part++;
-        t->draft.whole = m->last;
+        t->build->draft.next_part++;
+        t->build->draft.whole = m->last;
     }
     ok = &effects_send(d->out, r->peer, MSG_plan_ok)->plan_ok;
-    *ok = (msg_plan_ok){ .task = t->id, .att = t->att, .next = t->draft.next_part };
+    *ok = (msg_plan_ok){ .task = t->id, .att = t->att, .next = t->build->draft.next_part };
 }
 
 /* ---- units ---- */
@@ -335,7 +336,7 @@ static verdict plan_verdict(dispatch *d, task *t, const msg_result *m, slice *wh
 
     if (m->verdict != VERDICT_PASSED)
         return m->verdict;
-    if (draft_check(&t->draft, &err) == VOLT_OK)
+    if (draft_check(&t->build->draft, &err) == VOLT_OK)
         return VERDICT_PASSED;
     *why = step_text(d, "%s", err.msg);
     return VERDICT_ERRORED;
@@ -356,10 +357,10 @@ void on_result(dispatch *d, runner *r, const msg_result *m)
         say_tests(d, r, t); /* asks for those that are missing; the result comes again */
         return;
     }
-    if (t->kind == TASK_PLAN && v == VERDICT_PASSED && !t->draft.whole) {
+    if (t->kind == TASK_PLAN && v == VERDICT_PASSED && !t->build->draft.whole) {
         msg_plan_ok *ok = &effects_send(d->out, r->peer, MSG_plan_ok)->plan_ok;
 
-        *ok = (msg_plan_ok){ .task = t->id, .att = t->att, .next = t->draft.next_part };
+        *ok = (msg_plan_ok){ .task = t->id, .att = t->att, .next = t->build->draft.next_part };
         if (MUTANT(result_ok_early))
             say_result(d, r, t->id, t->att);
         return;

@@ -234,6 +234,6 @@ void dispatch_job_progress(const dispatch *d, int64_t now_ms, uint64_t id, rec_j
     row->units_bad = j->units_bad;
     if (j->state == STATE_WAITING && job_needs(j, &which) == NEED_OPEN && which)
         row->why = slice_of(arena_printf(a, "needs " SLICE_FMT, SLICE_ARG(which->name)));
-    else if (queue_has(&j->item))
+    else if (j->tests && queue_has(&j->item))
         row->why = slice_of(why_queued(d, now_ms, &j->item, why_of(memo, a), a));
 }
