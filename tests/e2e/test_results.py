@@ -212,11 +212,15 @@ class Results(harness.Case):
         def logs():
             return sum(len(files) for _, _, files in os.walk(self.path("dispatcher", "logs")))
         wait_for("the end of the old log", lambda: logs() == 1)
-        tail = self.tail(name="late")
-        tail.verdict(new)
         wait_for("the old events' end", lambda: not [e for e in self.json(
             "tail", "--from", "start", "--until-build", "2") if e.get("build") == 1])
         self.assertNotEqual(old, new)
+        tail = self.tail("--from", "2", name="late")
+        tail.verdict(new)
+        seen = self.seqs(tail)
+        self.assertEqual(seen, list(range(seen[0], seen[0] + len(seen))))
+        self.assertEqual(tail.said().splitlines(),
+                         [f"volt tail: events 2 to {seen[0] - 1} are no longer kept"])
 
     # ---- the commands ----
 
