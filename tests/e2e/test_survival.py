@@ -167,7 +167,7 @@ class Survival(harness.Case):
         self.assertEqual(len(tail.events("build_done")), len(oids))
         ran = collections.Counter(self.read("ran").splitlines())
         self.assertEqual(ran, collections.Counter(f"{o} {n}" for o in oids for n in names))
-        self.assertEqual({e["att"] for e in tail.events("task_done")}, {1})
+        self.assertEqual(tail.events("requeued", code="LOST"), [])  # an assign may cross a SIGTERM
         self.assertGreater(len({e["runner"] for e in tail.events("running")}), 10)
         self.assert_numbers(tail)
 
