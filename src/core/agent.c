@@ -98,6 +98,8 @@ agent *agent_new(const agent_config *config)
     if (config->hist)
         snprintf(a->hist, sizeof a->hist, "%s", config->hist);
     a->maxep = config->maxep;
+    if (config->key)
+        snprintf(a->key, sizeof a->key, "%s", config->key);
     a->hb_ms = HB_DEFAULT_MS;
     a->suspect_ms = 4 * HB_DEFAULT_MS;
     a->hb_at = a->waiting_ms = a->hello_at = a->settle_at = a->stop_at = HEAP_NEVER;
@@ -145,7 +147,7 @@ bool agent_leaves(const agent *a)
 
 /* ---- the session ---- */
 
-static rec_held_list list_held(const agent *a, arena *to)
+static rec_held_list list_held(const agent *a, arena *to, bool keys)
 {
     rec_held_list l = { a->held_n ? ARENA_ARRAY(to, rec_held, a->held_n) : NULL, 0 };
 
@@ -158,6 +160,7 @@ static rec_held_list list_held(const agent *a, arena *to)
             .att = t->att,
             .state = t->state,
             .log_bytes = t->result ? t->result->log_bytes : t->log_sent,
+            .key = keys ? arena_slice(to, slice_of(t->key)) : (slice){ 0 },
         };
     }
     return l;
@@ -189,11 +192,12 @@ static void say_hello(agent *a, int64_t now, agent_effects *out)
     h->boot = a->boot;
     h->hist = arena_slice(&out->arena, slice_of(a->hist));
     h->maxep = a->maxep;
+    h->key = arena_slice(&out->arena, slice_of(a->key));
     h->slots = a->slots_n;
     h->labels = a->labels;
     h->reach = a->reach;
     h->mode = a->draining || a->stopping ? MODE_DRAIN : runner_mode_none;
-    h->held = list_held(a, &out->arena);
+    h->held = list_held(a, &out->arena, true);
 
     if (a->hellos == 1 && !a->welcomed)
         agent_say(out, true, "no answer from the dispatcher yet; trying on");
@@ -246,7 +250,7 @@ static void beat(agent *a, int64_t now, agent_effects *out)
     hb->n = ++a->hb_n;
     hb->free = agent_free_slots(a);
     hb->hb_ms = (uint64_t)a->hb_ms;
-    hb->held = list_held(a, &out->arena);
+    hb->held = list_held(a, &out->arena, false);
     a->hb_at = now + a->hb_ms;
     if (a->waiting_ms == HEAP_NEVER)
         a->waiting_ms = now;
@@ -299,11 +303,13 @@ static void welcome(agent *a, const msg_welcome *w, int64_t now, agent_effects *
     }
     if (other && a->hist[0])
         abandon_all(a, out);
-    if (other || w->ep != a->maxep) {
+    if (other || w->ep != a->maxep || !slice_is(w->key, a->key)) {
         agent_effect *e = agent_add(out, AGENT_SAVE);
 
         snprintf(a->hist, sizeof a->hist, SLICE_FMT, SLICE_ARG(w->hist));
         a->maxep = w->ep;
+        snprintf(a->key, sizeof a->key, SLICE_FMT, SLICE_ARG(w->key));
+        e->key = arena_str(&out->arena, w->key);
         e->hist = arena_str(&out->arena, w->hist);
         e->ep = w->ep;
     }

@@ -33,6 +33,7 @@ typedef struct agent_config {
     const char *id, *name, *host, *boot; /* as in hello */
     const char *hist;                    /* last known history; NULL or "": none */
     uint64_t maxep;                      /* greatest epoch acted upon */
+    const char *key;                     /* what its welcome told to be shown; NULL or "": none */
     unsigned slots;                      /* 1..MSG_SLOTS_MAX */
     slices labels;
     slices reach;
@@ -70,13 +71,13 @@ typedef struct agent_event {
 } agent_event;
 
 typedef enum agent_effect_kind {
-    AGENT_SEND,         /* msg: to the dispatcher */
-    AGENT_EXEC,         /* slot, msg: to an executor */
-    AGENT_SPAWN,        /* slot: start an executor, ending one that is left over there */
-    AGENT_KILL,         /* slot: end its executor and all it started; EXEC_GONE says that it has */
-    AGENT_SAVE,         /* hist, ep: make durable before the effects behind it are carried out */
-    AGENT_READ_LOG,     /* task, att, off, max: read the spooled log */
-    AGENT_READ,         /* task, att, part, off: the spooled messages; plan: from part `off` */
+    AGENT_SEND,     /* msg: to the dispatcher */
+    AGENT_EXEC,     /* slot, msg: to an executor */
+    AGENT_SPAWN,    /* slot: start an executor, ending one that is left over there */
+    AGENT_KILL,     /* slot: end its executor and all it started; EXEC_GONE says that it has */
+    AGENT_SAVE,     /* hist, ep, key: make durable before the effects behind it are carried out */
+    AGENT_READ_LOG, /* task, att, off, max: read the spooled log */
+    AGENT_READ,     /* task, att, part, off: the spooled messages; plan: from part `off` */
     AGENT_DELETE_SPOOL, /* task, att */
     AGENT_RECONNECT,    /* a new connection, to the next address of the dispatcher */
     AGENT_SAY,          /* text, warn: for people */
@@ -90,7 +91,7 @@ typedef struct agent_effect {
     unsigned slot;
     const msg *msg;
     uint64_t task, att, off, max, ep;
-    const char *hist;
+    const char *hist, *key;
     const char *text;
     agent_part part;
     agent_exit why;

@@ -17,6 +17,7 @@
 typedef struct attempt {
     list link;
     uint64_t task, att, ep;
+    char key[33]; /* of its assign; empty: it had none */
     task_kind kind;
     held_state state;
     bool canceled; /* the dispatcher asked for its end */
@@ -95,6 +96,7 @@ struct agent {
     bool away;            /* the dispatcher was, or it forgot us: say when it is back */
     char hist[33];
     uint64_t maxep;
+    char key[33]; /* of the welcome of that epoch */
     int64_t hb_ms, suspect_ms;
     uint64_t window;
     uint64_t hb_n;

@@ -1,5 +1,6 @@
 /* Attempts: what the dispatcher asks for, and what an earlier agent left. */
 #include <assert.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/mem.h"
@@ -37,6 +38,7 @@ static attempt *hold(agent *a, const msg_assign *m)
     t->task = m->task;
     t->att = m->att;
     t->ep = m->ep;
+    snprintf(t->key, sizeof t->key, SLICE_FMT, SLICE_ARG(m->key));
     t->kind = m->kind;
     t->state = HELD_ACCEPTED;
     t->place[0] = hash(UINT64_C(14695981039346656037) ^ m->build, m->job);
@@ -126,6 +128,7 @@ msg *agent_copy_assign(const msg *from, arena *to)
     x->ref = arena_slice(to, x->ref);
     x->default_branch = arena_slice(to, x->default_branch);
     x->spec = arena_slice(to, x->spec);
+    x->key = arena_slice(to, x->key);
     x->files.v = x->files.n ? ARENA_ARRAY(to, slice, x->files.n) : NULL;
     for (size_t i = 0; i < x->files.n; i++)
         x->files.v[i] = arena_slice(to, from->assign.files.v[i]);

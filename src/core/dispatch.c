@@ -181,6 +181,11 @@ size_t dispatch_builds(const dispatch *d)
     return d->builds_n;
 }
 
+const char *dispatch_trouble(const dispatch *d)
+{
+    return d->trouble;
+}
+
 uint64_t dispatch_last_seq(const dispatch *d)
 {
     return d->last_seq;
@@ -197,6 +202,8 @@ int64_t dispatch_next_deadline_ms(const dispatch *d)
 {
     int64_t at = earlier(d->head_ms, lease_next_deadline_ms(&d->leases));
 
+    if (d->stale_db)
+        return d->head_ms;
     at = earlier(at, heap_top_key(&d->fleet.hindrances));
     at = earlier(at, heap_top_key(&d->fleet.alarms));
     return earlier(at, heap_top_key(&d->queue.delayed));
@@ -228,6 +235,10 @@ static void time_passes(dispatch *d)
 {
     lease *l;
 
+    if (d->stale_db) {
+        say_head(d);
+        return;
+    }
     while ((l = lease_due(&d->leases, d->now_ms)))
         if (MUTANT(lapse_off))
             lease_renew(&d->leases, l, d->now_ms + dispatch_pace(d, l->runner)->lease_ms);
@@ -285,6 +296,10 @@ static void message(dispatch *d)
     const msg *m = d->ev->msg;
     runner *r = d->ev->peer ? fleet_by_peer(&d->fleet, d->ev->peer) : NULL;
 
+    if (d->stale_db) {
+        stale_message(d, m);
+        return;
+    }
     if (m->type == MSG_submit) {
         on_submit(d, &m->submit);
         return;
@@ -369,7 +384,8 @@ void dispatch_step(dispatch *d, const dispatch_event *ev, effects *out)
         time_passes(d);
         break;
     case DISPATCH_UNREACHABLE:
-        fleet_unreachable(d, ev->peer);
+        if (!d->stale_db)
+            fleet_unreachable(d, ev->peer);
         break;
     case DISPATCH_GAP:
         if (!MUTANT(gap_ignored))

@@ -16,8 +16,13 @@
 
 typedef struct dispatch dispatch;
 
+/* Writes 32 hex digits that only who knows `secret` (32 hex digits) can make of `about`. */
+typedef void dispatch_prove(const char *secret, const char *about, char ret[33]);
+
 typedef struct dispatch_config {
     char hist[33];                  /* history of the data directory */
+    char secret[33];                /* of that directory, for `prove` */
+    dispatch_prove *prove;          /* NULL: nothing is proven, and nothing believed */
     uint64_t ep;                    /* this start's epoch, already committed */
     uint64_t last_seq;              /* newest event in the store */
     uint64_t last_build, last_task; /* greatest ids ever used */
@@ -80,6 +85,8 @@ void dispatch_log_is(dispatch *d, uint64_t task, uint64_t att, uint64_t bytes);
 bool dispatch_task_known(const dispatch *d, uint64_t task);
 /* Builds without a verdict. */
 size_t dispatch_builds(const dispatch *d);
+/* What an operator should know, for people; empty: nothing.  Stands until the next step. */
+const char *dispatch_trouble(const dispatch *d);
 /* Newest event number given out. */
 uint64_t dispatch_last_seq(const dispatch *d);
 

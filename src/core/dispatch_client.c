@@ -42,6 +42,11 @@ static void reject(dispatch *d, slice obs, slice sid, code code, bool permanent,
     *m = (msg_rejected){ .sid = sid, .code = code, .msg = why, .permanent = permanent };
 }
 
+void client_put_off(dispatch *d, slice obs, slice sid, code code, slice why)
+{
+    reject(d, obs, sid, code, false, why);
+}
+
 /* The verdict of a build that may have ended. */
 static verdict known_verdict(const dispatch *d, const row_build *row)
 {

@@ -173,24 +173,6 @@ static void drop(reconcile *rc, const rec_held *h, code code)
     rc->drop[rc->drop_n++] = (rec_held){ .task = h->task, .att = h->att, .code = code };
 }
 
-/* A held attempt from the future of this data directory: it is an old copy. */
-static bool from_the_future(const dispatch *d, const task *t, const rec_held *h)
-{
-    if (t)
-        return h->att > t->att;
-    for (size_t i = 0; i < d->ev->facts.tasks_n; i++)
-        if (d->ev->facts.tasks[i].task == h->task)
-            return h->att > d->ev->facts.tasks[i].att;
-    return h->task > d->last_task;
-}
-
-static void find_stale(dispatch *d)
-{
-    d->stale_db = true;
-    d->trouble = "a runner knows work or a start that this data directory does not: it is an old "
-                 "copy; nothing is assigned until the newest one is back in place";
-}
-
 static void reconcile_held(dispatch *d, runner *r, const msg_hello *m, reconcile *rc)
 {
     bool same_history = slice_is(m->hist, d->config.hist);
@@ -213,9 +195,6 @@ static void reconcile_held(dispatch *d, runner *r, const msg_hello *m, reconcile
                 life_running(d, t);
             rc->keep[rc->keep_n++] =
                 (rec_held){ .task = h->task, .att = h->att, .log_bytes = t->log_bytes };
-        } else if (from_the_future(d, t, h)) {
-            find_stale(d);
-            drop(rc, h, CODE_STALE_DB);
         } else {
             drop(rc, h, CODE_STALE);
         }
@@ -231,16 +210,19 @@ static bool holds(const msg_hello *m, const task *t)
 }
 
 /* Leases that the runner does not hold: sent again when it is the same process and had not started,
- * else lost.  (After a new boot nothing tells whether it had started.) */
+ * else lost.  (After a new boot, or when it knows another history, nothing tells whether it had
+ * started.) */
 static void reconcile_leases(dispatch *d, runner *r, const msg_hello *m, bool same_boot)
 {
+    bool ours = slice_is(m->hist, d->config.hist);
+
     LIST_FOR_SAFE(l, &r->leases)
     {
         task *t = LIST_OWNER(LIST_OWNER(l, lease, on_runner), task, lease);
 
-        if (slice_is(m->hist, d->config.hist) && holds(m, t))
+        if (ours && holds(m, t))
             continue;
-        if (same_boot && t->state == STATE_LEASED) {
+        if (same_boot && (ours || !m->hist.n) && t->state == STATE_LEASED) {
             renew(d, t);
             life_assign(d, t);
         } else if (!MUTANT(hello_keeps_leases)) {
@@ -308,7 +290,7 @@ void on_hello(dispatch *d, const msg_hello *m)
     const pace *p;
     bool same_boot;
 
-    if (!may_register(d, m))
+    if (!may_register(d, m) || stale_hello(d, m))
         return;
     r = fleet_by_id(&d->fleet, m->id);
     if (!r)
@@ -325,10 +307,6 @@ void on_hello(dispatch *d, const msg_hello *m)
     r->slow = d->large; /* as the welcome tells it */
     fleet_heard(d, r);
     put_runner(d, r);
-    /* It would ignore our assigns, as those of a dispatcher that was replaced. */
-    if (slice_is(m->hist, d->config.hist) && m->maxep > d->config.ep)
-        find_stale(d);
-
     rc.keep = ARENA_ARRAY(&d->out->arena, rec_held, m->held.n);
     rc.drop = ARENA_ARRAY(&d->out->arena, rec_held, m->held.n);
     rc.keep_n = rc.drop_n = 0;
@@ -338,6 +316,7 @@ void on_hello(dispatch *d, const msg_hello *m)
     *w = (msg_welcome){ .ver = MSG_VERSION,
                         .ep = d->config.ep,
                         .hist = slice_of(d->config.hist),
+                        .key = stale_epoch_key(d, d->config.ep),
                         .hb_ms = (uint64_t)p->hb_ms,
                         .suspect_ms = (uint64_t)p->suspect_ms,
                         .lease_ms = (uint64_t)p->lease_ms,

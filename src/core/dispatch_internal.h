@@ -6,6 +6,7 @@
  * dispatch_task.c   messages about attempts: start, nack, plan, tests, log, result
  * dispatch_fleet.c  messages about runners: hello, heartbeat, bye; silence; modes
  * dispatch_client.c submissions and commands
+ * dispatch_stale.c  an old copy of the data directory is recognised
  * dispatch_life.c   the life of builds, jobs and tasks: every change of state, its row and event
  * dispatch_rows.c   them as rows to persist
  * dispatch_view.c   answers from memory: status, runners
@@ -45,9 +46,9 @@ struct dispatch {
     uint64_t repo_orders;
     int64_t head_ms; /* when the next head beat is due */
     bool disk_low;   /* as the last event said */
-    bool stale_db;   /* an old copy of the data directory: nothing is assigned */
+    bool stale_db;   /* an old copy of the data directory: all stands still */
     uint64_t bad_msgs;
-    const char *trouble; /* NULL, or what an operator should know */
+    char trouble[512]; /* what an operator should know */
     list ended; /* builds with a verdict, freed at the next step: effects may point into them */
 
     uint64_t steps;
@@ -84,6 +85,18 @@ void put_task(dispatch *d, const task *t);
 void put_attempt(dispatch *d, const task *t, state state, code code);
 /* A unit without outcome (its row is new), or what `item` of batch t says of it. */
 void put_unit(dispatch *d, const job *j, size_t i, const task *t, const rec_item *item);
+
+/* ---- dispatch_stale.c ---- */
+
+/* Keys that prove an epoch, or an attempt, to an older copy of this data directory; they live as
+ * long as the effects of this step. */
+slice stale_epoch_key(dispatch *d, uint64_t ep);
+slice stale_attempt_key(dispatch *d, uint64_t task, uint64_t att);
+/* A runner that knows more than this data directory is refused: true.  When it can show that it
+ * does, all stands still from now on. */
+bool stale_hello(dispatch *d, const msg_hello *m);
+/* Answers a message while all stands still. */
+void stale_message(dispatch *d, const msg *m);
 
 /* ---- dispatch_life.c ---- */
 
@@ -145,6 +158,8 @@ void put_runner(dispatch *d, const runner *r);
 /* A repository bound to its url. */
 repo *dispatch_repo(dispatch *d, slice name, slice url, slice default_branch);
 void on_submit(dispatch *d, const msg_submit *m);
+/* Refuses a submission for now; it will come again. */
+void client_put_off(dispatch *d, slice obs, slice sid, code code, slice why);
 void on_submission(dispatch *d, const msg_submission *m);
 void on_cancel_build(dispatch *d, const msg_cancel_build *m);
 void on_rebuild(dispatch *d, const msg_rebuild *m);

@@ -117,7 +117,8 @@ void life_assign(dispatch *d, const task *t)
                        .ref = b->ref,
                        .default_branch = b->repo->default_branch,
                        .from = t->done,
-                       .log_max = d->config.log_max };
+                       .log_max = d->config.log_max,
+                       .key = stale_attempt_key(d, t->id, t->att) };
     if (!j)
         return;
     m->job = j->name;

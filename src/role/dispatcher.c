@@ -198,7 +198,16 @@ static volt_code start(dispatcher *d, const dispatcher_config *config, int64_t n
                              .log_max = config->log_max,
                              .log_window = config->log_window };
     store_head head;
-    volt_code code = d->store->ops->begin_epoch(d->store, config->hist_if_new, &d->ep, err);
+    volt_code code = VOLT_OK;
+
+    if (config->secret_if_new) {
+        core.prove = config->prove;
+        code = d->store->ops->secret(d->store, config->secret_if_new, core.secret, err);
+    }
+    if (code == VOLT_OK && config->new_history)
+        code = d->store->ops->new_history(d->store, config->hist_if_new, err);
+    if (code == VOLT_OK) /* commits all of it, before anybody is told of anything */
+        code = d->store->ops->begin_epoch(d->store, config->hist_if_new, &d->ep, err);
 
     if (code == VOLT_OK)
         code = d->store->ops->head(d->store, &head, err);

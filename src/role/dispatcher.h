@@ -46,6 +46,9 @@ typedef struct dispatcher_out {
 
 typedef struct dispatcher_config {
     const char *hist_if_new;             /* 32 hex digits, for a new store */
+    bool new_history;                    /* the store goes on as that one, too */
+    const char *secret_if_new;           /* 32 hex digits; NULL: nothing is proven */
+    dispatch_prove *prove;               /* with the store's secret */
     int64_t hb_ms, suspect_ms, lease_ms; /* 0: the core's defaults, by the size of the fleet */
     size_t large;                        /* 0: the core's */
     uint64_t tries_max, log_max, log_window;

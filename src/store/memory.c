@@ -216,6 +216,34 @@ static volt_code head(store *base, store_head *ret, volt_err *err)
     return VOLT_OK;
 }
 
+static volt_code secret(store *base, const char if_new[33], char ret[33], volt_err *err)
+{
+    memory_store *s = (memory_store *)base;
+
+    (void)err;
+    if (!s->secret[0])
+        memcpy(s->secret, if_new, sizeof s->secret);
+    memcpy(ret, s->secret, sizeof s->secret);
+    return VOLT_OK;
+}
+
+static volt_code new_history(store *base, const char hist[33], volt_err *err)
+{
+    memory_store *s = (memory_store *)base;
+    const shelf *events = &s->shelves[ROW_EVENT];
+
+    (void)err;
+    for (size_t i = 0; i < events->n; i++) {
+        memory_event *e = events->v[i];
+        char *at = e->bytes.n ? memmem(e->bytes.p, e->bytes.n, s->hist, 32) : NULL;
+
+        if (at)
+            memcpy(at, hist, 32);
+    }
+    memcpy(s->hist, hist, sizeof s->hist);
+    return VOLT_OK;
+}
+
 static volt_code begin_epoch(store *base, const char hist_if_new[33], uint64_t *ret, volt_err *err)
 {
     memory_store *s = (memory_store *)base;
@@ -467,6 +495,8 @@ static void close_store(store *base)
 static const store_ops ops = {
     .close = close_store,
     .head = head,
+    .secret = secret,
+    .new_history = new_history,
     .begin_epoch = begin_epoch,
     .put = put,
     .commit = commit,

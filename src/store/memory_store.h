@@ -40,7 +40,7 @@ typedef struct memory_store {
     shelf shelves[ROW_KINDS];
     undo *undo;
     size_t undo_n, undo_cap;
-    char hist[33];
+    char hist[33], secret[33];
     uint64_t ep;
     memory_ids ids, ids_committed;
 } memory_store;

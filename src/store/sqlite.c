@@ -264,6 +264,8 @@ static void relax(store *base)
 static const store_ops ops = {
     .close = close_store,
     .head = sqlite_head,
+    .secret = sqlite_secret,
+    .new_history = sqlite_new_history,
     .begin_epoch = begin_epoch,
     .put = put,
     .commit = commit,

@@ -81,6 +81,11 @@ typedef struct sqlite_store {
  * VOLT_ELOCKED, VOLT_EFULL, VOLT_ECORRUPT, VOLT_EEXISTS, VOLT_ENOMEM or VOLT_EIO. */
 volt_code sqlite_fail(sqlite3 *db, const char *path, const char *what, volt_err *err);
 
+/* ---- sqlite_history.c: what a store is ---- */
+
+volt_code sqlite_secret(store *base, const char if_new[33], char ret[33], volt_err *err);
+volt_code sqlite_new_history(store *base, const char hist[33], volt_err *err);
+
 /* ---- sqlite_sql.c: the statements ---- */
 
 /* Prepares all.  VOLT_ECORRUPT: the file's tables are not ours. */

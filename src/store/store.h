@@ -43,6 +43,12 @@ typedef void (*store_log_fn)(void *ctx, uint64_t task, uint64_t att);
 typedef struct store_ops {
     void (*close)(store *s);
     volt_code (*head)(store *s, store_head *ret, volt_err *err);
+    /* The store's secret, in the open transaction (it begins one) made of `if_new` when there is
+     * none: 32 hex digits that go along with a copy, and are told to nobody. */
+    volt_code (*secret)(store *s, const char if_new[33], char ret[33], volt_err *err);
+    /* In the open transaction (it begins one): what is here goes on as another history, the kept
+     * events included.  O(events). */
+    volt_code (*new_history)(store *s, const char hist[33], volt_err *err);
     /* Raises the epoch by one and commits it; *ret is the new one.  Makes `hist` when there is
      * none. */
     volt_code (*begin_epoch)(store *s, const char hist_if_new[33], uint64_t *ret, volt_err *err);

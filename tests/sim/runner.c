@@ -273,6 +273,7 @@ static void carry_out(sim_runner *r, agent_effect e)
     case AGENT_SAVE:
         snprintf(r->hist, sizeof r->hist, "%s", e.hist);
         r->ep = e.ep;
+        snprintf(r->key, sizeof r->key, "%s", e.key);
         break;
     case AGENT_READ_LOG:
         want_log(r, &e);
@@ -385,6 +386,7 @@ static void on_start(process *p)
                             .boot = boot,
                             .hist = r->hist,
                             .maxep = r->ep,
+                            .key = r->key,
                             .slots = r->slots,
                             .labels = { r->labels, r->labels_n },
                             .reach = { r->reach, r->reach_n } };

@@ -52,6 +52,7 @@ typedef struct sim_runner {
     char id[33], name[16], host[16];
     char hist[33]; /* durable, with ep */
     uint64_t ep;
+    char key[33];
     unsigned slots;
     slice labels[1], reach[1];
     size_t labels_n, reach_n;

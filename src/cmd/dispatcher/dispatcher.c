@@ -1,3 +1,4 @@
+#include <assert.h>
 #include <malloc.h>
 #include <signal.h>
 #include <sodium.h>
@@ -49,6 +50,8 @@ typedef struct server {
     int64_t hb_ms, lease_ms; /* as asked for; 0: by the size of the fleet */
     int64_t commit_ms;       /* how long the last commit took */
     log_limit bad_frames, bad_logs;
+    bool new_history; /* asked for, and not done yet */
+    bool told_trouble;
     /* While there is no dispatcher. */
     volt_err trouble;
     int64_t again_ms; /* when it is tried again */
@@ -203,25 +206,54 @@ static volt_code bind_sockets(server *s, const addr *at, volt_err *err)
     return code;
 }
 
-static volt_code start_dispatcher(server *s, volt_err *err)
+static void random_hex(char ret[33])
 {
     unsigned char random[16];
-    char hist[33];
+
+    randombytes_buf(random, sizeof random);
+    sodium_bin2hex(ret, 33, random, sizeof random);
+}
+
+static_assert(crypto_generichash_BYTES_MIN <= 16 && crypto_generichash_KEYBYTES_MIN <= 32 &&
+                  crypto_generichash_KEYBYTES_MAX >= 32,
+              "16 bytes of a hash with the secret's 32 digits as its key");
+
+static void prove(const char *secret, const char *about, char ret[33])
+{
+    unsigned char hash[16];
+
+    crypto_generichash(hash, sizeof hash, (const unsigned char *)about, strlen(about),
+                       (const unsigned char *)secret, 32);
+    sodium_bin2hex(ret, 33, hash, sizeof hash);
+}
+
+static volt_code start_dispatcher(server *s, volt_err *err)
+{
+    char hist[33], secret[33];
     const log_files files = { s, log_write_at, log_sync, log_read, log_remove };
     const dispatcher_out out = {
         .ctx = s, .send = send_frame, .publish = publish_frame, .unread = unread
     };
-    dispatcher_config config = { .hist_if_new = hist };
+    dispatcher_config config = {
+        .hist_if_new = hist, .secret_if_new = secret, .prove = prove, .new_history = s->new_history
+    };
+    volt_code code;
 
     if (s->hb_ms) {
         config.hb_ms = s->hb_ms;
         config.lease_ms = s->lease_ms;
         config.suspect_ms = s->lease_ms / 4 > 4 * s->hb_ms ? 4 * s->hb_ms : s->lease_ms / 4;
     }
-    randombytes_buf(random, sizeof random);
-    sodium_bin2hex(hist, sizeof hist, random, sizeof random);
-    return dispatcher_new(s->store, &files, &out, &config, loop_now_ms(), loop_wall_ms(),
+    random_hex(hist);
+    random_hex(secret);
+    code = dispatcher_new(s->store, &files, &out, &config, loop_now_ms(), loop_wall_ms(),
                           &s->dispatcher, err);
+    if (code == VOLT_OK && s->new_history)
+        log_warn("the data in '%s' goes on as a new history: what runs is given up and runs again",
+                 s->disk.dir);
+    if (code == VOLT_OK) /* not again when the store is opened anew */
+        s->new_history = false;
+    return code;
 }
 
 static volt_code open_all(server *s, volt_err *err)
@@ -428,6 +460,15 @@ static volt_code prune(server *s, int64_t now_ms, volt_err *err)
 }
 
 /* Drain, time, retention; one transaction; then speak. */
+static void tell_trouble(server *s)
+{
+    const char *trouble = dispatch_trouble(dispatcher_core(s->dispatcher));
+
+    if (*trouble && !s->told_trouble)
+        log_error("'%s': %s", s->disk.dir, trouble);
+    s->told_trouble = *trouble;
+}
+
 static volt_code turn(server *s, int64_t gap_ms, volt_err *err)
 {
     volt_code code = drain(s, err);
@@ -444,6 +485,8 @@ static volt_code turn(server *s, int64_t gap_ms, volt_err *err)
     }
     if (code == VOLT_OK)
         check_resources(s, now_ms);
+    if (code == VOLT_OK)
+        tell_trouble(s);
     return code;
 }
 
@@ -516,6 +559,7 @@ static exit_code run(const command_line *line)
         s.disk.dir = state;
     snprintf(at.host, sizeof at.host, "%s", command_text(line, "host"));
     s.keep_ms = command_number(line, "keep-days") * DAY_MS;
+    s.new_history = command_flag(line, "accept-rollback");
     s.hb_ms = command_ms(line, "heartbeat");
     s.lease_ms = command_ms(line, "lease");
     if (s.hb_ms || s.lease_ms) { /* one alone goes with the other's usual value */
@@ -567,6 +611,11 @@ static const option_spec options[] = {
       .def = "0",
       .max = 36500,
       .help = "forget builds that ended longer ago; 0 keeps them for ever" },
+    { .name = "accept-rollback",
+      .kind = OPTION_FLAG,
+      .help =
+          "the data directory is an old copy, and there is no newer one: go on from it as a new "
+          "history" },
     { .name = "heartbeat",
       .kind = OPTION_DURATION,
       .arg = "TIME",

@@ -348,7 +348,7 @@ static void save(runner *r, const agent_effect *e)
     volt_err err;
 
     KILL_POINT(before_save);
-    if (runner_work_save(r->config->work, e->hist, e->ep, &err)) {
+    if (runner_work_save(r->config->work, e->hist, e->ep, e->key, &err)) {
         r->failed = err.code; /* acting on an epoch that may be forgotten is not allowed */
         r->err = err;
     }
@@ -498,6 +498,7 @@ volt_code runner_run(const runner_config *config, exit_code *ret, volt_err *err)
     agent.id = config->work->id;
     agent.hist = config->work->hist;
     agent.maxep = config->work->maxep;
+    agent.key = config->work->key;
     r.agent = agent_new(&agent);
     code = loop_signals(r.loop, on_signal, &r, err);
     r.executors = executors_new(&executors);

@@ -132,32 +132,42 @@ static volt_code read_state(runner_work *w, volt_err *err)
     char *path = mem_printf("%s/state", w->dir);
     char line[FILE_MAX];
     volt_code code = read_line(path, line, err);
+    const char *key;
+    char *space;
     int64_t ep;
 
     if (code)
         return code == VOLT_ENOTFOUND ? VOLT_OK : code;
+    space = strlen(line) > 33 ? strchr(line + 33, ' ') : NULL;
+    key = space ? space + 1 : "";
+    if (space)
+        *space = 0;
     if (strlen(line) > 33 && line[32] == ' ' && text_is_hex((slice){ line, 32 }, 32) &&
         text_number(line + 33, 0, INT64_MAX, &ep, NULL) == VOLT_OK) {
         memcpy(w->hist, line, 32);
         w->hist[32] = 0;
         w->maxep = (uint64_t)ep;
+        if (text_is_hex(slice_of(key), 32))
+            memcpy(w->key, key, sizeof w->key);
     } else { /* as after a new start: the dispatcher says what this runner may keep */
         log_warn("'%s' is damaged; it is made anew", path);
     }
     return VOLT_OK;
 }
 
-volt_code runner_work_save(runner_work *w, const char *hist, uint64_t maxep, volt_err *err)
+volt_code runner_work_save(runner_work *w, const char *hist, uint64_t maxep, const char *key,
+                           volt_err *err)
 {
     char line[FILE_MAX];
     volt_code code;
 
-    snprintf(line, sizeof line, "%s %" PRIu64 "\n", hist, maxep);
+    snprintf(line, sizeof line, "%s %" PRIu64 "%s%s\n", hist, maxep, *key ? " " : "", key);
     code = write_line(w->dir, "state", line, err);
     if (code)
         return code;
     snprintf(w->hist, sizeof w->hist, "%s", hist);
     w->maxep = maxep;
+    snprintf(w->key, sizeof w->key, "%s", key);
     return VOLT_OK;
 }
 

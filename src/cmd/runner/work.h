@@ -3,7 +3,7 @@
  *
  *   WORK/lock    held while the agent runs: one agent a directory
  *   WORK/id      the runner's id, random, kept for ever
- *   WORK/state   history and greatest epoch acted upon
+ *   WORK/state   history, greatest epoch acted upon, and the key of its welcome
  *   WORK/slots/, spool/, pool/, mirrors/, home/   the executors' and the agent's
  */
 #ifndef VOLT_CMD_RUNNER_WORK_H
@@ -20,7 +20,8 @@ typedef struct runner_work {
     char id[33];
     char hist[33]; /* "": none yet */
     uint64_t maxep;
-} runner_work; /* { .lock = -1 } before */
+    char key[33]; /* "": it told none */
+} runner_work;    /* { .lock = -1 } before */
 
 /* Makes (with its parents), locks and reads the directory; NULL: the first unlocked of
  * $XDG_STATE_HOME/volt/runner-1, -2, ...
@@ -28,8 +29,9 @@ typedef struct runner_work {
 volt_code runner_work_open(const char *dir, runner_work *ret, volt_err *err);
 void runner_work_close(runner_work *w);
 
-/* Keeps history and epoch, durably.  VOLT_EIO: the old ones stand. */
-volt_code runner_work_save(runner_work *w, const char *hist, uint64_t maxep, volt_err *err);
+/* Keeps history, epoch and key, durably.  VOLT_EIO: the old ones stand. */
+volt_code runner_work_save(runner_work *w, const char *hist, uint64_t maxep, const char *key,
+                           volt_err *err);
 
 /* 32 random hex digits. */
 void runner_work_random(char ret[33]);

@@ -19,12 +19,14 @@
 #include "base/mem.h"
 #include "wire/codec.h"
 
-#define HIST  "0123456789abcdef0123456789abcdef"
-#define OID   "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
-#define ID_1  "11111111111111111111111111111111"
-#define ID_2  "22222222222222222222222222222222"
-#define BOOT  "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
-#define BOOT2 "cccccccccccccccccccccccccccccccc"
+#define HIST   "0123456789abcdef0123456789abcdef"
+#define HIST2  "fedcba9876543210fedcba9876543210"
+#define SECRET "5ec5ec5ec5ec5ec5ec5ec5ec5ec5ec55"
+#define OID    "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+#define ID_1   "11111111111111111111111111111111"
+#define ID_2   "22222222222222222222222222222222"
+#define BOOT   "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
+#define BOOT2  "cccccccccccccccccccccccccccccccc"
 
 #define CLIENT    9 /* connections */
 #define RUNNER    1
@@ -41,6 +43,7 @@ typedef struct world {
     dispatcher *d;
     int64_t now_ms, wall_ms;
     uint64_t sids;
+    bool new_history;   /* of the next start */
     volt_code log_code; /* what writing to a log comes to */
     size_t logs_removed;
     heard heard[HEARD_MAX]; /* since the last world_forget() */
@@ -106,13 +109,28 @@ static inline void world_log_remove(void *ctx, uint64_t task, uint64_t att)
     ((world *)ctx)->logs_removed++;
 }
 
+/* A hash that is good enough between friends. */
+static inline void world_prove(const char *secret, const char *about, char ret[33])
+{
+    uint64_t h = UINT64_C(14695981039346656037);
+
+    for (const char *p = secret; *p; p++)
+        h = (h ^ (unsigned char)*p) * UINT64_C(1099511628211);
+    for (const char *p = about; *p; p++)
+        h = (h ^ (unsigned char)*p) * UINT64_C(1099511628211);
+    snprintf(ret, 33, "%016llx%016llx", (unsigned long long)h, (unsigned long long)~h);
+}
+
 static inline void world_open(world *w)
 {
     const log_files logs = { w, world_log_write, world_log_sync, world_log_read, world_log_remove };
     const dispatcher_out out = {
         .ctx = w, .send = world_send, .publish = world_publish, .unread = world_unread
     };
-    const dispatcher_config config = { .hist_if_new = HIST };
+    const dispatcher_config config = { .hist_if_new = w->new_history ? HIST2 : HIST,
+                                       .new_history = w->new_history,
+                                       .secret_if_new = SECRET,
+                                       .prove = world_prove };
     volt_err err;
 
     if (dispatcher_new(w->store, &logs, &out, &config, w->now_ms, w->wall_ms, &w->d, &err))

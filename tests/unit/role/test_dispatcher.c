@@ -216,30 +216,6 @@ static void counts_no_loss_when_a_runner_says_bye(void **state)
     assert_int_equal(world_event(w, EVENT_BUILD_DONE)->verdict, VERDICT_PASSED);
 }
 
-/* Such a runner takes no assign of ours, so each would end as a loss. */
-static void assigns_nothing_once_a_runner_knows_a_newer_start(void **state)
-{
-    world *w = *state;
-
-    world_submit(w, "demo", "refs/heads/main");
-    world_hello(w, RUNNER, ID_1, BOOT, 1);
-    world_forget(w);
-    world_say(w, RUNNER2,
-              &(msg){ .type = MSG_hello,
-                      .hello = { .vmin = 1,
-                                 .vmax = 1,
-                                 .id = SLICE(ID_2),
-                                 .name = SLICE("box"),
-                                 .boot = SLICE(BOOT),
-                                 .hist = SLICE(HIST),
-                                 .maxep = 99,
-                                 .slots = 1 } });
-    world_submit(w, "demo", "refs/heads/next");
-    assert_null(world_last(w, 0, MSG_assign));
-    ask_status(w);
-    assert_true(world_last(w, CLIENT, MSG_status_is)->status_is.trouble.n > 0);
-}
-
 /* A late hello of before the runner heard of this history lists numbers that stand for other work
  * now: it must not be told to drop what it was just given. */
 static void drops_nothing_by_the_numbers_of_another_history(void **state)
@@ -621,7 +597,6 @@ int main(int argc, char **argv)
         TEST(counts_the_end_of_a_runner_as_one_loss),
         TEST(survives_one_connection_that_says_hello_for_two_runners),
         TEST(counts_no_loss_when_a_runner_says_bye),
-        TEST(assigns_nothing_once_a_runner_knows_a_newer_start),
         TEST(drops_nothing_by_the_numbers_of_another_history),
         TEST(tells_that_a_batch_runs_before_its_outcomes),
         TEST(cancels_a_build_of_jobs_that_may_fail),
