@@ -9,12 +9,14 @@
 #include "base/mutant.h"
 #include "core/agent_parts.h"
 
-#define HELLO_GAP_MS  200   /* at most so often, whatever provokes it */
-#define HELLO_MIN_MS  500   /* an answer is waited for at least so long */
-#define HELLO_MAX_MS  10000 /* and at most so long, before the next address is tried */
-#define HB_DEFAULT_MS 1000  /* before the first welcome */
-#define SETTLE_MS     5000  /* executors of an earlier agent must speak within */
-#define COMPLAIN_MS   1000
+#define HELLO_GAP_MS   200   /* at most so often, whatever provokes it */
+#define HELLO_MIN_MS   500   /* an answer is waited for at least so long */
+#define HELLO_MAX_MS   10000 /* and at most so long, before the next address is tried */
+#define HB_DEFAULT_MS  1000  /* before the first welcome */
+#define SETTLE_MS      5000  /* executors of an earlier agent must speak within */
+#define COMPLAIN_MS    1000
+#define BELIEVE_MS     60000 /* REPLACED is believed the second time within so long ... */
+#define REPLACED_BEATS 3 /* ... and the first time another hello follows after these heartbeats */
 
 static_assert(AGENT_HELD_MAX <= 1024, "hello and hb list at most 1,024 held attempts");
 static_assert(AGENT_INLINE_MAX <= 16384, "result.log holds at most 16 KiB");
@@ -352,6 +354,17 @@ static void refuse(agent *a, const msg_refuse *m, int64_t now, agent_effects *ou
 
     if (a->session == SESSION_NONE)
         return;
+    if (m->code == CODE_REPLACED && now >= a->believe_until) {
+        /* Our directory is locked, so the other may be an earlier process of ours, dead since,
+         * whose hello was long under way.  One that lives, on a copy of the directory, has spoken
+         * again by then, and we are refused again. */
+        a->believe_until = now + BELIEVE_MS;
+        agent_say(out, true, "another process with this runner's id registered; trying again");
+        a->session = SESSION_NONE;
+        a->hello_anew = false;
+        a->hello_at = now + REPLACED_BEATS * a->hb_ms;
+        return;
+    }
     snprintf(text, sizeof text, "%s%s" SLICE_FMT, code_text(m->code), m->msg.n ? ": " : "",
              SLICE_ARG(m->msg));
     if (m->retry_ms == 0) {

@@ -100,16 +100,17 @@ struct agent {
     int64_t hb_ms, suspect_ms;
     uint64_t window;
     uint64_t hb_n;
-    int64_t hb_at;       /* UP: next heartbeat */
-    int64_t waiting_ms;  /* oldest heartbeat with nothing heard since; HEAP_NEVER: none */
-    int64_t hello_at;    /* next hello; HEAP_NEVER: none due */
-    int64_t hello_last;  /* when the last one was sent */
-    bool hello_anew;     /* the next hello goes over a new connection */
-    unsigned hellos;     /* unanswered, in a row */
-    int64_t settle_at;   /* start: give up waiting for the executors that were there */
-    int64_t complain_at; /* not before: one line a second about what a peer provokes */
-    runner_mode mode;    /* set at the dispatcher */
-    bool draining;       /* asked for here */
+    int64_t hb_at;         /* UP: next heartbeat */
+    int64_t waiting_ms;    /* oldest heartbeat with nothing heard since; HEAP_NEVER: none */
+    int64_t hello_at;      /* next hello; HEAP_NEVER: none due */
+    int64_t hello_last;    /* when the last one was sent */
+    bool hello_anew;       /* the next hello goes over a new connection */
+    unsigned hellos;       /* unanswered, in a row */
+    int64_t settle_at;     /* start: give up waiting for the executors that were there */
+    int64_t believe_until; /* told until then that it was replaced, it believes it */
+    int64_t complain_at;   /* not before: one line a second about what a peer provokes */
+    runner_mode mode;      /* set at the dispatcher */
+    bool draining;         /* asked for here */
     bool stopping, done;
     int64_t stop_at;
 

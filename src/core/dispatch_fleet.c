@@ -1,6 +1,8 @@
 #include "base/mutant.h"
 #include "core/dispatch_internal.h"
 
+#define REPLACED_BEATS 2 /* a process that lives is heard once in so many heartbeats */
+
 void put_runner(dispatch *d, const runner *r)
 {
     row_runner *row = &effects_put(d->out, ROW_RUNNER)->runner;
@@ -276,10 +278,12 @@ static void describe(dispatch *d, runner *r, const msg_hello *m)
 
 /* Of two processes with one id the newer one wins.  The older one is told so when it says hello
  * again, as it must (its messages are answered with `who`), and not at once: a hello that a process
- * left when it died may be read after that of its successor, which would then be sent away. */
+ * left when it died may be read after that of its successor, which would then be sent away.  So it
+ * only counts while it speaks; an older one that comes again after some heartbeats is welcome. */
 static bool is_replaced(const dispatch *d, const runner *r, const msg_hello *m)
 {
-    return r->peer && r->peer != d->ev->peer && slice_is(m->boot, r->before);
+    return r->peer && r->peer != d->ev->peer && slice_is(m->boot, r->before) &&
+           d->now_ms - r->seen_ms <= REPLACED_BEATS * dispatch_pace(d, r)->hb_ms;
 }
 
 void on_hello(dispatch *d, const msg_hello *m)

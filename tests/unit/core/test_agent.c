@@ -268,10 +268,28 @@ static void heeds_a_refusal(void **fixture)
     (void)fixture;
     hear(w, (msg){ .type = MSG_refuse, .refuse = { .code = CODE_STALE_DB, .retry_ms = 500 } });
     pass(w, 700);
-    hear(w, (msg){ .type = MSG_refuse, .refuse = { .code = CODE_REPLACED } });
+    hear(w, (msg){ .type = MSG_refuse, .refuse = { .code = CODE_VERSION } });
     check(w, "> refuse\n"
              "  \"the dispatcher refuses this runner (STALE_DB); trying again\"\n"
              "> 700 ms\n"
+             "  hello\n"
+             "> refuse\n"
+             "  exit: VERSION\n");
+    close_world(w);
+}
+
+/* The hello of a process that was killed may be read after that of the next one. */
+static void believes_the_second_time_that_it_was_replaced(void **fixture)
+{
+    world *w = ready_world(1);
+
+    (void)fixture;
+    hear(w, (msg){ .type = MSG_refuse, .refuse = { .code = CODE_REPLACED } });
+    pass(w, 3000);
+    hear(w, (msg){ .type = MSG_refuse, .refuse = { .code = CODE_REPLACED } });
+    check(w, "> refuse\n"
+             "  \"another process with this runner's id registered; trying again\"\n"
+             "> 3000 ms\n"
              "  hello\n"
              "> refuse\n"
              "  slot 0: bye\n"
@@ -445,6 +463,7 @@ int main(void)
         cmocka_unit_test(stops_and_gives_back),
         cmocka_unit_test(replaces_an_earlier_agents_executor_when_it_is_idle),
         cmocka_unit_test(heeds_a_refusal),
+        cmocka_unit_test(believes_the_second_time_that_it_was_replaced),
         cmocka_unit_test(adopts_what_an_earlier_agent_left),
         cmocka_unit_test(finds_what_ended_while_it_looked_for_executors),
         cmocka_unit_test(ends_a_hung_executor_before_its_task_is_lost),
