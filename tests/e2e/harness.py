@@ -97,6 +97,16 @@ def parent_of(pid):
         return 0
 
 
+def kill_points():
+    """[(name, role)] of src/base/kill.def; none: this build of volt does not have them."""
+    said = subprocess.run([VOLT, "status"], env={**ENVIRONMENT, "VOLT_KILL_AT": "?"},
+                          stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=False).stderr
+    with open(os.path.join(os.path.dirname(os.path.abspath(__file__)),
+                           "../../src/base/kill.def")) as f:
+        found = re.findall(r"^KILL\((\w+), (\w+),", f.read(), re.M)
+    return found if b"VOLT_KILL_AT" in said else []
+
+
 def cpu_s(pid):
     """User and system time of a process so far."""
     with open(f"/proc/{pid}/stat", "rb") as f:

@@ -14,10 +14,8 @@ import glob
 import heapq
 import os
 import random
-import re
 import shutil
 import signal
-import subprocess
 import sys
 import time
 
@@ -39,20 +37,6 @@ IDLE_MAX = 8  # looks, half a second apart, at free slots beside waiting work
 SETTLE_S = 120  # without a build that ends: guards against a hang
 
 
-def kill_points():
-    """What this build of volt has of src/base/kill.def."""
-    said = subprocess.run([harness.VOLT, "status"], stdout=subprocess.DEVNULL,
-                          stderr=subprocess.PIPE, env={**harness.ENVIRONMENT, "VOLT_KILL_AT": "?"})
-    if b"VOLT_KILL_AT" not in said.stderr:
-        return {}
-    found = collections.defaultdict(list)
-    with open(os.path.join(os.path.dirname(os.path.abspath(__file__)),
-                           "../../src/base/kill.def")) as f:
-        for name, role in re.findall(r"^KILL\((\w+), (\w+),", f.read(), re.M):
-            found[role].append(name)
-    return found
-
-
 class ChaosTest(Pushes, Faults, Checks, Case):
     seconds, seed, keep = SECONDS, SEED, False
 
@@ -66,7 +50,9 @@ class ChaosTest(Pushes, Faults, Checks, Case):
         self.unwell = set()  # hosts whose link is not as it should be
         self.disks = {}  # {process: (directory, size of its file system)}
         self.filled, self.full = set(), {}  # processes whose disk is full; {process: until when}
-        self.points = kill_points()  # {role: [point of kill.def]}
+        self.points = collections.defaultdict(list)  # {role: [point of kill.def]}
+        for name, role in harness.kill_points():
+            self.points[role].append(name)
         self.armed, self.points_n = [], 0  # (process, point, mark, hurt or None)
         self.died = set()  # of these, those that have died and were not seen yet
         self.asked = []  # commands that may not have ended
