@@ -9,12 +9,13 @@
  *   work MIN MAX          tasks take so many ms from now on, also those under way
  *   submit N WHAT FROM    N builds with WHAT ("units-K" or "scripts-K"), numbered from FROM, each
  *                         accepted before the next is sent; submit_s
- *   measure S             collects: p50, p99 and latest of freed slot -> next assign and of
- *                         heartbeats, counts of both, results_s; nothing is sampled meanwhile
- *   answers               asks the dispatcher, anew every 5 ms, until it answers: answered_ns
- *   back EP               waits until all are registered in epoch EP: back_ns (of the last one)
- *   quit                  all say nothing and end
- * Times that end in _ns are of CLOCK_MONOTONIC.
+ *   wear N                N more heartbeats on each connection: libzmq's queues of a connection
+ * grow to their lasting size with the first 500 frames, which take 40 minutes measure S collects:
+ * p50, p99 and latest of freed slot -> next assign and of heartbeats, counts of both, results_s;
+ * nothing is sampled meanwhile answers               asks the dispatcher, anew every 5 ms, until it
+ * answers: answered_ns back EP               waits until all are registered in epoch EP: back_ns
+ * (of the last one) quit                  all say nothing and end Times that end in _ns are of
+ * CLOCK_MONOTONIC.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -55,6 +56,7 @@ static void echo_hears(void *owner, slice payload)
     sim_runner *r = owner;
 
     (void)payload;
+    r->f->beats++;
     if (r->beat_ns && r->f->measuring)
         fleet_sample(&r->f->beats_ms, (double)(bench_now_ns() - r->beat_ns) / 1e6);
     r->beat_ns = 0;
@@ -170,6 +172,25 @@ static void back(bench_fleet *f, uint64_t ep)
                       PATIENCE_S);
     }
     printf("back_ns %" PRId64 "\n", f->back_ns);
+}
+
+static void wear(bench_fleet *f, long n)
+{
+    enum { AT_ONCE = 8 };
+    int64_t until = now_ms() + PATIENCE_S * 1000;
+
+    for (long sent = 0; sent < n; sent += AT_ONCE) {
+        uint64_t want = f->beats + AT_ONCE * f->n;
+
+        for (size_t i = 0; i < f->n; i++)
+            for (int k = 0; k < AT_ONCE; k++)
+                runner_beat(&f->v[i]);
+        while (f->beats < want) {
+            turn(f, now_ms() + 1000);
+            if (now_ms() > until)
+                bench_die("heartbeats are not answered within %d s", PATIENCE_S);
+        }
+    }
 }
 
 static void print_spread(const char *what, samples *s)
@@ -294,6 +315,8 @@ static void command(bench_fleet *f, const struct sockaddr_in *to, const char *li
         join(f, to, a);
     else if (sscanf(line, "back %ld", &a) == 1)
         back(f, (uint64_t)a);
+    else if (sscanf(line, "wear %ld", &a) == 1)
+        wear(f, a);
     else if (sscanf(line, "measure %ld", &a) == 1)
         measure(f, a);
     else if (strncmp(line, "answers", 7) == 0)

@@ -58,6 +58,7 @@ struct bench_fleet {
     bool measuring;
     samples assigns_ms, beats_ms;
     uint64_t results; /* acknowledged */
+    uint64_t beats;   /* answered */
     uint64_t assigned;
     uint64_t nacks, fenced; /* that should not be */
     uint64_t ep;            /* newest */
@@ -72,6 +73,8 @@ void runner_begin(bench_fleet *f, size_t i, const struct sockaddr_in *to, int64_
 void runner_hears(void *owner, slice payload);
 /* Its connection may have changed, or its time has come. */
 void runner_tick(sim_runner *r);
+/* A heartbeat besides those of the agent, of a runner that holds nothing. */
+void runner_beat(sim_runner *r);
 /* What it works at ends within the time that tasks take now. */
 void runner_rush(sim_runner *r);
 void runner_end(sim_runner *r);

@@ -293,8 +293,9 @@ static void watch(sim_runner *r, const msg *m)
         if (r->freed_ns && f->measuring)
             fleet_sample(&f->assigns_ms, (double)(now - r->freed_ns) / 1e6);
         r->freed_ns = 0;
-    } else if (m->type == MSG_hb_ok && r->beat_ns) {
-        if (f->measuring)
+    } else if (m->type == MSG_hb_ok) {
+        f->beats++;
+        if (f->measuring && r->beat_ns)
             fleet_sample(&f->beats_ms, (double)(bench_now_ns() - r->beat_ns) / 1e6);
         r->beat_ns = 0;
     } else if (m->type == MSG_result_ok) {
@@ -329,6 +330,15 @@ void runner_tick(sim_runner *r)
     step(r, (agent_event){ .kind = r->begun ? AGENT_TICK : AGENT_BEGIN });
     r->begun = true;
     settle(r);
+}
+
+void runner_beat(sim_runner *r)
+{
+    const msg hb = { .type = MSG_hb, .hb = { .n = 1, .free = 1 } };
+
+    buf_clear(&r->f->frame);
+    wire_encode(&hb, &r->f->frame);
+    zmtp_send(&r->link, buf_slice(&r->f->frame), r->f->now_ms, &r->f->rng);
 }
 
 void runner_rush(sim_runner *r)

@@ -14,6 +14,7 @@ import __main__ as bench
 SCRIPTS, UNITS = 1000, 100000  # at most so many a build (BUILD_JOBS_MAX, BUILD_UNITS_MAX)
 JOIN_MS = 5000                 # runners are started over so long: their heartbeats are spread
 IDLE_S, STEADY_S, FULL_S = 20, 15, 10
+WEAR = 520                     # frames each way, after which a connection takes all the memory it ever will
 WORK_MS = (2000, 8000)         # a task, when the fleet works: 2,000 of 10,000 runners end one each second
 SPARE_FDS = 200
 
@@ -67,13 +68,14 @@ def rss_mib(pid, what="VmRSS"):
         return next(int(line.split()[1]) for line in f if line.startswith(what)) / 1024
 
 
-def echoes(system, runners, every_ms, join_ms, idle_s):
+def echoes(system, runners, every_ms, join_ms, idle_s, wear):
     """The same connections on a bare ROUTER that only sends back."""
     port = bench.free_port()
     p = system.processes.start("echo", os.path.join(bench.BUILD, "tests", "bench", "bench_floor"), "echo", str(port))
     fleet = Fleet(system, f"127.0.0.1:{port}", runners, str(every_ms))
     got = fleet.tell("join", join_ms)
     got.update(fleet.measure(p.pid, idle_s))
+    fleet.tell("wear", wear)
     got["rss"] = rss_mib(p.pid)
     fleet.end()
     system.processes.stop(p)
@@ -152,8 +154,10 @@ def rows(system, runs, runners, tasks):
     idle_s, steady_s, full_s, join_ms = (1, 1, 1, 300) if short else (IDLE_S, STEADY_S, FULL_S, JOIN_MS)
     say = lambda what: bench.sys.stderr.write(f"bench: scale: {what}\n")
 
+    wear = 16 if short else WEAR
+
     say("floor: echo")
-    floor = echoes(system, runners, 1000 if short else 5000, join_ms, idle_s)
+    floor = echoes(system, runners, 1000 if short else 5000, join_ms, idle_s, wear)
     dispatcher = Dispatcher(system)
     dispatcher.start()
     fleet = Fleet(system, dispatcher.server, runners)
@@ -170,7 +174,10 @@ def rows(system, runs, runners, tasks):
               [("bare ROUTER echo", [floor["beat_p50_ms"]])])
     yield Row("heartbeat's answer, idle fleet, p99", "ms", [idle["beat_p99_ms"]],
               [("bare ROUTER echo", [floor["beat_p99_ms"]])])
-    yield Row("dispatcher's RSS, idle fleet", "MiB", [idle_rss], [("bare ROUTER echo", [floor["rss"]])])
+    say("many heartbeats")
+    fleet.tell("wear", wear)
+    yield Row("dispatcher's RSS, idle fleet", "MiB", [rss_mib(dispatcher.pid)], [("bare ROUTER echo", [floor["rss"]])],
+              note=f"{idle_rss:.0f} at first")
 
     say(f"{tasks} tasks")
     queued, took = fill(fleet, dispatcher, runners, tasks)
