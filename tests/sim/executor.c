@@ -131,12 +131,33 @@ static rec_job some_job(arena *a, prng *r, size_t i, bool tests)
     return j;
 }
 
+/* Nonsense: a cycle, a need that nobody has, a name twice, files of a script; or no files at all,
+ * which makes sense. */
+static void spoil_plan(rec_job_list *l, arena *a, prng *r)
+{
+    uint64_t how = prng_below(r, 5);
+
+    if (how < 2) {
+        l->v[0].needs = (slices){ ARENA_NEW(a, slice), 1 };
+        l->v[0].needs.v[0] = how ? l->v[0].name : SLICE("nobody");
+    } else if (how == 2 && l->n > 1) { /* one alone would go on with the same files */
+        l->v[l->n] = l->v[0];
+        l->n++;
+    } else if (how < 4) {
+        l->v[0].tests = false;
+        l->v[0].files = some_files(a, 2);
+    } else {
+        l->v[0].tests = true;
+        l->v[0].files = (slices){ 0 };
+    }
+}
+
 /* The jobs of the commit; verdict_none: planning itself fails. */
 static rec_job_list make_plan(executor *x, arena *a, verdict *ret)
 {
     prng r = of_commit(x, 1);
     uint64_t kind = prng_below(&r, 12);
-    rec_job_list l = { ARENA_ARRAY(a, rec_job, JOBS_MAX), 0 };
+    rec_job_list l = { ARENA_ARRAY(a, rec_job, JOBS_MAX + 1), 0 };
 
     *ret = VERDICT_PASSED;
     if (kind == 0)
@@ -162,10 +183,8 @@ static rec_job_list make_plan(executor *x, arena *a, verdict *ret)
             l.v[i] = l.v[l.n - 1 - i];
             l.v[l.n - 1 - i] = j;
         }
-    if (kind == 2) { /* nonsense: a cycle, or a need that nobody has */
-        l.v[0].needs = (slices){ ARENA_NEW(a, slice), 1 };
-        l.v[0].needs.v[0] = prng_below(&r, 2) ? l.v[0].name : SLICE("nobody");
-    }
+    if (kind == 2)
+        spoil_plan(&l, a, &r);
     return l;
 }
 
@@ -350,6 +369,10 @@ static void step(void *ctx, uint64_t serial)
 
     if (serial != x->serial || !executor_busy(x))
         return;
+    if (x->hangs_ms > x->r->w->now_ms) {
+        later(x, x->hangs_ms - x->r->w->now_ms);
+        return;
+    }
     if (x->phase == EXEC_FETCH) {
         begin(x);
     } else if (x->order.assign.kind == TASK_PLAN) {
@@ -429,11 +452,43 @@ static void leave(executor *x)
         leave_when_done(x);
 }
 
+/* What waits before a stopped executor. */
+typedef struct held_back {
+    executor *x;
+    uint64_t conn;
+    buf frame;
+} held_back;
+
+static void take_late(void *ctx, uint64_t unused)
+{
+    held_back *h = ctx;
+
+    (void)unused;
+    if (h->x->up && h->x->connected && h->conn == h->x->conn)
+        executor_take(h->x, buf_slice(&h->frame));
+    buf_free(&h->frame);
+    free(h);
+}
+
+static void hold_back(executor *x, slice frame)
+{
+    held_back *h = NEW(held_back);
+
+    h->x = x;
+    h->conn = x->conn;
+    buf_add_slice(&h->frame, frame);
+    call_at(x->r->w, x->hangs_ms, take_late, h, 0);
+}
+
 void executor_take(executor *x, slice frame)
 {
     arena a = { 0 };
     msg m;
 
+    if (x->hangs_ms > x->r->w->now_ms) {
+        hold_back(x, frame);
+        return;
+    }
     if (wire_decode(frame, &a, &m, NULL) != VOLT_OK)
         broken(x->r->w, RULE_WIRE, "an executor does not understand its agent");
     cover("agent to executor", msg_type_text(m.type));
@@ -451,9 +506,21 @@ void executor_take(executor *x, slice frame)
 
 /* ---- life ---- */
 
+void executor_hang(executor *x)
+{
+    world *w = x->r->w;
+
+    if (!x->up)
+        return;
+    cover("fault", "executor stopped");
+    x->hangs_ms = w->now_ms + some_ms(w, 100, chance(w, 500) ? 60000 : 3000);
+    tell(w, &x->r->p, "executor %u is stopped until %.3f", x->slot, (double)x->hangs_ms / 1000);
+}
+
 void executor_start(executor *x)
 {
     x->up = true;
+    x->hangs_ms = 0;
     x->leaving = false;
     x->phase = EXEC_IDLE;
     x->serial++;

@@ -1,4 +1,4 @@
-#include "sim.h"
+#include "repos.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -6,22 +6,7 @@
 
 #include "base/mem.h"
 
-#define BRANCHES    3
-#define COMMITS_MAX 4000
-#define OID_SIZE    41
-#define FLUSH_MS    100
-
-static const char *const branch_names[BRANCHES] = { "refs/heads/main", "refs/heads/topic",
-                                                    "refs/heads/fix" };
-
-/* A repository that observers look at.  Commits are numbered from 1; 0 is "none". */
-typedef struct sim_repo {
-    char name[16], url[48];
-    unsigned commits;
-    unsigned parent[COMMITS_MAX];
-    unsigned tip[BRANCHES];
-    char oids[COMMITS_MAX][OID_SIZE];
-} sim_repo;
+#define FLUSH_MS 100
 
 typedef struct entry {
     list node;
@@ -65,58 +50,6 @@ typedef struct sim_observer {
 
 /* ---- repositories ---- */
 
-static unsigned add_commit(world *w, sim_repo *r, unsigned parent)
-{
-    char hex[33];
-    unsigned c;
-
-    if (r->commits + 1 >= COMMITS_MAX)
-        return 0;
-    c = ++r->commits;
-    r->parent[c] = parent;
-    prng_hex32(&w->rng, hex);
-    snprintf(r->oids[c], OID_SIZE, "%08x%.32s", c, hex);
-    return c;
-}
-
-static unsigned commit_of(slice oid)
-{
-    char hex[9];
-
-    if (oid.n < 8)
-        return 0;
-    snprintf(hex, sizeof hex, "%.8s", oid.p);
-    return (unsigned)strtoul(hex, NULL, 16);
-}
-
-static int branch_of(slice ref)
-{
-    for (int b = 0; b < BRANCHES; b++)
-        if (slice_is(ref, branch_names[b]))
-            return b;
-    return -1;
-}
-
-static bool reaches(const sim_repo *r, unsigned from, unsigned to)
-{
-    while (from && from != to)
-        from = r->parent[from];
-    return from == to;
-}
-
-static sim_repo *make_repos(world *w)
-{
-    sim_repo *v = NEW_ARRAY(sim_repo, REPOS_MAX);
-
-    for (size_t i = 0; i < REPOS_MAX; i++) {
-        snprintf(v[i].name, sizeof v[i].name, "repo%zu", i);
-        snprintf(v[i].url, sizeof v[i].url, i == 1 ? "local:h0:/srv/repo%zu" : "https://x/repo%zu",
-                 i);
-        v[i].tip[0] = add_commit(w, &v[i], 0);
-    }
-    return v;
-}
-
 void observer_push(sim_observer *o)
 {
     world *w = o->w;
@@ -134,13 +67,13 @@ void observer_push(sim_observer *o)
     if (r->parent[r->tip[b]] && chance(w, 100))
         r->tip[b] = r->parent[r->tip[b]]; /* set back, then forward another way */
     for (unsigned i = 0; i < n; i++) {
-        unsigned c = add_commit(w, r, r->tip[b]);
+        unsigned c = repo_add(w, r, r->tip[b]);
 
         if (!c)
             return;
         r->tip[b] = c;
     }
-    tell(w, NULL, "push of %u to %s %s: %.8s", n, r->name, branch_names[b], r->oids[r->tip[b]]);
+    tell(w, NULL, "push of %u to %s %s: %.8s", n, r->name, repo_branches[b], r->oids[r->tip[b]]);
     if (chance(w, 500)) /* a hint */
         o->look_ms = w->now_ms;
     process_arm(&o->p);
@@ -158,25 +91,34 @@ static void feed(sim_observer *o, watch_event ev)
         carry_out(o);
 }
 
-static void list_commits(sim_observer *o, const watch_effect *e)
+/* A LIST that may be answered later. */
+typedef struct list_wish {
+    sim_observer *o;
+    size_t repo;
+    int branch;
+    unsigned tip, old, known[BRANCHES];
+    size_t known_n;
+    bool tip_only;
+} list_wish;
+
+static void answer_list(const list_wish *e)
 {
+    sim_observer *o = e->o;
     const sim_repo *r = o->v[e->repo].repo;
     watch_commit *commits = NEW_ARRAY(watch_commit, r->commits + 1);
     unsigned chain[COMMITS_MAX];
     size_t n = 0;
-    watch_event ev = { .kind = WATCH_LISTED, .repo = e->repo, .ref = e->ref, .commits = commits };
+    watch_event ev = { .kind = WATCH_LISTED,
+                       .repo = e->repo,
+                       .ref = slice_of(repo_branches[e->branch]),
+                       .commits = commits };
 
-    if (!o->w->calm && chance(o->w, 60)) {
-        free(commits);
-        feed(o, (watch_event){ .kind = WATCH_LIST_FAILED, .repo = e->repo, .ref = e->ref });
-        return;
-    }
-    for (unsigned c = commit_of(e->oid); c; c = r->parent[c]) {
-        bool old = e->old.n && reaches(r, commit_of(e->old), c);
+    for (unsigned c = e->tip; c; c = r->parent[c]) {
+        bool old = e->old && repo_reaches(r, e->old, c);
 
-        for (size_t i = 0; i < e->known.n && !old && !e->old.n; i++)
-            old = reaches(r, commit_of(e->known.v[i]), c);
-        if (old || (e->tip_only && n == 1) || (!e->old.n && !e->known.n && n == 1))
+        for (size_t i = 0; i < e->known_n && !old && !e->old; i++)
+            old = repo_reaches(r, e->known[i], c);
+        if (old || (e->tip_only && n == 1) || (!e->old && !e->known_n && n == 1))
             break;
         chain[n++] = c;
     }
@@ -187,6 +129,44 @@ static void list_commits(sim_observer *o, const watch_effect *e)
     ev.commits_n = n;
     feed(o, ev);
     free(commits);
+}
+
+static void answer_late(void *ctx, uint64_t life)
+{
+    list_wish *e = ctx;
+
+    if (e->o->p.paused_ms && e->o->p.life == life) {
+        call_at(e->o->w, e->o->p.paused_ms + 1, answer_late, e, life);
+        return;
+    }
+    if (e->o->p.up && e->o->p.life == life) {
+        answer_list(e);
+        process_settle(&e->o->p);
+    }
+    free(e);
+}
+
+static void list_commits(sim_observer *o, const watch_effect *e)
+{
+    list_wish *late;
+    list_wish want = { .o = o,
+                       .repo = e->repo,
+                       .branch = repo_branch(e->ref),
+                       .tip = repo_commit(e->oid),
+                       .old = repo_commit(e->old),
+                       .tip_only = e->tip_only };
+
+    for (size_t i = 0; i < e->known.n && i < BRANCHES; i++)
+        want.known[want.known_n++] = repo_commit(e->known.v[i]);
+    if (!o->w->calm && chance(o->w, 60)) {
+        feed(o, (watch_event){ .kind = WATCH_LIST_FAILED, .repo = e->repo, .ref = e->ref });
+    } else if (chance(o->w, 300)) { /* a large repository */
+        late = NEW(list_wish);
+        *late = want;
+        call_at(o->w, o->w->now_ms + some_ms(o->w, 1, 2000), answer_late, late, o->p.life);
+    } else {
+        answer_list(&want);
+    }
 }
 
 static void spool(sim_observer *o, const watch_effect *e)
@@ -234,7 +214,7 @@ static void persist(sim_observer *o, const watch_effect *e)
     watched *x = &o->v[e->repo];
 
     if (e->kind == WATCH_DO_CURSOR)
-        x->new_cursor[branch_of(e->ref)] = commit_of(e->oid);
+        x->new_cursor[repo_branch(e->ref)] = repo_commit(e->oid);
     else if (e->kind == WATCH_DO_KNOWN)
         x->new_known = true;
     else if (x->gone_n < 1024)
@@ -353,7 +333,7 @@ static void restore(sim_observer *o, size_t i)
     x->gone_n = 0;
     for (size_t b = 0; b < BRANCHES; b++)
         if (x->cursor[b])
-            watch_restore_cursor(o->watch, i, slice_of(branch_names[b]),
+            watch_restore_cursor(o->watch, i, slice_of(repo_branches[b]),
                                  slice_of(x->repo->oids[x->cursor[b]]));
     if (x->known)
         watch_restore_known(o->watch, i);
@@ -382,12 +362,12 @@ static void look(sim_observer *o)
 
         for (size_t b = 0; b < BRANCHES; b++)
             if (r->tip[b])
-                tips[n++] = (watch_tip){ slice_of(branch_names[b]), slice_of(r->oids[r->tip[b]]) };
+                tips[n++] = (watch_tip){ slice_of(repo_branches[b]), slice_of(r->oids[r->tip[b]]) };
         feed(o, (watch_event){ .kind = WATCH_REFS,
                                .repo = i,
                                .tips = tips,
                                .tips_n = n,
-                               .head = slice_of(branch_names[0]) });
+                               .head = slice_of(repo_branches[0]) });
     }
 }
 
@@ -469,13 +449,14 @@ static const process_ops ops = { on_start, on_crash, on_frame, on_time, deadline
 
 void observer_make(world *w, size_t number)
 {
+    static const char *const same_url[] = { "", "/", ".git", "/.git/" };
     sim_observer *o = NEW(sim_observer);
 
     o->w = w;
     w->observers[number] = o;
     process_init(&o->p, w, &ops, "observer", number);
     snprintf(o->obs, sizeof o->obs, "obs%zu", number);
-    o->repos = number ? w->observers[0]->repos : make_repos(w);
+    o->repos = number ? w->observers[0]->repos : repos_make(w);
     o->policy = chance(w, 500) ? WATCH_EVERY : WATCH_LATEST;
     for (size_t i = 0; i < REPOS_MAX; i++) {
         watched *x = &o->v[o->n];
@@ -484,7 +465,9 @@ void observer_make(world *w, size_t number)
             continue;
         x->repo = &o->repos[i];
         snprintf(x->url, sizeof x->url, "%s%s", x->repo->url,
-                 number == 2 && i == 2 && chance(w, 300) ? "-other" : "");
+                 number == 2 && i == 2 && chance(w, 300) ? "-other"
+                 : number == 1                           ? same_url[pick(w, 4)]
+                                                         : "");
         list_init(&x->spool);
         o->n++;
     }
@@ -556,9 +539,9 @@ void observer_check(const sim_observer *o)
 
         for (int b = 0; b < BRANCHES && strcmp(x->url, x->repo->url) == 0; b++)
             if (x->repo->tip[b] > x->known_commits && x->repo->tip[b] > x->forgiven &&
-                !oracle_has_build(o->w->oracle, slice_of(x->repo->name), slice_of(branch_names[b]),
+                !oracle_has_build(o->w->oracle, slice_of(x->repo->name), slice_of(repo_branches[b]),
                                   slice_of(x->repo->oids[x->repo->tip[b]])))
-                broken(o->w, RULE_S4, "%s %s %.8s was never built", x->repo->name, branch_names[b],
+                broken(o->w, RULE_S4, "%s %s %.8s was never built", x->repo->name, repo_branches[b],
                        x->repo->oids[x->repo->tip[b]]);
     }
 }

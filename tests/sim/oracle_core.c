@@ -180,6 +180,47 @@ void oracle_turn(oracle *o, bool all)
         walk_builds(o, d);
 }
 
+/* ---- old copies ---- */
+
+void oracle_is_stale(oracle *o)
+{
+    o->stale = true;
+}
+
+void oracle_adopt(oracle *o)
+{
+    const oracle *past = o->past;
+
+    /* What really happened to attempts that have ended is true in the copy too. */
+    for (uint64_t i = 1; i <= o->tasks_n; i++) {
+        const known_task *t = oracle_task(o, i);
+        truth *old = t ? map_get(&past->truths, i << 20 | t->att) : NULL;
+
+        if (old && t->state == STATE_FINAL) {
+            truth *now = oracle_truth(o, i, t->att);
+
+            *now = *old;
+        }
+    }
+}
+
+bool oracle_stale(const oracle *o)
+{
+    return o->stale;
+}
+
+bool oracle_noticed(const oracle *o)
+{
+    return o->noticed;
+}
+
+uint64_t oracle_final_log(const oracle *o, uint64_t task, uint64_t att)
+{
+    const known_task *t = oracle_task(o, task);
+
+    return t && t->state == STATE_FINAL && t->att == att ? t->log_bytes : 0;
+}
+
 /* ---- the end ---- */
 
 void oracle_check_empty(oracle *o)

@@ -80,7 +80,7 @@ static void check_script(oracle *o, const known_build *b, const known_job *j)
 /* Of test files: the worst of them. */
 static void check_files(oracle *o, const known_build *b, const known_job *j)
 {
-    int worst = 0;
+    int worst = j->units ? 0 : badness(VERDICT_NO_TESTS);
 
     for (uint64_t i = 0; i < j->units; i++) {
         if (!j->unit[i] && !b->canceled)

@@ -207,7 +207,6 @@ typedef struct question {
     msg m;      /* its texts are in `sid` and constants */
     char sid[33];
     int64_t again_ms; /* HEAP_NEVER: asked once */
-    char runner[24];
 } question;
 
 typedef struct sim_client {
@@ -270,6 +269,7 @@ static void query(sim_client *c)
         break;
     case MSG_runners:
         q->m.runners.all = chance(w, 500);
+        q->m.runners.from = pick(w, 3);
         break;
     case MSG_get:
         q->m.get.task = 1 + pick(w, 50);
@@ -287,6 +287,14 @@ static void query(sim_client *c)
     send_question(c, q);
 }
 
+/* By its id, or by its name, which two may have. */
+static slice some_runner(world *w)
+{
+    const struct sim_runner *r = w->runners[pick(w, w->runners_n)];
+
+    return chance(w, 300) ? runner_id(r) : runner_name(r);
+}
+
 static void command(sim_client *c)
 {
     static const msg_type types[] = { MSG_cancel_build, MSG_cancel_build, MSG_rebuild,
@@ -300,13 +308,14 @@ static void command(sim_client *c)
         return;
     if (type == MSG_cancel_build) {
         q->m.cancel_build.build = build;
+        if (chance(w, 500))
+            q->m.cancel_build.why = SLICE("canceled: somebody changed his mind");
     } else if (type == MSG_rebuild) {
         prng_hex32(&w->rng, q->sid);
         q->m.rebuild.sid = slice_of(q->sid);
         q->m.rebuild.build = build;
     } else {
-        snprintf(q->runner, sizeof q->runner, "r%zu", (size_t)pick(w, w->runners_n));
-        q->m.set_mode.runner = slice_of(q->runner);
+        q->m.set_mode.runner = some_runner(w);
         q->m.set_mode.mode = chance(w, 500) ? MODE_RUN : chance(w, 300) ? MODE_DRAIN : MODE_CORDON;
     }
     send_question(c, q);
@@ -316,9 +325,9 @@ void client_act(sim_client *c)
 {
     if (!c->p.up || c->p.paused_ms)
         return;
-    if (chance(c->w, 400))
+    for (int i = 0; i < 3; i++)
         query(c);
-    else
+    if (chance(c->w, 600))
         command(c);
     process_arm(&c->p);
 }
@@ -332,8 +341,7 @@ void client_calm(sim_client *c)
             continue;
         if (!q)
             broken(c->w, RULE_SIMULATOR, "no room for a question");
-        snprintf(q->runner, sizeof q->runner, "r%zu", i);
-        q->m.set_mode.runner = slice_of(q->runner);
+        q->m.set_mode.runner = runner_id(c->w->runners[i]);
         q->m.set_mode.mode = MODE_RUN;
         q->again_ms = c->w->now_ms + 60000 + (int64_t)i; /* behind what is still on its way */
     }

@@ -34,7 +34,7 @@ spool *runner_spool_new(sim_runner *r, uint64_t task, uint64_t att, slice assign
     return s;
 }
 
-static void spool_free(spool *s)
+void runner_spool_free(spool *s)
 {
     list_remove(&s->node);
     buf_free(&s->assign);
@@ -45,8 +45,6 @@ static void spool_free(spool *s)
 }
 
 /* ---- what stepping the agent makes happen ---- */
-
-static void agent_takes(sim_runner *r, agent_event ev);
 
 typedef struct whisper { /* between an executor and its agent */
     executor *x;
@@ -81,7 +79,7 @@ static void whisper_arrives(void *ctx, uint64_t arg)
             tell_frame(r->w, &r->p, "[exec]->", buf_slice(&s->frame));
             ev.msg = &m;
         }
-        agent_takes(r, ev);
+        runner_steps(r, ev);
     }
     arena_free(&a);
     buf_free(&s->frame);
@@ -120,7 +118,7 @@ static void spawn(void *ctx, uint64_t life)
 
     if (life != r->p.life || !r->p.up || x->up)
         return;
-    if (!r->w->calm && chance(r->w, 30)) { /* it does not start */
+    if (!r->w->calm && (chance(r->w, 30) || r->w->now_ms < r->broken_ms)) { /* it does not start */
         x->connected = true;
         runner_hears(x, (slice){ 0 }, true);
         x->connected = false;
@@ -198,11 +196,11 @@ static void read_log(void *ctx, uint64_t life)
     bytes = mem_grow(NULL, (size_t)n + 1, 1);
     output_fill(bytes, want->task, want->att, want->off, (size_t)n);
     if (r->p.up && life == r->p.life)
-        agent_takes(r, (agent_event){ .kind = AGENT_LOG_READ,
-                                      .task = want->task,
-                                      .att = want->att,
-                                      .off = want->off,
-                                      .bytes = { bytes, (size_t)n } });
+        runner_steps(r, (agent_event){ .kind = AGENT_LOG_READ,
+                                       .task = want->task,
+                                       .att = want->att,
+                                       .off = want->off,
+                                       .bytes = { bytes, (size_t)n } });
     free(bytes);
     free(want);
 }
@@ -241,7 +239,7 @@ static void delete_spool(sim_runner *r, const agent_effect *e)
             if (r->exec[i].phase == EXEC_DONE)
                 r->exec[i].phase = EXEC_IDLE;
         }
-    spool_free(s);
+    runner_spool_free(s);
 }
 
 static void carry_out(sim_runner *r, agent_effect e)
@@ -301,7 +299,7 @@ static void carry_out(sim_runner *r, agent_effect e)
     }
 }
 
-static void agent_takes(sim_runner *r, agent_event ev)
+void runner_steps(sim_runner *r, agent_event ev)
 {
     static const char *const names[] = {
         [AGENT_SEND] = "send",           [AGENT_EXEC] = "exec",
@@ -339,7 +337,7 @@ static void on_frame(process *p, const packet *k)
     }
     cover("dispatcher to agent", msg_type_text(m.type));
     r->assigns += m.type == MSG_assign;
-    agent_takes(r, (agent_event){ .kind = AGENT_MSG, .msg = &m });
+    runner_steps(r, (agent_event){ .kind = AGENT_MSG, .msg = &m });
     arena_free(&a);
 }
 
@@ -348,7 +346,7 @@ static void on_time(process *p, int64_t gap_ms)
     sim_runner *r = (sim_runner *)p;
 
     (void)gap_ms;
-    agent_takes(r, (agent_event){ .kind = AGENT_TICK });
+    runner_steps(r, (agent_event){ .kind = AGENT_TICK });
 }
 
 static int64_t deadline_ms(const process *p)
@@ -369,7 +367,7 @@ static void find_spooled(sim_runner *r)
             wire_decode(buf_slice(&s->assign), &a, &m, NULL);
         ev.msg = s->torn ? NULL : &m;
         ev.has_result = s->result.n > 0;
-        agent_takes(r, ev);
+        runner_steps(r, ev);
         arena_free(&a);
         if (!r->p.up)
             return;
@@ -398,11 +396,11 @@ static void on_start(process *p)
     find_spooled(r);
     for (unsigned i = 0; p->up && i <= r->slots; i++)
         if (r->exec[i].up) {
-            agent_takes(r, (agent_event){ .kind = AGENT_EXEC_UP, .slot = i });
+            runner_steps(r, (agent_event){ .kind = AGENT_EXEC_UP, .slot = i });
             executor_connect(&r->exec[i], true);
         }
     if (p->up)
-        agent_takes(r, (agent_event){ .kind = AGENT_BEGIN });
+        runner_steps(r, (agent_event){ .kind = AGENT_BEGIN });
 }
 
 static void on_crash(process *p)
@@ -429,7 +427,7 @@ void runner_make(world *w, size_t number)
     r->number = number;
     w->runners[number] = r;
     process_init(&r->p, w, &ops, "runner", number);
-    snprintf(r->name, sizeof r->name, "r%zu", number);
+    snprintf(r->name, sizeof r->name, "r%zu", number == 4 ? 3 : number); /* two have one name */
     snprintf(r->host, sizeof r->host, "h%zu", number);
     prng_hex32(&w->rng, r->id);
     r->slots = 1 + (unsigned)pick(w, w->long_haul ? 2 : SLOTS_MAX);
@@ -453,7 +451,7 @@ void runner_end(sim_runner *r)
     link_close(&r->work);
     LIST_FOR_SAFE(n, &r->spools)
     {
-        spool_free(LIST_OWNER(n, spool, node));
+        runner_spool_free(LIST_OWNER(n, spool, node));
     }
     for (unsigned i = 0; i <= SLOTS_MAX; i++)
         executor_free(&r->exec[i]);
@@ -464,102 +462,6 @@ void runner_end(sim_runner *r)
 process *runner_process(sim_runner *r)
 {
     return &r->p;
-}
-
-/* What a loss of power makes of a spool whose task has not ended, for only the assign before the
- * start and the result at the end are synced.  False: nothing is left of it. */
-static bool tear(spool *s)
-{
-    world *w = s->r->w;
-
-    if (chance(w, 500))
-        return false;
-    if (chance(w, 200)) {
-        s->torn = true;
-        cover("fault", "spooled assign torn");
-    }
-    if (s->plan.n && chance(w, 500)) {
-        s->plan.n = (size_t)pick(w, s->plan.n);
-        cover("fault", "spooled plan torn");
-    }
-    if (s->tests.n && chance(w, 500)) {
-        s->tests.n = (size_t)pick(w, s->tests.n);
-        cover("fault", "spooled outcomes torn");
-    }
-    if (s->log_bytes && chance(w, 500))
-        s->log_bytes = pick(w, s->log_bytes);
-    return true;
-}
-
-/* The whole machine: all processes, and what of the spool had not reached the disk. */
-static void machine_dies(sim_runner *r)
-{
-    cover("fault", "runner's machine lost");
-    tell(r->w, &r->p, "its machine dies");
-    process_kill(&r->p, some_ms(r->w, 100, 10000));
-    for (unsigned i = 0; i <= r->slots; i++) {
-        executor_die(&r->exec[i]);
-        r->exec[i].spool = NULL;
-    }
-    LIST_FOR_SAFE(n, &r->spools)
-    {
-        spool *s = LIST_OWNER(n, spool, node);
-
-        if (!s->result.n && !tear(s))
-            spool_free(s);
-    }
-}
-
-/* For good: nobody starts it again. */
-static void retire(sim_runner *r)
-{
-    r->retired_ms = r->w->now_ms;
-    r->p.retired = true;
-    cover("fault", "runner taken away");
-    if (r->p.up && !r->p.paused_ms && chance(r->w, 600)) {
-        tell(r->w, &r->p, "is drained for good");
-        r->drained = true;
-        agent_takes(r, (agent_event){ .kind = AGENT_DRAIN });
-        return;
-    }
-    tell(r->w, &r->p, "is gone for good");
-    process_kill(&r->p, -1);
-    for (unsigned i = 0; i <= r->slots; i++)
-        executor_die(&r->exec[i]);
-}
-
-void runner_scale(world *w)
-{
-    sim_runner *r = w->runners[pick(w, w->runners_n)];
-
-    if (chance(w, 500) && w->runners_n < RUNNERS_MAX) {
-        cover("fault", "runner added");
-        runner_make(w, w->runners_n++);
-    } else if (r->number > 0 && !r->retired_ms) { /* the first can do all that others can */
-        retire(r);
-    }
-}
-
-void runner_fault(sim_runner *r)
-{
-    uint64_t kind = pick(r->w, 6);
-
-    if (r->retired_ms)
-        return;
-    if (kind == 0) {
-        machine_dies(r);
-    } else if (kind < 3) {
-        cover("fault", "executor killed");
-        executor_die(&r->exec[pick(r->w, r->slots + 1)]);
-    } else if (r->p.up && !r->p.paused_ms) {
-        cover("fault", kind == 3   ? "runner drained"
-                       : kind == 4 ? "runner stopped"
-                                   : "agent killed");
-        if (kind == 5)
-            process_kill(&r->p, some_ms(r->w, 0, chance(r->w, 300) ? 40000 : 3000));
-        else
-            agent_takes(r, (agent_event){ .kind = kind == 3 ? AGENT_DRAIN : AGENT_STOP });
-    }
 }
 
 void runner_calm(sim_runner *r)
@@ -647,6 +549,11 @@ void runner_check_empty(const sim_runner *r)
 bool runner_is_special(const sim_runner *r)
 {
     return r->labels_n > 0;
+}
+
+slice runner_name(const sim_runner *r)
+{
+    return slice_of(r->name);
 }
 
 slice runner_id(const sim_runner *r)

@@ -1,5 +1,5 @@
 /*
- * runner.h - shared by runner.c (agent, spool) and executor.c.
+ * runner.h - shared by runner.c (agent, spool), runner_fault.c and executor.c.
  */
 #ifndef VOLT_TESTS_SIM_RUNNER_H
 #define VOLT_TESTS_SIM_RUNNER_H
@@ -33,6 +33,7 @@ typedef struct executor {
     int64_t last_out;     /* arrival of the newest frame at the agent */
     uint64_t said, heard; /* frames to the agent, and those of them that arrived: in order */
     bool leaving;
+    int64_t hangs_ms; /* stopped until */
     exec_phase phase;
     bool started, canceled;
     arena mem; /* of `order` */
@@ -59,6 +60,7 @@ typedef struct sim_runner {
     agent *a;
     agent_effects out;
     net_link work;
+    int64_t broken_ms;  /* no executor starts before */
     uint64_t assigns;   /* that came */
     int64_t retired_ms; /* taken away since; 0: not */
     bool drained;       /* and told to drain before */
@@ -72,6 +74,8 @@ typedef struct sim_runner {
 void executor_start(executor *x);
 /* Killed, with its task. */
 void executor_die(executor *x);
+/* It is stopped for a while. */
+void executor_hang(executor *x);
 /* The agent's socket is there (told: the agent knows), or gone. */
 void executor_connect(executor *x, bool told);
 void executor_disconnect(executor *x);
@@ -80,6 +84,10 @@ bool executor_busy(const executor *x);
 void executor_free(executor *x);
 
 /* ---- runner.c ---- */
+
+/* Steps the agent and carries out what it asks for. */
+void runner_steps(sim_runner *r, agent_event ev);
+void runner_spool_free(spool *s);
 
 /* An executor speaks, or (NULL frame) is gone. */
 void runner_hears(executor *x, slice frame, bool gone);

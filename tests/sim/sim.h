@@ -13,7 +13,7 @@
  * net.c         connections: PUSH, DEALER-ROUTER and PUB-SUB as far as they can fail
  * hostile.c     strangers: malformed frames, and sound ones where they do not belong
  * dispatcher.c  the dispatcher, its store and log files
- * runner.c      agents with their spools
+ * runner.c      agents with their spools; runner_fault.c: what happens to them
  * executor.c    simulated executors
  * observer.c    observers with simulated repositories
  * reader.c      subscribers and clients
@@ -349,6 +349,7 @@ uint64_t runner_idle_slots(const struct sim_runner *r, bool plan, uint64_t *assi
 void runner_check_empty(const struct sim_runner *r);
 bool runner_is_special(const struct sim_runner *r); /* has the label */
 slice runner_id(const struct sim_runner *r);
+slice runner_name(const struct sim_runner *r);
 /* Empty when it is no runner's connection. */
 slice runner_of_peer(const world *w, uint64_t peer);
 bool runner_reaches(const world *w, slice id, slice repo);
