@@ -13,7 +13,8 @@
 #include "base/buf.h"
 #include "wire/codec.h"
 
-/* Once at the start of main: nothing of jansson fails then, for memory is all it may want (mem.h). */
+/* Once at the start of main: nothing of jansson fails then, for memory is all it may want (mem.h).
+ */
 void json_setup(void);
 
 /* A new object with the fields of the struct at `base`, which `t` describes. */

@@ -181,6 +181,11 @@ size_t dispatch_builds(const dispatch *d)
     return d->builds_n;
 }
 
+int64_t dispatch_lease_ms(const dispatch *d)
+{
+    return d->large ? d->slow.lease_ms : d->quick.lease_ms;
+}
+
 const char *dispatch_trouble(const dispatch *d)
 {
     return d->trouble;

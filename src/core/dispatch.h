@@ -87,6 +87,8 @@ bool dispatch_task_known(const dispatch *d, uint64_t task);
 size_t dispatch_builds(const dispatch *d);
 /* What an operator should know, for people; empty: nothing.  Stands until the next step. */
 const char *dispatch_trouble(const dispatch *d);
+/* The lease that the fleet has now, ms. */
+int64_t dispatch_lease_ms(const dispatch *d);
 /* Newest event number given out. */
 uint64_t dispatch_last_seq(const dispatch *d);
 

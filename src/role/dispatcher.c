@@ -9,6 +9,7 @@
 #include "wire/codec.h"
 
 #define BAD_PEERS_MAX   1024
+#define BEHIND_MIN_MS   100 /* leases are moved all at once, which takes a while */
 #define BAD_TELL_MS     1000
 #define OUTBOX_KEEP_MAX (1 << 20) /* a larger one is given back once it is empty */
 
@@ -346,6 +347,23 @@ volt_code dispatcher_frame(dispatcher *d, int64_t now_ms, int64_t wall_ms, uint6
         return code;
     ev.msg = &m;
     return step(d, &ev, err);
+}
+
+int64_t dispatcher_behind(dispatcher *d, int64_t now_ms, bool left)
+{
+    int64_t ms = d->behind_at_ms ? now_ms - d->behind_at_ms : 0;
+    int64_t room = dispatch_lease_ms(d->core) - d->behind_ms;
+
+    if (!left) {
+        d->behind_at_ms = d->behind_ms = 0;
+        return 0;
+    }
+    if (d->behind_at_ms && ms < BEHIND_MIN_MS)
+        return 0;
+    d->behind_at_ms = now_ms;
+    ms = ms < room ? ms : room;
+    d->behind_ms += ms;
+    return ms;
 }
 
 volt_code dispatcher_tick(dispatcher *d, int64_t now_ms, int64_t wall_ms, int64_t gap_ms,

@@ -65,6 +65,10 @@ void dispatcher_free(dispatcher *d);
  * was counted and, at most once a second a peer, answered.  Any other error: see above. */
 volt_code dispatcher_frame(dispatcher *d, int64_t now_ms, int64_t wall_ms, uint64_t peer,
                            slice frame, volt_err *err);
+/* Reading ends for this turn; `left`: frames of the ROUTER wait still.  Returns by how much leases
+ * are to be longer, to be given to dispatcher_tick() as a gap: who waits to be heard is not silent.
+ * At most one lease in a stretch, so that a flood of frames keeps no lease for ever. */
+int64_t dispatcher_behind(dispatcher *d, int64_t now_ms, bool left);
 /* Time has passed.  gap_ms > 0: the process did not run for so long. */
 volt_code dispatcher_tick(dispatcher *d, int64_t now_ms, int64_t wall_ms, int64_t gap_ms,
                           volt_err *err);

@@ -32,6 +32,8 @@ struct dispatcher {
     uint64_t ep;
     char hist[33];
     int64_t now_ms, wall_ms;
+    int64_t behind_at_ms; /* frames wait since before the end of that turn; 0: none do */
+    int64_t behind_ms;    /* by so much leases were made longer in this stretch */
 };
 
 /* Puts a message into the outbox. */

@@ -1,4 +1,3 @@
-#include <assert.h>
 #include <malloc.h>
 #include <signal.h>
 #include <sodium.h>
@@ -12,6 +11,7 @@
 #include "base/mem.h"
 #include "cmd/command.h"
 #include "cmd/dispatcher/disk.h"
+#include "cmd/dispatcher/secret.h"
 #include "net/loop.h"
 #include "net/sock.h"
 #include "role/dispatcher.h"
@@ -206,27 +206,6 @@ static volt_code bind_sockets(server *s, const addr *at, volt_err *err)
     return code;
 }
 
-static void random_hex(char ret[33])
-{
-    unsigned char random[16];
-
-    randombytes_buf(random, sizeof random);
-    sodium_bin2hex(ret, 33, random, sizeof random);
-}
-
-static_assert(crypto_generichash_BYTES_MIN <= 16 && crypto_generichash_KEYBYTES_MIN <= 32 &&
-                  crypto_generichash_KEYBYTES_MAX >= 32,
-              "16 bytes of a hash with the secret's 32 digits as its key");
-
-static void prove(const char *secret, const char *about, char ret[33])
-{
-    unsigned char hash[16];
-
-    crypto_generichash(hash, sizeof hash, (const unsigned char *)about, strlen(about),
-                       (const unsigned char *)secret, 32);
-    sodium_bin2hex(ret, 33, hash, sizeof hash);
-}
-
 static volt_code start_dispatcher(server *s, volt_err *err)
 {
     char hist[33], secret[33];
@@ -234,9 +213,10 @@ static volt_code start_dispatcher(server *s, volt_err *err)
     const dispatcher_out out = {
         .ctx = s, .send = send_frame, .publish = publish_frame, .unread = unread
     };
-    dispatcher_config config = {
-        .hist_if_new = hist, .secret_if_new = secret, .prove = prove, .new_history = s->new_history
-    };
+    dispatcher_config config = { .hist_if_new = hist,
+                                 .secret_if_new = secret,
+                                 .prove = secret_prove,
+                                 .new_history = s->new_history };
     volt_code code;
 
     if (s->hb_ms) {
@@ -244,8 +224,8 @@ static volt_code start_dispatcher(server *s, volt_err *err)
         config.lease_ms = s->lease_ms;
         config.suspect_ms = s->lease_ms / 4 > 4 * s->hb_ms ? 4 * s->hb_ms : s->lease_ms / 4;
     }
-    random_hex(hist);
-    random_hex(secret);
+    secret_random(hist);
+    secret_random(secret);
     code = dispatcher_new(s->store, &files, &out, &config, loop_now_ms(), loop_wall_ms(),
                           &s->dispatcher, err);
     if (code == VOLT_OK && s->new_history)
@@ -427,8 +407,8 @@ static bool may_take(const server *s, int n, int64_t until_ms)
     return n < DRAIN_MIN || loop_now_ms() < until_ms;
 }
 
-/* By turns from both sockets. */
-static volt_code drain(server *s, volt_err *err)
+/* By turns from both sockets.  *left: what runners said was not all read. */
+static volt_code drain(server *s, bool *left, volt_err *err)
 {
     volt_code code = VOLT_OK;
     bool work = true, intake = true;
@@ -444,6 +424,7 @@ static volt_code drain(server *s, volt_err *err)
         if (code != VOLT_OK)
             return code;
     }
+    *left = work;
     return VOLT_OK;
 }
 
@@ -471,9 +452,11 @@ static void tell_trouble(server *s)
 
 static volt_code turn(server *s, int64_t gap_ms, volt_err *err)
 {
-    volt_code code = drain(s, err);
-    int64_t now_ms = loop_now_ms();
+    bool left = false;
+    volt_code code = drain(s, &left, err);
+    int64_t now_ms = loop_now_ms(), behind_ms = dispatcher_behind(s->dispatcher, now_ms, left);
 
+    gap_ms = gap_ms > behind_ms ? gap_ms : behind_ms; /* a long turn counts once */
     if (code == VOLT_OK && (gap_ms > 0 || now_ms >= dispatcher_next_deadline_ms(s->dispatcher)))
         code = dispatcher_tick(s->dispatcher, now_ms, loop_wall_ms(), gap_ms, err);
     if (code == VOLT_OK)

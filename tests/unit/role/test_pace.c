@@ -1,4 +1,5 @@
-/* The times that runners keep: quick in a small fleet, slow in a large one. */
+/* The times that runners keep: quick in a small fleet, slow in a large one; and a dispatcher that
+ * does not keep up. */
 #include "dispatcher_world.h"
 
 #define LARGE 1000
@@ -168,6 +169,58 @@ static void gives_a_large_fleet_its_time_after_a_restart(void **state)
     assert_int_equal(world_event(w, EVENT_REQUEUED)->task, task);
 }
 
+/* ---- a dispatcher that is behind ---- */
+
+static void turn(world *w, int64_t ms, bool left)
+{
+    int64_t gap_ms;
+    volt_err err;
+
+    w->now_ms += ms;
+    gap_ms = dispatcher_behind(w->d, w->now_ms, left);
+    if (gap_ms > 0 || w->now_ms >= dispatcher_next_deadline_ms(w->d))
+        assert_int_equal(dispatcher_tick(w->d, w->now_ms, w->wall_ms, gap_ms, &err), VOLT_OK);
+    assert_int_equal(dispatcher_commit(w->d, &err), VOLT_OK);
+}
+
+/* Its heartbeats wait in the socket behind those of ten thousand others. */
+static void hears_a_runner_before_its_lease_lapses(void **state)
+{
+    world *w = *state;
+    rec_job jobs[] = { { .name = SLICE("script") } };
+    rec_held held;
+
+    world_hello(w, RUNNER, ID_1, BOOT, 1);
+    world_submit(w, "demo", "refs/heads/main");
+    world_plan(w, RUNNER, jobs, 1);
+    held = (rec_held){ .task = world_assign(w, RUNNER)->task, .att = 1, .state = HELD_RUNNING };
+    for (int i = 0; i < 140; i++)
+        turn(w, 120, true);
+    assert_null(world_event(w, EVENT_SUSPECT));
+    world_say(w, RUNNER, &(msg){ .type = MSG_hb, .hb = { .n = 1, .held = { &held, 1 } } });
+    turn(w, 120, false);
+    world_wait(w, 14000);
+    assert_null(world_event(w, EVENT_REQUEUED));
+    world_wait(w, 1000);
+    assert_non_null(world_event(w, EVENT_REQUEUED));
+}
+
+/* L5: no lease outlives lease + grace, whoever floods the dispatcher. */
+static void lets_a_lease_lapse_in_a_flood(void **state)
+{
+    world *w = *state;
+    rec_job jobs[] = { { .name = SLICE("script") } };
+    int64_t from;
+
+    world_hello(w, RUNNER, ID_1, BOOT, 1);
+    world_submit(w, "demo", "refs/heads/main");
+    world_plan(w, RUNNER, jobs, 1);
+    from = w->now_ms;
+    while (!world_event(w, EVENT_REQUEUED) && w->now_ms < from + 100000)
+        turn(w, 7, true);
+    assert_in_range(w->now_ms - from, 29000, 30200);
+}
+
 int main(void)
 {
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, world_set_up, world_tear_down)
@@ -177,6 +230,8 @@ int main(void)
         TEST(shortens_no_lease_of_a_runner_that_still_beats_slowly),
         TEST(measures_by_the_quick_pace_once_a_runner_keeps_it),
         TEST(gives_a_large_fleet_its_time_after_a_restart),
+        TEST(hears_a_runner_before_its_lease_lapses),
+        TEST(lets_a_lease_lapse_in_a_flood),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
