@@ -378,5 +378,14 @@ int main(int argc, char **argv)
             break;
         command(&f, &to, line);
     }
+    for (size_t i = 0; i < f.n; i++)
+        runner_end(&f.v[i]);
+    free(f.v);
+    heap_free(&f.timers);
+    agent_effects_free(&f.out);
+    arena_free(&f.mem);
+    buf_free(&f.frame);
+    free(f.assigns_ms.v);
+    free(f.beats_ms.v);
     return 0;
 }
