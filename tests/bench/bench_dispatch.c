@@ -1,9 +1,9 @@
 /*
  * bench_dispatch - a fleet of no-op runners against a running dispatcher.
  *
- * Usage: bench_dispatch SERVER RUNNERS UNITS
- * Registers RUNNERS runners of one slot, submits one build whose plan has UNITS units with a batch
- * of one, answers every assign at once with start and result, and prints how many tasks a second
+ * Usage: bench_dispatch SERVER RUNNERS UNITS [BATCH]
+ * Registers RUNNERS runners of one slot, submits one build whose plan has UNITS units in batches of
+ * BATCH (1), answers every assign at once with start and result, and prints how many units a second
  * went from assigned to acknowledged.  Every one of these transitions is durable at the dispatcher.
  */
 #include <inttypes.h>
@@ -14,11 +14,12 @@
 
 #define RUNNERS_MAX 1000
 #define PART_UNITS  4000
+#define BATCH_MAX   1000
 
 typedef struct fleet {
     sock *v[RUNNERS_MAX];
     int n;
-    uint64_t units, done;
+    uint64_t units, batch, done; /* done: tasks, the plan too */
     double began, ended;
     double hb_at;
     uint64_t hb_n;
@@ -34,7 +35,7 @@ static void send_plan(fleet *f, sock *s, const msg_assign *a)
                    .result = { .task = a->task, .att = a->att, .verdict = VERDICT_PASSED } };
 
     while (sent < f->units) {
-        rec_job job = { .name = SLICE("tests"), .tests = true, .batch = 1 };
+        rec_job job = { .name = SLICE("tests"), .tests = true, .batch = f->batch };
         msg m = { .type = MSG_plan, .plan = { .task = a->task, .att = a->att, .part = part++ } };
         size_t n = 0;
 
@@ -51,17 +52,19 @@ static void send_plan(fleet *f, sock *s, const msg_assign *a)
     bench_send(s, &result);
 }
 
-static void run_unit(sock *s, const msg_assign *a)
+static void run_batch(sock *s, const msg_assign *a)
 {
-    rec_item item = { .verdict = VERDICT_PASSED, .duration_ms = 1 };
+    static rec_item items[BATCH_MAX];
     msg start = { .type = MSG_start, .start = { .task = a->task, .att = a->att } };
     msg result = { .type = MSG_result,
                    .result = { .task = a->task,
                                .att = a->att,
                                .verdict = VERDICT_PASSED,
                                .from = a->from,
-                               .items = { &item, 1 } } };
+                               .items = { items, a->files.n } } };
 
+    for (size_t i = 0; i < a->files.n; i++)
+        items[i] = (rec_item){ .verdict = VERDICT_PASSED, .duration_ms = 1 };
     bench_send(s, &start);
     bench_send(s, &result);
 }
@@ -88,8 +91,8 @@ static void take(fleet *f, sock *s)
         if (m.type == MSG_assign && m.assign.kind == TASK_PLAN)
             send_plan(f, s, &m.assign);
         else if (m.type == MSG_assign)
-            run_unit(s, &m.assign);
-        else if (m.type == MSG_result_ok && ++f->done == f->units + 1)
+            run_batch(s, &m.assign);
+        else if (m.type == MSG_result_ok && ++f->done == (f->units + f->batch - 1) / f->batch + 1)
             f->ended = bench_now_s();
     }
 }
@@ -135,12 +138,13 @@ int main(int argc, char **argv)
     long runners;
     double give_up;
 
-    if (argc != 4)
-        bench_die("usage: bench_dispatch SERVER RUNNERS UNITS");
+    if (argc != 4 && argc != 5)
+        bench_die("usage: bench_dispatch SERVER RUNNERS UNITS [BATCH]");
     runners = bench_number(argv[2], 1);
     f.units = (uint64_t)bench_number(argv[3], 1);
-    if (runners > RUNNERS_MAX)
-        bench_die("at most %d runners", RUNNERS_MAX);
+    f.batch = argc > 4 ? (uint64_t)bench_number(argv[4], 1) : 1;
+    if (runners > RUNNERS_MAX || f.batch > BATCH_MAX)
+        bench_die("at most %d runners, and %d units a batch", RUNNERS_MAX, BATCH_MAX);
     sock_setup();
     for (long i = 0; i < runners; i++)
         connect_runner(&f, argv[1], &rng);
