@@ -1,5 +1,7 @@
-"""What happens to whom in a chaos run, and what is asked of the dispatcher meanwhile.  Each method named <group>_<what> of Faults is one kind of
-fault; False: there is nobody it could happen to now."""
+"""What happens to whom in a chaos run, and what is asked of the dispatcher meanwhile.
+
+Each method named <group>_<what> of Faults is one kind of fault; False: there is nobody it could
+happen to now."""
 import os
 import random
 import signal
@@ -18,8 +20,8 @@ WEIGHTS = {
     "scale_up": 2, "scale_down": 1,
     "ask_cancel": 2, "ask_rebuild": 2, "ask_drain": 1, "ask_cordon": 1,
 }
-POINT_WEIGHTS = {"point_dispatcher": 3, "point_agent": 2, "point_executor": 2, "point_observer": 1}
-NETWORK_WEIGHTS = {
+POINT_WEIGHTS = {"arm_dispatcher": 3, "arm_agent": 2, "arm_executor": 2, "arm_observer": 1}
+HOST_WEIGHTS = {  # what asks for network namespaces, and mounts
     "cut_both_ways": 3, "cut_one_way": 3, "cut_unplugged": 1, "cut_partition": 1, "cut_reset": 2,
     "weather_slow": 2, "weather_lossy": 2, "weather_disorder": 2,
     "disk_dispatcher": 2, "disk_runner": 2, "disk_observer": 1,
@@ -30,6 +32,7 @@ NETWORK_WEIGHTS = {
 COSTLY = {"agent away", "agent stopped long", "executor killed", "runner killed", "interrupted",
           "cut", "weather", "disk"}
 EVERYBODY = None  # whom a fault of the dispatcher's link hurts
+ARMED_S = 30  # who has not come to the point where it is to die by then lives on
 AFTER_S = 6  # a connection whose packets were lost may be silent for so long, by TCP's backoff
 
 
@@ -38,7 +41,7 @@ class Faults:
         """The same for a seed on each machine: when which kind, and a number for its choices."""
         rng = random.Random(f"{self.seed} faults")
         weights = {**WEIGHTS, **(POINT_WEIGHTS if self.points else {}),
-                   **(NETWORK_WEIGHTS if self.lan else {})}
+                   **(HOST_WEIGHTS if self.lan else {})}
         at = 0
         while True:
             at += min(rng.expovariate(1 / every_s), 4 * every_s)
@@ -139,31 +142,42 @@ class Faults:
         number = 1 + int(self.rng.expovariate(1 / mean))
         self.points_n += 1
         mark = self.path(f"point{self.points_n}")
-        self.armed.append((name, at, mark, self.hurts(name, "executor killed", 3600)
-                           if role == "executor" else None))
+        hurt = self.hurts(name, "executor killed", ARMED_S) if role == "executor" else None
+        self.armed[mark] = (name, at, hurt)
+        self.later(ARMED_S, self.disarm, mark)
         self.note("  arm", name, at, number)
         self.restart(name, VOLT_KILL_AT=f"{at}:{number}:{mark}")
 
     def look_at_points(self):
         """Takes note of those that have died where they were to die."""
-        for one in list(self.armed):
-            who, at, mark, hurt = one
+        for mark, (name, at, hurt) in list(self.armed.items()):
             if os.path.exists(mark):
-                self.armed.remove(one)
+                del self.armed[mark]
                 self.counts[f"point {at}"] += 1
-                self.note("died at", at, who)
+                self.note("died at", at, name)
                 if hurt:
                     hurt[1] = int(time.time() * 1000) + 1000
                 else:
-                    self.died.add(who)
+                    self.died.add(name)
 
-    def point_dispatcher(self):
+    def disarm(self, mark):
+        """Where the mark is there already, the process lives on."""
+        try:
+            open(mark, "x").close()
+        except FileExistsError:
+            return  # it has died
+        if mark in self.armed:
+            hurt = self.armed.pop(mark)[2]
+            if hurt:
+                hurt[1] = int(time.time() * 1000)
+
+    def arm_dispatcher(self):
         if self.told(self.boss):
             return False
         self.kill(self.boss)
         self.arm("dispatcher", "dispatcher")
 
-    def point_agent(self):
+    def arm_agent(self):
         name = self.victim()
         if not name:
             return False
@@ -171,14 +185,14 @@ class Faults:
         self.kill(self.agents[name])
         self.arm(name, "agent")
 
-    def point_executor(self):
+    def arm_executor(self):
         name = self.victim()
         if not name:
             return False
         self.kill_whole(name)
         self.arm(name, "executor")
 
-    def point_observer(self):
+    def arm_observer(self):
         name = self.rng.choice(REPOSITORIES)
         if self.told(self.watchers[name]):
             return False

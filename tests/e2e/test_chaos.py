@@ -53,7 +53,7 @@ class ChaosTest(Pushes, Faults, Checks, Case):
         self.points = collections.defaultdict(list)  # {role: [point of kill.def]}
         for name, role in harness.kill_points():
             self.points[role].append(name)
-        self.armed, self.points_n = [], 0  # (process, point, mark, hurt or None)
+        self.armed, self.points_n = {}, 0  # {mark: (process, point, hurt or None)}
         self.died = set()  # of these, those that have died and were not seen yet
         self.asked = []  # commands that may not have ended
         self.canceled = set()  # builds that somebody asked to cancel
@@ -89,7 +89,7 @@ class ChaosTest(Pushes, Faults, Checks, Case):
         kinds = collections.defaultdict(list)
         for what, n in sorted(self.counts.items()):
             kind, _, rest = what.partition(" ")
-            if kind in ("kill", "point", "stop", "end", "scale", "cut", "weather", "disk", "ask"):
+            if kind in ("kill", "arm", "point", "stop", "end", "scale", "cut", "weather", "disk", "ask"):
                 kinds[kind].append(f"{n} {rest}")
             else:
                 kinds[""].append(f"{n} {what}")
@@ -253,9 +253,8 @@ class ChaosTest(Pushes, Faults, Checks, Case):
         for name in set(self.agents) - self.wanted:
             self.wanted.add(name)
             self.when_ended(self.agents[name], self.restart, name)
-        for name, _, _, hurt in self.armed:
-            if not hurt:  # it shall not die at the very end
-                self.again(name)
+        for mark in list(self.armed):  # nobody shall die at the very end
+            self.disarm(mark)
         self.wait_for_builds()
         wait_for("all runners", self.all_up)
         wait_for("empty spools", lambda: not self.spools(), 60)
@@ -263,13 +262,6 @@ class ChaosTest(Pushes, Faults, Checks, Case):
         late = Tail(self, "late")
         late.start()
         self.tails.append(late)
-
-    def again(self, name):
-        p = (self.boss if name == "dispatcher" else self.agents.get(name)
-             or self.watchers[name.removeprefix("observer-")])
-        if p.running() and not self.told(p):
-            self.tell(p, signal.SIGTERM)
-            self.when_ended(p, self.restart, name)
 
     def all_up(self):
         self.look()
