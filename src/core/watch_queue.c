@@ -220,9 +220,32 @@ static void resend_all(watch *w, int64_t now_ms)
         }
 }
 
+/* The dispatcher goes on from an old copy of its data, which may lack what was accepted since. What
+ * it has it knows again; of a branch the newest commit is offered, for nobody knows which of those
+ * before it the copy has. */
+static void offer_again(watch *w, watch_effects *out)
+{
+    watch_effect *e = watch_effect_add(out, WATCH_DO_TELL);
+
+    e->text =
+        watch_effect_text(out, "the dispatcher has begun another history; the newest commit of "
+                               "each branch is offered again");
+    e->warn = true;
+    for (size_t r = 0; r < w->repos_n; r++)
+        LIST_FOR(pos, &w->repos[r]->ref_order)
+        {
+            watch_ref *ref = LIST_OWNER(pos, watch_ref, in_repo);
+            watch_oid oid = ref->cursor;
+
+            if (ref->offered && !ref->gone && ref->queued == 0 && *oid.hex)
+                watch_enqueue(w, ref, &oid, (slice){ 0 }, (slice){ 0 }, out);
+        }
+}
+
 static void on_head(watch *w, const msg_head *head, int64_t now_ms, watch_effects *out)
 {
     bool anew = !w->heard || head->ep != w->ep;
+    bool named = head->hist.n == 32, other = named && w->hist[0] && !slice_is(head->hist, w->hist);
 
     if (!w->heard)
         watch_effect_add(out, WATCH_DO_HEARD);
@@ -230,7 +253,11 @@ static void on_head(watch *w, const msg_head *head, int64_t now_ms, watch_effect
     w->told_silent = false;
     w->ep = head->ep;
     w->silent_at_ms = now_ms + WATCH_SILENT_MS;
-    if (anew)
+    if (named)
+        memcpy(w->hist, head->hist.p, 32);
+    if (other)
+        offer_again(w, out);
+    if (anew || other)
         resend_all(w, now_ms);
 }
 
@@ -242,6 +269,7 @@ static void advance(watch *w, watch_ref *ref, watch_effects *out)
 
         if (!ref->gone) {
             ref->cursor = s->oid;
+            ref->offered = true;
             watch_emit_cursor(ref, ref->cursor.hex, out);
         }
         e = watch_effect_add(out, WATCH_DO_UNSPOOL);

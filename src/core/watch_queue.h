@@ -30,6 +30,7 @@ typedef struct watch_ref {
     watch_repo *repo;
     char *name;
     watch_oid cursor; /* everything up to here is answered for good; empty: nothing yet */
+    bool offered;     /* by a submission of this process, not by being there at first sight */
     watch_oid mark;  /* everything up to here is queued or behind the cursor; empty: a new branch */
     watch_oid tip;   /* where the repository has it */
     watch_oid asked; /* tip of the LIST under way */
@@ -104,6 +105,7 @@ struct watch {
     int64_t blocked_until_ms; /* 0: not blocked */
     bool heard;
     bool told_silent;
+    char hist[33]; /* of the last head beat; "": none yet */
     uint64_t ep;
     int64_t silent_at_ms; /* HEAP_NEVER: already silent */
     bool started;

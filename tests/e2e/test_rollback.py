@@ -73,7 +73,10 @@ class Rollback(harness.Case):
         self.assertNotEqual(after["hist"], before)
         self.assertFalse(after.get("trouble"))
         self.go()
+        # What the copy does not have is offered again: the newest commit of the branch.
         tail = self.tail("--from", "start", name="tail2")
+        self.assertEqual(tail.verdict(repo.head()), "passed")
+        self.assertEqual([b["verdict"] for b in self.json("builds")], ["passed"] * 2)
         later = repo.commit({"tests/a.sh": PASS})
         self.assertEqual(tail.verdict(later), "passed")
         self.assertEqual({e["hist"] for e in tail.events()}, {after["hist"]})

@@ -174,6 +174,17 @@ static inline void head_beat(story *t, uint64_t ep)
     step(t, (watch_event){ .kind = WATCH_MSG, .msg = &m });
 }
 
+/* Of the history whose name is that digit, 32 times. */
+static inline void head_beat_of(story *t, uint64_t ep, char digit)
+{
+    msg m = { .type = MSG_head, .head = { .ep = ep } };
+    char hist[32];
+
+    memset(hist, digit, sizeof hist);
+    m.head.hist = (slice){ hist, sizeof hist };
+    step(t, (watch_event){ .kind = WATCH_MSG, .msg = &m });
+}
+
 static inline void accepts(story *t, size_t number)
 {
     msg m = { .type = MSG_accepted,
