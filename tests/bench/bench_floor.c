@@ -5,7 +5,8 @@
  *   bench_floor sqlite N DIR       commits a second of one small row (WAL, synchronous=FULL)
  *   bench_floor fsync N DIR        write 4 KiB behind each other and fdatasync: p50 in ms
  *   bench_floor read FILE TABLE... reads every column of every row of an SQLite file: rows, s
- *   bench_floor echo PORT          a bare ROUTER at PORT + 1 that sends all back, until SIGINT
+ *   bench_floor echo               a bare ROUTER that sends all back, until SIGINT; says its
+ * endpoint
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -135,18 +136,21 @@ static void read_file(const char *path, char **tables)
     sqlite3_close(db);
 }
 
-static void echo(int port)
+static void echo(void)
 {
-    CLEANUP(free)
-    char *at = mem_printf("tcp://127.0.0.1:%d", port + 1);
+    char at[64];
+    size_t n = sizeof at;
     void *ctx = zmq_ctx_new(), *router = zmq_socket(ctx, ZMQ_ROUTER);
     int backlog = 4096;
     zmq_msg_t part;
 
     sock_more_fds();
     zmq_setsockopt(router, ZMQ_BACKLOG, &backlog, sizeof backlog);
-    if (zmq_bind(router, at) < 0)
-        bench_die("bind %s: %s", at, zmq_strerror(errno));
+    if (zmq_bind(router, "tcp://127.0.0.1:*") < 0 ||
+        zmq_getsockopt(router, ZMQ_LAST_ENDPOINT, at, &n) < 0)
+        bench_die("bind: %s", zmq_strerror(errno));
+    puts(at);
+    fflush(stdout);
     zmq_msg_init(&part);
     while (zmq_msg_recv(&part, router, 0) >= 0)
         if (zmq_msg_send(&part, router, zmq_msg_more(&part) ? ZMQ_SNDMORE : 0) < 0)
@@ -165,10 +169,10 @@ int main(int argc, char **argv)
         sync_file(bench_number(argv[2], 1), argv[3]);
     else if (argc > 3 && strcmp(argv[1], "read") == 0)
         read_file(argv[2], argv + 3);
-    else if (argc == 3 && strcmp(argv[1], "echo") == 0)
-        echo((int)bench_number(argv[2], 1));
+    else if (argc == 2 && strcmp(argv[1], "echo") == 0)
+        echo();
     else
         bench_die("usage: bench_floor spawn THREADS N | sqlite N DIR | fsync N DIR | read FILE "
-                  "TABLE... | echo PORT");
+                  "TABLE... | echo");
     return 0;
 }

@@ -70,8 +70,9 @@ def rss_mib(pid, what="VmRSS"):
 
 def echoes(system, runners, every_ms, join_ms, idle_s, wear):
     """The same connections on a bare ROUTER that only sends back."""
-    port = bench.free_port()
-    p = system.processes.start("echo", os.path.join(bench.BUILD, "tests", "bench", "bench_floor"), "echo", str(port))
+    p = system.processes.start("echo", os.path.join(bench.BUILD, "tests", "bench", "bench_floor"), "echo",
+                               stdout=subprocess.PIPE, text=True)
+    port = int(p.stdout.readline().rsplit(":", 1)[1]) - 1  # the fleet connects to the one behind
     fleet = Fleet(system, f"127.0.0.1:{port}", runners, str(every_ms))
     got = fleet.tell("join", join_ms)
     got.update(fleet.measure(p.pid, idle_s))
