@@ -6,12 +6,15 @@
  * UPDATE=1 in the environment writes the new one in its place, to be read before it is committed.
  *
  *   > r1 hello slots=2 boot=1 labels=gpu held=1:1:running    a runner (also r2 ... r9)
+ *   > r1 hello maxep=9 proof=yes                              was told of a later start; without
+ *                                                            proof it only says so
  *   > r1 hb 1:1:running every=1000                           what it holds, - for nothing
  *   > r1 start|bye|nack|plan|tests|log|result TASK ATT ...   see the functions below
  *   > r1 breaks                                              its connection, noticed at a send
  *   > obs submit BRANCH DIGIT                                a commit; its id is that digit
  *   > c1 cancel|rebuild BUILD, c1 mode RUNNER MODE           a client
  *   > wait 1500                                              milliseconds, with a tick when due
+ *   > restart accept-rollback=yes                            as with that option
  *   > restart large=2                                        killed, and started from its store;
  *                                                            all come over new connections;
  *                                                            more runners are a large fleet
@@ -29,6 +32,9 @@
 #include "role/dispatcher.h"
 #include "wire/codec.h"
 
+#define HIST      "0123456789abcdef0123456789abcdef"
+#define HIST2     "fedcba9876543210fedcba9876543210"
+#define SECRET    "5ec5ec5ec5ec5ec5ec5ec5ec5ec5ec55"
 #define WORDS_MAX 16
 #define PEERS_MAX 32
 
@@ -49,6 +55,7 @@ typedef struct story {
     uint64_t peers_n;
     unsigned sids;
     size_t large; /* as dispatcher_config */
+    bool new_history;
 } story;
 
 /* ---- words of a line ---- */
@@ -159,9 +166,10 @@ static void plain(msg *m)
         m->event.ep = m->event.time_ms = m->event.duration_ms = 0;
     } else if (m->type == MSG_assign) {
         m->assign.url = m->assign.repo = m->assign.oid = m->assign.ref = none;
+        m->assign.key = none;
         m->assign.grace_ms = m->assign.log_max = 0;
     } else if (m->type == MSG_welcome) {
-        m->welcome.hist = none;
+        m->welcome.hist = m->welcome.key = none;
         m->welcome.window = 0;
         if (m->welcome.hb_ms == 1000) /* the usual times */
             m->welcome.hb_ms = m->welcome.suspect_ms = m->welcome.lease_ms = 0;
@@ -276,11 +284,25 @@ static void must(volt_code code, const volt_err *err)
     exit(1);
 }
 
+/* Only has to differ. */
+static void prove(const char *secret, const char *about, char ret[33])
+{
+    uint64_t h = 5381;
+
+    (void)secret;
+    for (const char *p = about; *p; p++)
+        h = h * 33 + (unsigned char)*p;
+    snprintf(ret, 33, "%032" PRIx64, h);
+}
+
 static void start(story *s)
 {
     const log_files files = { s, log_write, log_sync, log_read, log_remove };
     const dispatcher_out out = { .ctx = s, .send = send_frame, .publish = publish_frame };
-    const dispatcher_config config = { .hist_if_new = "0123456789abcdef0123456789abcdef",
+    const dispatcher_config config = { .hist_if_new = s->new_history ? HIST2 : HIST,
+                                       .new_history = s->new_history,
+                                       .secret_if_new = SECRET,
+                                       .prove = prove,
                                        .large = s->large };
     volt_err err;
 
@@ -326,11 +348,18 @@ static void hello(story *s, msg *m, slice who, const words *w)
     m->type = MSG_hello;
     *h = (msg_hello){ .vmin = 1, .vmax = 1, .name = who, .id = digits(s, digit, 32) };
     h->boot = digits(s, option(w, "boot"), 32);
-    h->hist = SLICE("0123456789abcdef0123456789abcdef");
+    h->hist = SLICE(HIST);
     h->slots = number(option(w, "slots"));
     h->slots = h->slots ? h->slots : 1;
     h->labels = list(s, option(w, "labels"), ',');
     h->held = held(s, option(w, "held"));
+    h->maxep = number(option(w, "maxep"));
+    if (option(w, "proof").n) {
+        char *key = arena_zero(&s->a, 33);
+
+        prove(SECRET, arena_printf(&s->a, HIST " epoch %" PRIu64, h->maxep), key);
+        h->key = (slice){ key, 32 };
+    }
 }
 
 /* plan TASK ATT tests=FILE,FILE scripts=NAME,NAME:NEED:NEED: one job "tests", then the scripts. */
@@ -480,6 +509,7 @@ static bool happens(story *s, slice line)
     }
     if (slice_is(who, "restart")) {
         s->large = number(option(&w, "large"));
+        s->new_history = option(&w, "accept-rollback").n > 0;
         dispatcher_free(s->d);
         store_memory_crash(s->store);
         for (size_t i = 0; i < PEERS_MAX; i++) /* all connect anew */
