@@ -33,6 +33,8 @@ typedef struct sim_runner {
     char plan_ref[64]; /* of the commit being planned */
     heap_node timer;
     uint64_t ep;        /* of the newest welcome */
+    int64_t now_ms;     /* of its newest event */
+    uint64_t acked;     /* newest task whose result is durable */
     int64_t freed_ns;   /* a result was sent, nothing new has come; 0: not so */
     int64_t beat_ns;    /* an unanswered heartbeat was sent; 0: none */
     int64_t echo_at_ms; /* without an agent: the next one */

@@ -12,11 +12,9 @@ import time
 import __main__ as bench
 
 SCRIPTS, UNITS = 1000, 100000  # at most so many a build (BUILD_JOBS_MAX, BUILD_UNITS_MAX)
-JOIN_MS = 5000                 # runners are started over so long: their heartbeats are spread
-IDLE_S, STEADY_S, FULL_S = 20, 15, 10
-WEAR = 520                     # frames each way, after which a connection takes all the memory it ever will
-WORK_MS = (2000, 8000)         # a task, when the fleet works: 2,000 of 10,000 runners end one each second
 SPARE_FDS = 200
+ECHO = "bare ROUTER echo"
+Row = bench.Row
 
 
 def need_descriptors(runners):
@@ -68,15 +66,15 @@ def rss_mib(pid, what="VmRSS"):
         return next(int(line.split()[1]) for line in f if line.startswith(what)) / 1024
 
 
-def echoes(system, runners, every_ms, join_ms, idle_s, wear):
+def echoes(system, runners, sizes):
     """The same connections on a bare ROUTER that only sends back."""
     p = system.processes.start("echo", os.path.join(bench.BUILD, "tests", "bench", "bench_floor"), "echo",
                                stdout=subprocess.PIPE, text=True)
     port = int(p.stdout.readline().rsplit(":", 1)[1]) - 1  # the fleet connects to the one behind
-    fleet = Fleet(system, f"127.0.0.1:{port}", runners, str(every_ms))
-    got = fleet.tell("join", join_ms)
-    got.update(fleet.measure(p.pid, idle_s))
-    fleet.tell("wear", wear)
+    fleet = Fleet(system, f"127.0.0.1:{port}", runners, str(sizes.beat_ms))
+    got = fleet.tell("join", sizes.join_ms)
+    got.update(fleet.measure(p.pid, sizes.idle_s))
+    fleet.tell("wear", sizes.wear)
     got["rss"] = rss_mib(p.pid)
     fleet.end()
     system.processes.stop(p)
@@ -148,84 +146,104 @@ def restart(fleet, dispatcher):
     return (answered - began) / 1e9, (back - began) / 1e9
 
 
+def say(what):
+    print(f"bench: scale: {what}", file=bench.sys.stderr)
+
+
+class Sizes:
+    """How long each part is measured; a small fleet only shows that the measuring works."""
+
+    def __init__(self, runners):
+        small = runners < 1000
+        self.join_ms, self.beat_ms, self.settle_s, self.idle_s = (300, 1000, 1, 1) if small else (5000, 5000, 6, 20)
+        self.wear = 16 if small else 520  # frames each way, after which a connection has taken all memory it will
+        self.work_ms = (200, 600) if small else (2000, 8000)  # a task: of 10,000 runners 2,000 end one each second
+        self.steady_s, self.full_s, self.commits = (1, 1, 500) if small else (15, 10, 5000)
+
+
+def idle_rows(fleet, dispatcher, floor, runners, sizes):
+    joined = fleet.tell("join", sizes.join_ms)
+    fleet.tell("measure", sizes.settle_s)  # all have taken the pace of a large fleet
+    idle = fleet.measure(dispatcher.pid, sizes.idle_s)
+    fresh = rss_mib(dispatcher.pid)
+    fleet.tell("wear", sizes.wear)
+    yield Row(f"{runners} runners join over {sizes.join_ms / 1000:g} s, all registered after", "s", [joined["up_s"]],
+              [("connected to a bare ROUTER", [floor["up_s"]])])
+    yield Row(f"idle fleet of {runners}, a heartbeat each {runners * sizes.idle_s / idle['beat_n']:.1f} s: CPU", "%",
+              [idle["cpu"]], [(ECHO, [floor["cpu"]])], "< 10 %", lambda r: r.volt["median"] < 10)
+    for part in "p50", "p99":
+        yield Row(f"heartbeat's answer, idle fleet, {part}", "ms", [idle[f"beat_{part}_ms"]],
+                  [(ECHO, [floor[f"beat_{part}_ms"]])])
+    yield Row(f"dispatcher's RSS, idle fleet, {fresh:.0f} MiB at first", "MiB", [rss_mib(dispatcher.pid)],
+              [(ECHO, [floor["rss"]])])
+
+
+def steady_rows(fleet, dispatcher, floor, runs, runners, tasks, sizes):
+    fleet.tell("work", *sizes.work_ms)
+    fleet.tell("measure", -(-sizes.work_ms[1] // 1000))
+    steady = [fleet.measure(dispatcher.pid, sizes.steady_s) for _ in range(runs)]
+    left = dispatcher.queued()
+    if left < tasks and runners >= 1000:
+        raise bench.Failed(f"only {left} tasks are left in the queue")
+    rate = sum(s["assigned_s"] for s in steady) / runs
+    for what, name in ("slot freed -> assign", "assign"), ("heartbeat's answer", "beat"):
+        for part in "p50", "p99":
+            goal = ("< 100 ms", lambda r: r.volt["median"] < 100) if (name, part) == ("assign", "p99") else ()
+            yield Row(f"{rate:.0f} tasks/s, {tasks} queued: {what}, {part}", "ms",
+                      [s[f"{name}_{part}_ms"] for s in steady],
+                      [("heartbeat of a " + ECHO, [floor[f"beat_{part}_ms"]])], *goal)
+    yield Row("CPU meanwhile", "%", [s["cpu"] for s in steady])
+    yield Row(f"dispatcher's RSS, {tasks} queued, {runners} runners at work", "MiB", [rss_mib(dispatcher.pid)],
+              [(ECHO, [floor["rss"]])], "< 1.5 GB", lambda r: r.volt["median"] * 1.048576 < 1500)
+
+
+def restart_rows(fleet, dispatcher, runs, runners, tasks, sizes):
+    times = []
+    for i in range(runs):
+        say(f"kill -9, restart {i + 1} of {runs}")
+        times.append(restart(fleet, dispatcher))
+        fleet.tell("measure", sizes.settle_s)
+    after = fleet.measure(dispatcher.pid, sizes.steady_s)
+    yield Row(f"restart after kill -9 with {tasks} queued, until it answers", "s", [t[0] for t in times], [],
+              "< 10 s", lambda r: r.volt["median"] < 10)
+    yield Row(f"... until all {runners} runners are back", "s", [t[1] for t in times], [], "< 30 s",
+              lambda r: r.volt["median"] < 30)
+    yield Row("slot freed -> assign after that, p99", "ms", [after["assign_p99_ms"]])
+    yield Row("dispatcher's RSS after that, and the highest", "MiB",
+              [rss_mib(dispatcher.pid), rss_mib(dispatcher.pid, "VmHWM")])
+
+
+def full_rows(system, fleet, dispatcher, runs, runners, sizes):
+    fleet.tell("work", 0, 0)
+    full = [fleet.measure(dispatcher.pid, sizes.full_s) for _ in range(runs)]
+    commits = [bench.program("floor", "sqlite", sizes.commits, system.work)["rate"] for _ in range(runs)]
+    yield Row(f"durable results, all {runners} runners without a pause", "tasks/s", [s["results_s"] for s in full],
+              [("SQLite, a row a commit", commits)])
+    waits = [s["assign_p99_ms"] for s in full if "assign_p99_ms" in s]
+    if waits:  # a small queue is empty by then
+        yield Row("slot freed -> assign under that load, p99", "ms", waits)
+
+
 def rows(system, runs, runners, tasks):
     need_descriptors(runners)
-    Row = bench.Row
-    short = runners < 1000
-    idle_s, steady_s, full_s, join_ms = (1, 1, 1, 300) if short else (IDLE_S, STEADY_S, FULL_S, JOIN_MS)
-    say = lambda what: bench.sys.stderr.write(f"bench: scale: {what}\n")
-
-    wear = 16 if short else WEAR
-
+    sizes = Sizes(runners)
     say("floor: echo")
-    floor = echoes(system, runners, 1000 if short else 5000, join_ms, idle_s, wear)
+    floor = echoes(system, runners, sizes)
     dispatcher = Dispatcher(system)
     dispatcher.start()
     fleet = Fleet(system, dispatcher.server, runners)
     say(f"{runners} runners")
-    joined = fleet.tell("join", join_ms)
-    fleet.tell("measure", 6 if not short else 1)  # all have taken the pace of a large fleet
-    idle = fleet.measure(dispatcher.pid, idle_s)
-    idle_rss = rss_mib(dispatcher.pid)
-    yield Row(f"{runners} runners join over {join_ms / 1000:g} s, all registered after", "s", [joined["up_s"]],
-              [("connected to a bare ROUTER", [floor["up_s"]])])
-    yield Row(f"idle fleet of {runners}, a heartbeat each {runners * idle_s / idle['beat_n']:.1f} s: CPU", "%",
-              [idle["cpu"]], [("bare ROUTER echo", [floor["cpu"]])], "< 10 %", lambda r: r.volt["median"] < 10)
-    yield Row("heartbeat's answer, idle fleet, p50", "ms", [idle["beat_p50_ms"]],
-              [("bare ROUTER echo", [floor["beat_p50_ms"]])])
-    yield Row("heartbeat's answer, idle fleet, p99", "ms", [idle["beat_p99_ms"]],
-              [("bare ROUTER echo", [floor["beat_p99_ms"]])])
-    say("many heartbeats")
-    fleet.tell("wear", wear)
-    yield Row("dispatcher's RSS, idle fleet", "MiB", [rss_mib(dispatcher.pid)], [("bare ROUTER echo", [floor["rss"]])],
-              note=f"{idle_rss:.0f} at first")
-
+    yield from idle_rows(fleet, dispatcher, floor, runners, sizes)
     say(f"{tasks} tasks")
     queued, took = fill(fleet, dispatcher, runners, tasks)
     yield Row(f"{queued + runners} tasks from submissions to the queue", "tasks/s", [(queued + runners) / took])
-    fleet.tell("work", *((200, 600) if short else WORK_MS))
-    fleet.tell("measure", 1 if short else WORK_MS[1] // 1000)
     say("steady work")
-    steady = [fleet.measure(dispatcher.pid, steady_s) for _ in range(runs)]
-    yield Row(f"{steady[0]['results_s']:.0f} tasks/s on {runners} runners, {tasks} queued: slot freed -> assign, p50",
-              "ms", [s["assign_p50_ms"] for s in steady], [("bare ROUTER echo, p50", [floor["beat_p50_ms"]])])
-    yield Row("slot freed -> assign, p99", "ms", [s["assign_p99_ms"] for s in steady],
-              [("bare ROUTER echo, p99", [floor["beat_p99_ms"]])], "< 100 ms", lambda r: r.volt["median"] < 100)
-    yield Row("heartbeat's answer meanwhile, p50", "ms", [s["beat_p50_ms"] for s in steady],
-              [("bare ROUTER echo, p50", [floor["beat_p50_ms"]])])
-    yield Row("heartbeat's answer meanwhile, p99", "ms", [s["beat_p99_ms"] for s in steady],
-              [("bare ROUTER echo, p99", [floor["beat_p99_ms"]])])
-    yield Row("CPU meanwhile", "%", [s["cpu"] for s in steady])
-    if not short and dispatcher.queued() < tasks:
-        raise bench.Failed(f"only {dispatcher.queued()} tasks are left in the queue")
-    yield Row(f"dispatcher's RSS, {tasks} queued, {runners} runners at work", "MiB", [rss_mib(dispatcher.pid)],
-              [("bare ROUTER echo", [floor["rss"]])], "< 1.5 GB",
-              lambda r: r.volt["median"] * 1.048576 < 1500)
-
-    restarts, reads = [], []
-    for i in range(runs):
-        say(f"kill -9, restart {i + 1} of {runs}")
-        if i:
-            fleet.tell("measure", 1 if short else 5)
-        restarts.append(restart(fleet, dispatcher))
-    after = fleet.measure(dispatcher.pid, steady_s)
-    rss_after = rss_mib(dispatcher.pid)
-    highest = rss_mib(dispatcher.pid, "VmHWM")
+    yield from steady_rows(fleet, dispatcher, floor, runs, runners, tasks, sizes)
+    yield from restart_rows(fleet, dispatcher, runs, runners, tasks, sizes)
     say("full load")
-    fleet.tell("work", 0, 0)
-    full = [fleet.measure(dispatcher.pid, full_s) for _ in range(runs)]
-    commits = [bench.program("floor", "sqlite", 20000 if not short else 1000, system.work)["rate"] for _ in range(runs)]
+    yield from full_rows(system, fleet, dispatcher, runs, runners, sizes)
     fleet.end()
     dispatcher.stop()
-    for _ in range(runs):
-        reads.append(bench.program("floor", "read", system.path("scale", "volt.db"), "build", "job", "task", "test"))
-    yield Row(f"restart after kill -9 with {tasks} queued, until it answers", "s", [r[0] for r in restarts],
-              [(f"SQLite reads those {reads[0]['rows']:.0f} rows", [r["s"] for r in reads])], "< 10 s",
-              lambda r: r.volt["median"] < 10)
-    yield Row(f"... until all {runners} runners are back", "s", [r[1] for r in restarts],
-              [], "< 30 s", lambda r: r.volt["median"] < 30)
-    yield Row("slot freed -> assign after that, p99", "ms", [after["assign_p99_ms"]])
-    yield Row("dispatcher's RSS after that", "MiB", [rss_after], note=f"highest {highest:.0f}")
-    yield Row(f"durable results, all {runners} runners without a pause", "tasks/s", [s["results_s"] for s in full],
-              [("SQLite, a row a commit", commits)])
-    yield Row("slot freed -> assign under that load, p99", "ms", [s["assign_p99_ms"] for s in full])
+    read = [bench.program("floor", "read", system.path("scale", "volt.db"), "build", "job", "task", "test")
+            for _ in range(runs)]
+    yield Row(f"floor of the restart: SQLite reads those {read[0]['rows']:.0f} rows", "s", [r["s"] for r in read])
