@@ -1,10 +1,12 @@
 #include "exec/attempt.h"
 
 #include <assert.h>
+#include <inttypes.h>
 #include <stdlib.h>
 
 #include "base/cleanup.h"
 #include "base/kill.h"
+#include "base/log.h"
 #include "base/mem.h"
 #include "exec/attempt_parts.h"
 #include "wire/codec.h"
@@ -71,6 +73,7 @@ void attempt_finish(attempt *a, msg_result *r)
 {
     msg m = { .type = MSG_result, .result = *r };
     volt_err err;
+    volt_code rc;
 
     m.result.task = a->order.task;
     m.result.att = a->order.att;
@@ -78,11 +81,14 @@ void attempt_finish(attempt *a, msg_result *r)
     buf_clear(&a->result);
     wire_encode(&m, &a->result);
     KILL_POINT(before_spool_result);
-    if (spool_finish(a->spool, buf_slice(&a->result), &err)) {
-        /* Without it on disk the agent could lose it: the task has to run again elsewhere. */
+    rc = spool_finish(a->spool, buf_slice(&a->result), &err);
+    if (rc == VOLT_ENOTFOUND) {
         attempt_refuse(a, CODE_LOST, err.msg);
         return;
     }
+    if (rc) /* a full disk: the agent has it from us, and loses it only if it ends before it is
+               heard */
+        log_warn("task %" PRIu64 ": %s; its result is told without", a->order.task, err.msg);
     KILL_POINT(after_spool_result);
     a->phase = PHASE_DONE;
     a->say(a->ctx, buf_slice(&a->result));

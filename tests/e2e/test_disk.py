@@ -1,6 +1,7 @@
 """A disk that is full, or fails, under a dispatcher that nobody starts again."""
 import os
 import resource
+import shutil
 import subprocess
 
 import harness
@@ -13,6 +14,24 @@ class Disk(harness.Case):
     def limit(self, process, size=resource.RLIM_INFINITY):
         """No file of the process grows beyond it: to the process, as good as a full disk."""
         resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+
+    def small_disk(self, name, size):
+        path = self.path(name)
+        os.mkdir(path)
+        if subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", path],
+                          stderr=subprocess.DEVNULL, check=False).returncode != 0:
+            self.skipTest("may not mount")
+        self.addCleanup(subprocess.run, ["umount", "-l", path], check=False)
+        return path
+
+    def fill(self, path):
+        with open(os.path.join(path, "filler"), "ab", buffering=0) as f:
+            block = b"x" * 65536
+            while block:
+                try:
+                    f.write(block)
+                except OSError:
+                    block = block[:len(block) // 2]
 
     def assert_whole_history(self, tail):
         """The tail's numbers have no gap, and what it saw is what is stored."""
@@ -71,12 +90,7 @@ class Disk(harness.Case):
         self.ask("status")
 
     def test_a_full_tmpfs(self):
-        data = self.path("dispatcher")
-        os.mkdir(data)
-        if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=150m", "tmpfs", data],
-                          stderr=subprocess.DEVNULL, check=False).returncode != 0:
-            self.skipTest("may not mount")
-        self.addCleanup(subprocess.run, ["umount", "-l", data], check=False)
+        data = self.small_disk("dispatcher", "150m")
         repo = self.repository(files={"tests/a.sh": self.gate()})
         dispatcher = self.dispatcher()
         self.runner()
@@ -85,19 +99,11 @@ class Disk(harness.Case):
         self.wait_start()
         wait_for("the ballast", lambda: os.path.exists(os.path.join(data, "ballast")))
 
-        def fill():
-            with open(os.path.join(data, "filler"), "ab", buffering=0) as f:
-                block = b"x" * 65536
-                while block:
-                    try:
-                        f.write(block)
-                    except OSError:
-                        block = block[:len(block) // 2]
         def fill_until(said):
             for n in range(1000):  # the store's files have some room of their own
                 if said in dispatcher.said():
                     return
-                fill()
+                self.fill(data)
                 self.ask("cordon" if n % 2 else "resume", "runner", rc=None)
             self.fail(f"never said: {said}")
         fill_until("the ballast was given up")
@@ -113,6 +119,34 @@ class Disk(harness.Case):
         self.ask("resume", "runner")
         self.ask("rebuild", "1", "--wait")
         self.assertTrue(dispatcher.running())
+        self.assert_whole_history(tail)
+
+    def test_a_runner_whose_disk_is_full(self):
+        work = self.small_disk("runner.d", "24m")
+        repo = self.repository(files={"tests/a.sh": self.gate(after="head -c 300000 /dev/zero")})
+        self.dispatcher()
+        self.runner()
+        tail = self.tail()
+        self.ask("submit", repo.path, "main")
+        self.wait_start()
+        self.fill(work)  # while it runs: its output is cut, its verdict is not lost
+        self.go()
+        self.assertEqual(tail.verdict(repo.head()), "passed")
+        self.assertEqual(tail.events("requeued"), [])
+        done, = [e for e in tail.events("task_done") if e.get("task_kind") == "tests"]
+        self.assertIn("thrown away", done["why"])
+
+        os.unlink(os.path.join(work, "filler"))
+
+        spool = os.path.join(work, "spool")  # no spool can be made: it waits until one can
+        shutil.rmtree(spool)
+        with open(spool, "x"):
+            pass
+        self.ask("rebuild", "1")
+        again = tail.wait("requeued")[0]
+        self.assertEqual(again["code"], "DISK")
+        os.unlink(spool)
+        self.assertEqual(tail.verdict(repo.head(), 2), "passed")
         self.assert_whole_history(tail)
 
 
