@@ -36,6 +36,48 @@ static void each_start_has_a_greater_epoch_of_one_history(void **state_)
     assert_string_equal(head(f).hist, HIST);
 }
 
+#define OTHER "fedcba9876543210fedcba9876543210"
+
+static volt_code is_of_other(void *ctx, uint64_t seq, slice bytes, volt_err *err)
+{
+    fixture *f = ctx;
+
+    (void)seq, (void)err;
+    assert_true(slice_eq(bytes, SLICE("<" OTHER "> why: " HIST)));
+    f->rows_n++;
+    return VOLT_OK;
+}
+
+static void what_is_kept_goes_on_as_another_history(void **state_)
+{
+    fixture *f = *state_;
+    char secret[33], again[33];
+    uint64_t ep;
+
+    assert_int_equal(f->s->ops->secret(f->s, HIST, secret, &f->err), VOLT_OK);
+    assert_string_equal(secret, HIST);
+    assert_int_equal(f->s->ops->begin_epoch(f->s, HIST, &ep, &f->err), VOLT_OK);
+    for (uint64_t seq = 1; seq <= 3; seq++) {
+        row r = { .kind = ROW_EVENT, .event = { .seq = seq, .kind = EVENT_EPOCH } };
+
+        assert_int_equal(f->s->ops->put(f->s, &r, SLICE("<" HIST "> why: " HIST), &f->err),
+                         VOLT_OK);
+    }
+    commit(f);
+    fixture_restart(f);
+    assert_int_equal(f->s->ops->new_history(f->s, OTHER, &f->err), VOLT_OK);
+    assert_int_equal(f->s->ops->begin_epoch(f->s, HIST, &ep, &f->err), VOLT_OK);
+    fixture_restart(f);
+    assert_string_equal(head(f).hist, OTHER);
+    assert_int_equal(head(f).ep, 2);
+    assert_int_equal(head(f).last_seq, 3);
+    f->rows_n = 0;
+    assert_int_equal(f->s->ops->events(f->s, 1, 9, is_of_other, f, &f->err), VOLT_OK);
+    assert_int_equal(f->rows_n, 3);
+    assert_int_equal(f->s->ops->secret(f->s, OTHER, again, &f->err), VOLT_OK);
+    assert_string_equal(again, HIST); /* the first one stands */
+}
+
 static void a_row_is_replaced_by_the_next_with_its_key(void **state_)
 {
     fixture *f = *state_;
@@ -330,6 +372,7 @@ static void a_restart_loads_what_is_not_final_in_order(void **state_)
 #define CONTRACT(TEST)                                           \
     TEST(a_new_store_is_empty)                                   \
     TEST(each_start_has_a_greater_epoch_of_one_history)          \
+    TEST(what_is_kept_goes_on_as_another_history)                \
     TEST(a_row_is_replaced_by_the_next_with_its_key)             \
     TEST(what_a_row_is_of_never_changes)                         \
     TEST(a_unit_keeps_its_file_when_the_update_names_none)       \
