@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 
+#include "base/cleanup.h"
 #include "base/mem.h"
 #include "store/table.h"
 
@@ -169,6 +170,10 @@ static volt_code watched_begin_epoch(store *s, const char hist_if_new[33], uint6
     d->ep = *ret;
     note(d, ENTRY_EPOCH);
     note_commit(d);
+    if (d->renames) {
+        d->renames = false;
+        oracle_renamed(d->w->oracle);
+    }
     oracle_dispatcher_started(d->w->oracle, *ret);
     return code;
 }
@@ -319,6 +324,7 @@ static void open_store(disk *d)
     d->ops.prune = watched_prune;
     d->store->ops = &d->ops;
     d->ep = 0;
+    d->renames = false;
     if (d->w->k.rebirth)
         d->journal = NEW(journal);
 }
@@ -372,6 +378,18 @@ void disk_renew(disk *d)
     open_store(d);
     w->timeline++;
     w->oracle = oracle_new(w, w->oracle);
+}
+
+void disk_rename(disk *d)
+{
+    world *w = d->w;
+
+    cover("fault", "old copy accepted");
+    tell(w, d->p, "goes on from an old copy as a new history");
+    prng_hex32(&w->rng, d->hist);
+    journal_free(TAKE(d->journal)); /* it tells of the old history */
+    d->renames = true;
+    w->timeline++;
 }
 
 /* What was written after the copy was made is not in it. */
@@ -432,6 +450,8 @@ static size_t choose_copy(const disk *d)
     const journal *j = d->journal;
     size_t end = 0;
 
+    if (!j)
+        return 0;
     for (size_t i = 0; i < j->committed && j->v[i].ep + 1 < known; i++)
         end = i + 1;
     if (end == 0)

@@ -34,6 +34,7 @@ typedef struct disk {
     bool failed;      /* some call failed: memory is ahead of the store */
     int64_t full_ms;  /* full until */
     int64_t low_ms;   /* nearly full until */
+    bool renames;     /* the next start goes on as the history `hist` */
     struct journal *journal;
 } disk;
 
@@ -47,6 +48,8 @@ void disk_fault(disk *d);
 
 /* An empty directory in its place.  The dispatcher is down. */
 void disk_renew(disk *d);
+/* What is there shall go on as another history.  The dispatcher is down. */
+void disk_rename(disk *d);
 /* An old copy in its place, of which at least one runner will know that it is old.  False: there is
  * none. */
 bool disk_restore(disk *d);

@@ -111,6 +111,7 @@ static void open_dispatcher(sim_dispatcher *sd)
     volt_err err = { .msg = "" };
 
     sd->config.hist_if_new = sd->disk.hist;
+    sd->config.new_history = sd->disk.renames;
     sd->config.secret_if_new = "5ec5e75ec5e75ec5e75ec5e75ec5e700";
     sd->config.prove = prove;
     check(sd,
@@ -363,15 +364,19 @@ static void forgive(world *w)
         observer_forgive(w->observers[i]);
 }
 
-static void swap_directory(sim_dispatcher *sd, bool old_copy)
+typedef enum swap { SWAP_COPY, SWAP_EMPTY, SWAP_ACCEPT } swap;
+
+static void swap_directory(sim_dispatcher *sd, swap how)
 {
     world *w = sd->w;
 
     process_kill(&sd->p, w->calm ? 300 : some_ms(w, 0, 3000));
-    if (old_copy && !disk_restore(&sd->disk))
+    if (how == SWAP_COPY && !disk_restore(&sd->disk))
         return;
-    if (!old_copy)
+    if (how == SWAP_EMPTY)
         disk_renew(&sd->disk);
+    else if (how == SWAP_ACCEPT)
+        disk_rename(&sd->disk);
     sd->asked = false;
     forgive(w);
 }
@@ -382,7 +387,7 @@ static void new_directory(void *ctx, uint64_t timeline)
     sim_dispatcher *sd = ctx;
 
     if (timeline == sd->w->timeline && oracle_noticed(sd->w->oracle))
-        swap_directory(sd, false);
+        swap_directory(sd, chance(sd->w, 800) ? SWAP_ACCEPT : SWAP_EMPTY);
 }
 
 void dispatcher_fault(world *w)
@@ -392,7 +397,7 @@ void dispatcher_fault(world *w)
     if (!chance(w, w->k.rebirth))
         disk_fault(&sd->disk);
     else if (!oracle_stale(w->oracle))
-        swap_directory(sd, chance(w, 600));
+        swap_directory(sd, chance(w, 700) ? SWAP_COPY : SWAP_EMPTY);
 }
 
 void dispatcher_calm(world *w)
@@ -401,7 +406,7 @@ void dispatcher_calm(world *w)
 
     sd->disk.fail_in = 0;
     if (oracle_stale(w->oracle))
-        swap_directory(sd, false);
+        swap_directory(sd, chance(w, 500) ? SWAP_ACCEPT : SWAP_EMPTY);
     process_wake(&sd->p);
     if (!sd->d && sd->p.up)
         sd->reopen_ms = w->now_ms;

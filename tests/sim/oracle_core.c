@@ -204,6 +204,29 @@ void oracle_adopt(oracle *o)
     }
 }
 
+static volt_code rename_event(void *ctx, uint64_t seq, slice bytes, volt_err *err)
+{
+    oracle *o = ctx;
+    arena a = { 0 };
+    msg m;
+
+    (void)err;
+    if (seq > o->events_n || wire_decode(bytes, &a, &m, NULL) != VOLT_OK ||
+        !slice_is(m.event.hist, dispatcher_history(o->w)) || m.event.seq != seq)
+        broken(o->w, RULE_S9, "event %llu is not one of the new history", ULL(seq));
+    o->events[seq] = (known_event){ mix_bytes(0, bytes), event_fields(&m.event) };
+    arena_free(&a);
+    return VOLT_OK;
+}
+
+void oracle_renamed(oracle *o)
+{
+    store *s = dispatcher_store(o->w);
+
+    o->stale = o->must_notice = o->noticed = false;
+    s->ops->events(s, 1, SIZE_MAX, rename_event, o, NULL);
+}
+
 bool oracle_stale(const oracle *o)
 {
     return o->stale;

@@ -404,6 +404,8 @@ void oracle_turn(oracle *o, bool all);
 /* It works on an old copy of its data from now on; it does; it has said so. */
 void oracle_is_stale(oracle *o);
 void oracle_adopt(oracle *o); /* once the rows of the copy are known */
+/* It goes on from that as another history: all rules hold again. */
+void oracle_renamed(oracle *o);
 bool oracle_stale(const oracle *o);
 bool oracle_noticed(const oracle *o);
 void oracle_nacked(oracle *o, const msg_nack *m);
