@@ -4,6 +4,7 @@
 coverage.py BUILD [--min PERCENT] [--missing]
 A branch is one way out of a condition as gcc makes it at -O0. Not counted are
   - branches on the lines of an assert: one that fails ends the process, so its other way cannot be taken;
+  - what SLICE_ARG asks of an empty text, on lines that only print;
   - branches of code that macros make from messages.def (follow.c's copies of messages: one line, many types).
 """
 import argparse
@@ -46,6 +47,10 @@ def asserted(text):
     return lines
 
 
+def printed(text):
+    return {n for n, line in enumerate(text, 1) if "SLICE_ARG(" in line and not re.search(r"\bif\b|[?]|&&", line)}
+
+
 def count(build):
     """file -> {branch: how often it was taken}, file -> its lines"""
     files, text = {}, {}
@@ -56,7 +61,7 @@ def count(build):
         name = os.path.basename(path)
         with open(path, encoding="utf-8") as f:
             text[name] = f.readlines()
-        left_out = asserted(text[name])
+        left_out = asserted(text[name]) | printed(text[name])
         seen = files.setdefault(name, {})
         for line in record["lines"]:
             number = line["line_number"]
