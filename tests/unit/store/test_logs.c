@@ -1,11 +1,14 @@
 #include "store/logs.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 #include <cmocka.h>
 
@@ -13,6 +16,36 @@
 #include "base/prng.h"
 
 #define PIECE 65536
+
+/* What the next calls come to: this program's own are called in place of the C library's. */
+static struct {
+    int write_errno, back_errno, sync_errno;
+    size_t write_max; /* bytes that one write takes; 0: all */
+} disk;
+
+ssize_t pwrite(int fd, const void *p, size_t n, off_t off)
+{
+    if (disk.write_errno) {
+        errno = disk.write_errno;
+        return -1;
+    }
+    return syscall(SYS_pwrite64, fd, p, disk.write_max && n > disk.write_max ? disk.write_max : n,
+                   off);
+}
+
+int sync_file_range(int fd, off_t off, off_t n, unsigned flags)
+{
+    (void)fd, (void)off, (void)n;
+    errno = flags & SYNC_FILE_RANGE_WAIT_AFTER ? disk.back_errno : 0;
+    return errno ? -1 : 0;
+}
+
+int fdatasync(int fd)
+{
+    (void)fd;
+    errno = disk.sync_errno;
+    return errno ? -1 : 0;
+}
 
 typedef struct scene {
     char dir[64];
@@ -128,6 +161,68 @@ static void knows_nothing_of_a_log_that_is_gone(void **state)
     assert_holds(s, 1, 0, SLICE(""));
 }
 
+static void takes_short_writes_on(void **state)
+{
+    scene *s = *state;
+    volt_err err;
+
+    disk.write_max = 3;
+    write_piece(s, 1, 0, SLICE("ten bytes!"));
+    disk.write_max = 0;
+    assert_int_equal(logs_sync(s->logs, 1, 1, 10, &err), VOLT_OK);
+    assert_holds(s, 1, 0, SLICE("ten bytes!"));
+}
+
+static void goes_on_when_there_is_room_again(void **state)
+{
+    static const int full[] = { ENOSPC, EDQUOT, EFBIG };
+    scene *s = *state;
+    volt_err err;
+
+    write_piece(s, 1, 0, SLICE("first"));
+    for (size_t i = 0; i < sizeof full / sizeof *full; i++) {
+        disk.write_errno = full[i];
+        assert_int_equal(logs_write(s->logs, 1, 1, 5, SLICE(" more"), &err), VOLT_EFULL);
+    }
+    disk.write_errno = EIO;
+    assert_int_equal(logs_write(s->logs, 1, 1, 5, SLICE(" more"), &err), VOLT_EIO);
+    disk.write_errno = 0;
+    write_piece(s, 1, 5, SLICE(" more"));
+    assert_holds(s, 1, 0, SLICE("first more"));
+}
+
+/* The kernel tells of it once: a sync at the end would succeed. */
+static void tells_of_what_could_not_be_written_back(void **state)
+{
+    static char piece[PIECE];
+    scene *s = *state;
+    volt_code code = VOLT_OK;
+    volt_err err;
+
+    disk.back_errno = EIO;
+    for (uint64_t off = 0; off < 20 << 20 && code == VOLT_OK; off += PIECE)
+        code = logs_write(s->logs, 1, 1, off, (slice){ piece, PIECE }, &err);
+    assert_int_equal(code, VOLT_EIO);
+    disk.back_errno = EINVAL; /* a file system that has no such thing */
+    write_piece(s, 1, 0, (slice){ piece, PIECE });
+    disk.back_errno = 0;
+}
+
+static void keeps_nothing_of_what_could_not_be_synced(void **state)
+{
+    scene *s = *state;
+    volt_err err;
+
+    write_piece(s, 1, 0, SLICE("lost"));
+    disk.sync_errno = EIO;
+    assert_int_equal(logs_sync(s->logs, 1, 1, 4, &err), VOLT_EIO);
+    disk.sync_errno = 0;
+    assert_holds(s, 1, 0, SLICE(""));
+    write_piece(s, 1, 0, SLICE("sent again"));
+    assert_int_equal(logs_sync(s->logs, 1, 1, 10, &err), VOLT_OK);
+    assert_holds(s, 1, 0, SLICE("sent again"));
+}
+
 int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
@@ -136,6 +231,10 @@ int main(void)
         TEST(overwrites_what_comes_again_and_cuts_what_was_not_confirmed),
         TEST(serves_more_logs_than_it_keeps_open),
         TEST(knows_nothing_of_a_log_that_is_gone),
+        TEST(takes_short_writes_on),
+        TEST(goes_on_when_there_is_room_again),
+        TEST(tells_of_what_could_not_be_written_back),
+        TEST(keeps_nothing_of_what_could_not_be_synced),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
