@@ -6,7 +6,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -90,17 +89,20 @@ static volt_code write_line(const char *dir, const char *name, const char *line,
     return sync_dir(dir, err);
 }
 
+/* A lock of the process, not of the open file as flock()'s: a child between its start and its
+ * program has the file, too, and would hold the directory of a runner that was killed meanwhile. */
 static volt_code lock(runner_work *w, volt_err *err)
 {
     CLEANUP(free)
     char *path = mem_printf("%s/lock", w->dir);
+    struct flock whole = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
 
     w->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     if (w->lock < 0)
         return volt_fail(err, VOLT_EIO, "open '%s': %s", path, strerror(errno));
-    if (flock(w->lock, LOCK_EX | LOCK_NB) == 0)
+    if (fcntl(w->lock, F_SETLK, &whole) == 0)
         return VOLT_OK;
-    if (errno == EWOULDBLOCK)
+    if (errno == EAGAIN || errno == EACCES)
         return volt_fail(err, VOLT_ELOCKED,
                          "another 'volt runner' uses the directory '%s'; give --work DIR", w->dir);
     return volt_fail(err, VOLT_EIO, "lock '%s': %s", path, strerror(errno));
