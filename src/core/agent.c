@@ -507,6 +507,7 @@ static void say_bye(agent *a, const char *why, agent_effects *out)
 static void try_leave(agent *a, int64_t now, agent_effects *out)
 {
     if (a->stopping && (now >= a->stop_at || agent_slots_gone(a))) {
+        agent_kill_slots(a, out); /* bye says that nothing runs any more */
         agent_lose_all(a, out);
         say_bye(a, "stopped", out);
         leave(a, AGENT_STOPPED, "stopped", out);

@@ -185,6 +185,8 @@ void agent_tick_slots(agent *a, int64_t now, agent_effects *out);
 void agent_kill_silent(agent *a, int64_t now, agent_effects *out);
 void agent_renew_slots(agent *a, agent_effects *out); /* other executors, each once it is idle */
 void agent_bye_slots(agent *a, agent_effects *out);
+/* Ends the executors that have not left, with all they started. */
+void agent_kill_slots(agent *a, agent_effects *out);
 /* No executor runs, and none's last words are still being read. */
 bool agent_slots_gone(const agent *a);
 

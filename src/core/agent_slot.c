@@ -388,6 +388,14 @@ static void kill_executor(agent *a, slot *s, int64_t now, agent_effects *out)
     agent_add(out, AGENT_KILL)->slot = s->n;
 }
 
+void agent_kill_slots(agent *a, agent_effects *out)
+{
+    for (unsigned i = 0; i < a->slots_cap; i++)
+        if (a->slots[i] &&
+            (a->slots[i]->state == SLOT_CONNECTED || a->slots[i]->state == SLOT_READY))
+            agent_add(out, AGENT_KILL)->slot = i;
+}
+
 void agent_kill_silent(agent *a, int64_t now, agent_effects *out)
 {
     for (unsigned i = 0; i < a->slots_cap; i++)

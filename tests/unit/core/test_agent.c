@@ -238,6 +238,7 @@ static void stops_and_gives_back(void **fixture)
              "  hb 1-1/accepted\n"
              "  hb 1-1/accepted\n"
              "  hb 1-1/accepted\n"
+             "  kill 1\n"
              "  delete 1-1\n"
              "  bye\n"
              "  exit: stopped\n");
