@@ -454,10 +454,18 @@ static void leave(executor *x)
 
 /* What waits before a stopped executor. */
 typedef struct held_back {
+    list node; /* in executor.held_back */
     executor *x;
     uint64_t conn;
     buf frame;
 } held_back;
+
+static void held_back_free(held_back *h)
+{
+    list_remove(&h->node);
+    buf_free(&h->frame);
+    free(h);
+}
 
 static void take_late(void *ctx, uint64_t unused)
 {
@@ -466,8 +474,7 @@ static void take_late(void *ctx, uint64_t unused)
     (void)unused;
     if (h->x->up && h->x->connected && h->conn == h->x->conn)
         executor_take(h->x, buf_slice(&h->frame));
-    buf_free(&h->frame);
-    free(h);
+    held_back_free(h);
 }
 
 static void hold_back(executor *x, slice frame)
@@ -477,6 +484,7 @@ static void hold_back(executor *x, slice frame)
     h->x = x;
     h->conn = x->conn;
     buf_add_slice(&h->frame, frame);
+    list_push(&x->held_back, &h->node);
     call_at(x->r->w, x->hangs_ms, take_late, h, 0);
 }
 
@@ -579,5 +587,9 @@ void executor_disconnect(executor *x)
 
 void executor_free(executor *x)
 {
+    LIST_FOR_SAFE(n, &x->held_back)
+    {
+        held_back_free(LIST_OWNER(n, held_back, node));
+    }
     arena_free(&x->mem);
 }

@@ -438,8 +438,10 @@ void runner_make(world *w, size_t number)
     list_init(&r->spools);
     link_init(&r->work, &r->p, LINK_WORK);
     r->work.runners = true;
-    for (unsigned i = 0; i <= SLOTS_MAX; i++)
+    for (unsigned i = 0; i <= SLOTS_MAX; i++) {
         r->exec[i] = (executor){ .r = r, .slot = i };
+        list_init(&r->exec[i].held_back);
+    }
     r->p.up_at = w->now_ms + some_ms(w, 0, 2000);
     process_arm(&r->p);
 }

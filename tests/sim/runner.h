@@ -34,6 +34,7 @@ typedef struct executor {
     uint64_t said, heard; /* frames to the agent, and those of them that arrived: in order */
     bool leaving;
     int64_t hangs_ms; /* stopped until */
+    list held_back;   /* what came meanwhile */
     exec_phase phase;
     bool started, canceled;
     arena mem; /* of `order` */
