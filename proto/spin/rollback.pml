@@ -10,8 +10,7 @@
  * has a name of its own, which the protocol does not know: so a result can be told from another one's.
  *
  * The dispatcher's word that its data are an old copy (`stale`) is durable here, and only the
- * operator's --accept-rollback takes it back, by beginning a new history.  This model is ahead of the
- * product: there the word is held in memory only (the mutant FORGET), and the option is not there yet.
+ * operator's --accept-rollback takes it back, by beginning a new history.
  *
  * Left out, and why that loses nothing:
  * - transactions, doubling and reordering: lease.pml; what is on its way when a connection ends is lost;

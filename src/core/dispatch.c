@@ -104,6 +104,7 @@ dispatch *dispatch_new(const dispatch_config *config)
 
     assert(config->ep > 0 && strlen(config->hist) == 32);
     d->config = *config;
+    d->config.stale = NULL; /* borrowed for the call */
     choose_paces(d);
     if (!d->config.tries_max)
         d->config.tries_max = 3;
@@ -111,6 +112,8 @@ dispatch *dispatch_new(const dispatch_config *config)
         d->config.log_max = 64 << 20;
     if (!d->config.log_window)
         d->config.log_window = 256 << 10;
+    if (config->stale && *config->stale)
+        stale_stand_still(d, config->stale);
     d->last_seq = config->last_seq;
     d->last_build = config->last_build;
     d->last_task = config->last_task;

@@ -23,6 +23,7 @@ typedef struct dispatch_config {
     char hist[33];                  /* history of the data directory */
     char secret[33];                /* of that directory, for `prove` */
     dispatch_prove *prove;          /* NULL: nothing is proven, and nothing believed */
+    const char *stale;              /* what showed that this is an old copy; NULL, "": nothing */
     uint64_t ep;                    /* this start's epoch, already committed */
     uint64_t last_seq;              /* newest event in the store */
     uint64_t last_build, last_task; /* greatest ids ever used */

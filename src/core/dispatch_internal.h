@@ -92,6 +92,8 @@ void put_unit(dispatch *d, const job *j, size_t i, const task *t, const rec_item
  * long as the effects of this step. */
 slice stale_epoch_key(dispatch *d, uint64_t ep);
 slice stale_attempt_key(dispatch *d, uint64_t task, uint64_t att);
+/* Nothing changes any more; `shown`: what gave it away.  d->trouble says what to do. */
+void stale_stand_still(dispatch *d, const char *shown);
 /* A runner that knows more than this data directory is refused: true.  When it can show that it
  * does, all stands still from now on. */
 bool stale_hello(dispatch *d, const msg_hello *m);

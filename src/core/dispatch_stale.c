@@ -53,16 +53,25 @@ static bool is_unknown(const dispatch *d, const rec_held *h)
     return h->task > d->last_task;
 }
 
-static void stand_still(dispatch *d, const msg_hello *m, const char *what)
+void stale_stand_still(dispatch *d, const char *shown)
 {
     d->stale_db = true;
-    snprintf(
-        d->trouble, sizeof d->trouble,
-        "the data directory is an old copy: runner '" SLICE_FMT "' was told of %s, and this is "
-        "epoch %" PRIu64 ". Nothing is accepted or assigned. Stop the dispatcher and put the "
-        "newest data directory back, or, when there is none, start it once with "
-        "--accept-rollback to go on from this copy as a new history",
+    snprintf(d->trouble, sizeof d->trouble,
+             "the data directory is an old copy: %s. Nothing is accepted or assigned. Stop the "
+             "dispatcher and put the newest data directory back, or, when there is none, start it "
+             "once with --accept-rollback to go on from this copy as a new history",
+             shown);
+}
+
+/* What a runner has shown counts also after a restart: its epoch may be passed by then. */
+static void found(dispatch *d, const msg_hello *m, const char *what)
+{
+    const char *shown = arena_printf(
+        &d->out->arena, "runner '" SLICE_FMT "' was told of %s, and this was epoch %" PRIu64,
         SLICE_ARG(((slice){ m->name.p, m->name.n < 100 ? m->name.n : 100 })), what, d->config.ep);
+
+    effects_add(d->out, EFFECT_STALE)->bytes = slice_of(shown);
+    stale_stand_still(d, shown);
 }
 
 static void refuse(dispatch *d, const char *why)
@@ -86,7 +95,7 @@ bool stale_hello(dispatch *d, const msg_hello *m)
             !slice_eq(h->key, stale_attempt_key(d, h->task, h->att)))
             continue;
         snprintf(what, sizeof what, "attempt %" PRIu64 " of task %" PRIu64, h->att, h->task);
-        stand_still(d, m, what);
+        found(d, m, what);
         refuse(d, d->trouble);
         return true;
     }
@@ -99,7 +108,7 @@ bool stale_hello(dispatch *d, const msg_hello *m)
         return true;
     }
     snprintf(what, sizeof what, "epoch %" PRIu64, m->maxep);
-    stand_still(d, m, what);
+    found(d, m, what);
     refuse(d, d->trouble);
     return true;
 }

@@ -17,6 +17,7 @@ typedef enum effect_kind {
     EFFECT_LOG_WRITE, /* task, att, off, bytes: write this piece of an attempt's log file */
     EFFECT_LOG_SYNC,  /* task, att, off: the file is `off` bytes long and must be durable before the
                          commit */
+    EFFECT_STALE,     /* bytes: persist that the data is an old copy, and what showed it */
     EFFECT_SEND,      /* peer, msg: send to one peer of the ROUTER */
     EFFECT_PUBLISH,   /* topic, msg: publish */
 } effect_kind;

@@ -111,6 +111,9 @@ static volt_code apply_one(dispatcher *d, const effect *e, volt_err *err)
         if (MUTANT(log_not_synced))
             return VOLT_OK;
         return d->logs.sync(d->logs.ctx, e->task, e->att, e->off, err);
+    case EFFECT_STALE:
+        d->dirty = true;
+        return d->store->ops->stale(d->store, e->bytes, err);
     case EFFECT_SEND:
         outbox_send(d, e->peer, e->msg);
         return VOLT_OK;
@@ -217,6 +220,7 @@ static volt_code start(dispatcher *d, const dispatcher_config *config, int64_t n
     memcpy(d->hist, head.hist, sizeof d->hist);
     memcpy(core.hist, head.hist, sizeof core.hist);
     d->floor = head.floor;
+    core.stale = head.stale;
     core.ep = d->ep;
     core.last_seq = head.last_seq;
     core.last_build = head.last_build;

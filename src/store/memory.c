@@ -1,5 +1,6 @@
 #include <assert.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/mem.h"
@@ -173,6 +174,7 @@ static volt_code commit(store *base, volt_err *err)
         free(s->undo[i].was);
     s->undo_n = 0;
     s->ids_committed = s->ids;
+    memcpy(s->stale_committed, s->stale, sizeof s->stale);
     return VOLT_OK;
 }
 
@@ -196,6 +198,7 @@ void store_memory_crash(store *base)
     s->undo_n = 0;
     if (!MUTANT(seq_autoincrement))
         s->ids = s->ids_committed;
+    memcpy(s->stale, s->stale_committed, sizeof s->stale);
 }
 
 static volt_code head(store *base, store_head *ret, volt_err *err)
@@ -213,6 +216,7 @@ static volt_code head(store *base, store_head *ret, volt_err *err)
         .last_task = s->ids.last_task,
     };
     memcpy(ret->hist, s->hist, sizeof ret->hist);
+    memcpy(ret->stale, s->stale, sizeof ret->stale);
     return VOLT_OK;
 }
 
@@ -224,6 +228,15 @@ static volt_code secret(store *base, const char if_new[33], char ret[33], volt_e
     if (!s->secret[0])
         memcpy(s->secret, if_new, sizeof s->secret);
     memcpy(ret, s->secret, sizeof s->secret);
+    return VOLT_OK;
+}
+
+static volt_code stale(store *base, slice what, volt_err *err)
+{
+    memory_store *s = (memory_store *)base;
+
+    (void)err;
+    snprintf(s->stale, sizeof s->stale, SLICE_FMT, SLICE_ARG(what));
     return VOLT_OK;
 }
 
@@ -241,6 +254,7 @@ static volt_code new_history(store *base, const char hist[33], volt_err *err)
             memcpy(at, hist, 32);
     }
     memcpy(s->hist, hist, sizeof s->hist);
+    s->stale[0] = '\0';
     return VOLT_OK;
 }
 
@@ -496,6 +510,7 @@ static const store_ops ops = {
     .close = close_store,
     .head = head,
     .secret = secret,
+    .stale = stale,
     .new_history = new_history,
     .begin_epoch = begin_epoch,
     .put = put,

@@ -41,6 +41,7 @@ typedef struct memory_store {
     undo *undo;
     size_t undo_n, undo_cap;
     char hist[33], secret[33];
+    char stale[STORE_STALE_MAX], stale_committed[STORE_STALE_MAX];
     uint64_t ep;
     memory_ids ids, ids_committed;
 } memory_store;

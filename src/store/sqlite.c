@@ -1,6 +1,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
@@ -217,6 +218,7 @@ volt_code sqlite_head(store *base, store_head *ret, volt_err *err)
         head.floor = (uint64_t)sqlite3_column_int64(st, 3);
         head.last_build = greater(st, 4, 6);
         head.last_task = greater(st, 5, 7);
+        snprintf(head.stale, sizeof head.stale, SLICE_FMT, SLICE_ARG(sqlite_read_slice(st, 8)));
     }
     sqlite3_reset(st);
     if (!rc)
@@ -265,6 +267,7 @@ static const store_ops ops = {
     .close = close_store,
     .head = sqlite_head,
     .secret = sqlite_secret,
+    .stale = sqlite_stale,
     .new_history = sqlite_new_history,
     .begin_epoch = begin_epoch,
     .put = put,

@@ -72,6 +72,14 @@ static volt_code rename_events(sqlite_store *s, const char *from, const char *to
     return rc;
 }
 
+volt_code sqlite_stale(store *base, slice what, volt_err *err)
+{
+    sqlite_store *s = (sqlite_store *)base;
+    volt_code rc = sqlite_begin(s, err);
+
+    return rc ? rc : sqlite_put_meta(s, "stale", what, NULL, err);
+}
+
 volt_code sqlite_new_history(store *base, const char hist[33], volt_err *err)
 {
     sqlite_store *s = (sqlite_store *)base;
@@ -82,5 +90,7 @@ volt_code sqlite_new_history(store *base, const char hist[33], volt_err *err)
         rc = sqlite_head(base, &head, err);
     if (!rc && head.hist[0])
         rc = rename_events(s, head.hist, hist, err);
+    if (!rc)
+        rc = sqlite_put_meta(s, "stale", (slice){ 0 }, NULL, err);
     return rc ? rc : sqlite_put_meta(s, "hist", slice_of(hist), NULL, err);
 }

@@ -23,7 +23,8 @@ static const sql_text texts[SQL_IDS] = {
                           " (SELECT max(seq) FROM event), (SELECT min(seq) FROM event),"
                           " (SELECT max(build) FROM build), (SELECT max(task) FROM task),"
                           " (SELECT value FROM meta WHERE name='last_build'),"
-                          " (SELECT value FROM meta WHERE name='last_task')" },
+                          " (SELECT value FROM meta WHERE name='last_task'),"
+                          " (SELECT value FROM meta WHERE name='stale')" },
 
     [SQL_REPOS] = SELECT(ROW_REPO, "ORDER BY CAST(name AS BLOB)"),
     [SQL_RUNNERS] = SELECT(ROW_RUNNER, "ORDER BY CAST(name AS BLOB), CAST(id AS BLOB)"),

@@ -83,6 +83,7 @@ volt_code sqlite_fail(sqlite3 *db, const char *path, const char *what, volt_err 
 
 /* ---- sqlite_history.c: what a store is ---- */
 
+volt_code sqlite_stale(store *base, slice what, volt_err *err);
 volt_code sqlite_secret(store *base, const char if_new[33], char ret[33], volt_err *err);
 volt_code sqlite_new_history(store *base, const char hist[33], volt_err *err);
 

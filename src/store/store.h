@@ -19,6 +19,8 @@
 #include "base/err.h"
 #include "core/row.h"
 
+#define STORE_STALE_MAX 256
+
 typedef struct store store;
 
 /* What a store knows of itself. */
@@ -28,6 +30,7 @@ typedef struct store_head {
     uint64_t last_seq;              /* newest event */
     uint64_t floor;                 /* oldest event kept; 0: none */
     uint64_t last_build, last_task; /* greatest ids ever used, also by what is no longer kept */
+    char stale[STORE_STALE_MAX];    /* what showed that this is an old copy; empty: nothing did */
 } store_head;
 
 /* Rows are handed to `fn` one by one, borrowed for the call; what it returns other than VOLT_OK
@@ -46,8 +49,12 @@ typedef struct store_ops {
     /* The store's secret, in the open transaction (it begins one) made of `if_new` when there is
      * none: 32 hex digits that go along with a copy, and are told to nobody. */
     volt_code (*secret)(store *s, const char if_new[33], char ret[33], volt_err *err);
+    /* In the open transaction (it begins one): this is an old copy, as `what` showed (cut to
+     * STORE_STALE_MAX - 1 bytes).  It stays one until new_history(): each start raises the epoch,
+     * past those that runners were told of, so it might not be recognised again. */
+    volt_code (*stale)(store *s, slice what, volt_err *err);
     /* In the open transaction (it begins one): what is here goes on as another history, the kept
-     * events included.  O(events). */
+     * events included, and counts as no old copy any more.  O(events). */
     volt_code (*new_history)(store *s, const char hist[33], volt_err *err);
     /* Raises the epoch by one and commits it; *ret is the new one.  Makes `hist` when there is
      * none. */

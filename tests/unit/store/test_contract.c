@@ -167,6 +167,25 @@ static void only_what_was_committed_survives(void **state_)
     assert_int_equal(head(f).last_seq, 2);
 }
 
+static void an_old_copy_stays_one_until_it_is_another_history(void **state_)
+{
+    static const char hist[] = "0123456789abcdef0123456789abcdef";
+    fixture *f = *state_;
+
+    assert_int_equal(f->s->ops->stale(f->s, SLICE("not committed"), &f->err), VOLT_OK);
+    fixture_restart(f);
+    assert_string_equal(head(f).stale, "");
+    assert_int_equal(f->s->ops->stale(f->s, SLICE("epoch 9"), &f->err), VOLT_OK);
+    commit(f);
+    fixture_restart(f);
+    assert_string_equal(head(f).stale, "epoch 9");
+    assert_int_equal(f->s->ops->new_history(f->s, hist, &f->err), VOLT_OK);
+    commit(f);
+    fixture_restart(f);
+    assert_string_equal(head(f).stale, "");
+    assert_string_equal(head(f).hist, hist);
+}
+
 static volt_code collect_event(void *ctx, uint64_t seq, slice bytes, volt_err *err)
 {
     fixture *f = ctx;
@@ -377,6 +396,7 @@ static void a_restart_loads_what_is_not_final_in_order(void **state_)
     TEST(what_a_row_is_of_never_changes)                         \
     TEST(a_unit_keeps_its_file_when_the_update_names_none)       \
     TEST(only_what_was_committed_survives)                       \
+    TEST(an_old_copy_stays_one_until_it_is_another_history)      \
     TEST(events_are_numbered_without_gaps_and_replayed_in_order) \
     TEST(a_gap_in_the_events_is_refused)                         \
     TEST(a_commit_has_one_build_a_generation)                    \
