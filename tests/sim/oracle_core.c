@@ -224,6 +224,9 @@ void oracle_renamed(oracle *o)
     store *s = dispatcher_store(o->w);
 
     o->stale = o->must_notice = o->noticed = false;
+    for (uint64_t i = 1; i <= o->tasks_n; i++)
+        if (o->tasks[i]) /* what the copy told while it was stale was not followed */
+            o->tasks[i]->tries_told = o->tasks[i]->tries;
     s->ops->events(s, 1, SIZE_MAX, rename_event, o, NULL);
 }
 
