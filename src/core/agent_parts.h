@@ -1,7 +1,8 @@
 /*
- * agent_parts.h - the inside of the agent, shared by its files: agent.c (session with the
- * dispatcher), agent_task.c (attempts), agent_slot.c (executors), agent_flow.c (what an attempt
- * still has to tell: plan, outcomes, log, result).  Nobody else includes this.
+ * agent_parts.h - the inside of the agent, shared by its files: agent.c (life, leaving, the step),
+ * agent_session.c (the session with the dispatcher), agent_task.c (attempts), agent_slot.c
+ * (executors), agent_flow.c (what an attempt still has to tell: plan, outcomes, log, result).
+ * Nobody else includes this.
  */
 #ifndef VOLT_CORE_AGENT_PARTS_H
 #define VOLT_CORE_AGENT_PARTS_H
@@ -134,8 +135,17 @@ msg *agent_send(agent_effects *out, msg_type type);
 void agent_say(agent_effects *out, bool warn, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 bool agent_leaves(const agent *a); /* takes nothing new */
+/* The last effect: the process ends, and no step does anything any more. */
+void agent_leave(agent *a, agent_exit why, const char *text, agent_effects *out);
+
+/* agent_session.c */
+void agent_init_session(agent *a);
 /* Says hello as soon as the limit on its rate allows. */
 void agent_hello_soon(agent *a, int64_t now);
+void agent_from_dispatcher(agent *a, const agent_event *ev, agent_effects *out);
+/* Notices silence; says the hello or the heartbeat that is due. */
+void agent_tick_session(agent *a, int64_t now, agent_effects *out);
+int64_t agent_session_deadline_ms(const agent *a);
 
 /* agent_task.c */
 msg *agent_copy_assign(const msg *from, arena *to);
