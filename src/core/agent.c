@@ -243,6 +243,9 @@ void agent_step(agent *a, const agent_event *ev, agent_effects *out)
     case AGENT_SPOOL:
         agent_spool(a, ev, out);
         break;
+    case AGENT_UNSAVED:
+        agent_unsaved(a, ev->now_ms);
+        break;
     case AGENT_DRAIN:
         drain(a, ev->now_ms, out);
         break;

@@ -51,10 +51,11 @@ typedef enum agent_event_kind {
     AGENT_EXEC_MSG,  /* slot, msg from its executor */
     AGENT_EXEC_GONE, /* slot: its executor ended, cut the connection, or could not be started */
     AGENT_LOG_READ,  /* task, att, off, bytes: answers READ_LOG; fewer than asked: the end so far */
-    AGENT_SPOOL, /* task, att, part, msg: answers a READ of that part; NULL: no (more) messages */
-    AGENT_DRAIN, /* finish what is held, then leave */
-    AGENT_STOP,  /* leave now: end what runs and give it back */
-    AGENT_TICK,  /* time has passed: at the latest when agent_next_deadline_ms() says */
+    AGENT_SPOOL,   /* task, att, part, msg: answers a READ of that part; NULL: no (more) messages */
+    AGENT_UNSAVED, /* a SAVE failed, and what it says to leave out then was left out */
+    AGENT_DRAIN,   /* finish what is held, then leave */
+    AGENT_STOP,    /* leave now: end what runs and give it back */
+    AGENT_TICK,    /* time has passed: at the latest when agent_next_deadline_ms() says */
 } agent_event_kind;
 
 typedef enum agent_part { AGENT_PART_PLAN, AGENT_PART_TESTS, AGENT_PART_RESULT } agent_part;
@@ -71,13 +72,14 @@ typedef struct agent_event {
 } agent_event;
 
 typedef enum agent_effect_kind {
-    AGENT_SEND,     /* msg: to the dispatcher */
-    AGENT_EXEC,     /* slot, msg: to an executor */
-    AGENT_SPAWN,    /* slot: start an executor, ending one that is left over there */
-    AGENT_KILL,     /* slot: end its executor and all it started; EXEC_GONE says that it has */
-    AGENT_SAVE,     /* hist, ep, key: make durable before the effects behind it are carried out */
-    AGENT_READ_LOG, /* task, att, off, max: read the spooled log */
-    AGENT_READ,     /* task, att, part, off: the spooled messages; plan: from part `off` */
+    AGENT_SEND,         /* msg: to the dispatcher */
+    AGENT_EXEC,         /* slot, msg: to an executor */
+    AGENT_SPAWN,        /* slot: start an executor, ending one that is left over there */
+    AGENT_KILL,         /* slot: end its executor and all it started; EXEC_GONE says that it has */
+    AGENT_SAVE,         /* hist, ep, key: make durable before the effects behind it are carried out;
+                           when that fails, leave out each SEND and SAY behind it and tell UNSAVED */
+    AGENT_READ_LOG,     /* task, att, off, max: read the spooled log */
+    AGENT_READ,         /* task, att, part, off: the spooled messages; plan: from part `off` */
     AGENT_DELETE_SPOOL, /* task, att */
     AGENT_RECONNECT,    /* a new connection, to the next address of the dispatcher */
     AGENT_SAY,          /* text, warn: for people */

@@ -97,6 +97,7 @@ struct agent {
     bool away;            /* the dispatcher was, or it forgot us: say when it is back */
     char hist[33];
     uint64_t maxep;
+    bool unsaved; /* hist, maxep and key are not durable: nothing is acted upon before they are */
     char key[33]; /* of the welcome of that epoch */
     int64_t hb_ms, suspect_ms;
     uint64_t window;
@@ -142,6 +143,7 @@ void agent_leave(agent *a, agent_exit why, const char *text, agent_effects *out)
 void agent_init_session(agent *a);
 /* Says hello as soon as the limit on its rate allows. */
 void agent_hello_soon(agent *a, int64_t now);
+void agent_unsaved(agent *a, int64_t now);
 void agent_from_dispatcher(agent *a, const agent_event *ev, agent_effects *out);
 /* Notices silence; says the hello or the heartbeat that is due. */
 void agent_tick_session(agent *a, int64_t now, agent_effects *out);

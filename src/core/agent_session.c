@@ -8,6 +8,7 @@
 #define HELLO_MAX_MS   10000 /* and at most so long, before the next address is tried */
 #define HB_DEFAULT_MS  1000  /* before the first welcome */
 #define COMPLAIN_MS    1000
+#define UNSAVED_MS     2000  /* after a write failed, to the next try */
 #define BELIEVE_MS     60000 /* REPLACED is believed the second time within so long ... */
 #define REPLACED_BEATS 3 /* ... and the first time another hello follows after these heartbeats */
 
@@ -89,6 +90,18 @@ void agent_hello_soon(agent *a, int64_t now)
     a->hello_anew = false;
     a->hellos = 0;
     a->hello_at = at > now ? at : now;
+}
+
+/* What runs goes on; the dispatcher hears nothing more until the disk takes writes again, and gives
+ * the work to others when that takes longer than the lease. */
+void agent_unsaved(agent *a, int64_t now)
+{
+    a->unsaved = true;
+    a->session = SESSION_NONE;
+    a->away = true;
+    a->hellos = 0;
+    a->hello_anew = false;
+    a->hello_at = now + UNSAVED_MS;
 }
 
 static void lose_session(agent *a, int64_t now, agent_effects *out)
@@ -175,7 +188,8 @@ static void welcome(agent *a, const msg_welcome *w, int64_t now, agent_effects *
     }
     if (other && a->hist[0])
         abandon_all(a, out);
-    if (other || w->ep != a->maxep || !slice_is(w->key, a->key)) {
+    if (other || w->ep != a->maxep || !slice_is(w->key, a->key) || a->unsaved) {
+        a->unsaved = false;
         agent_effect *e = agent_add(out, AGENT_SAVE);
 
         snprintf(a->hist, sizeof a->hist, SLICE_FMT, SLICE_ARG(w->hist));

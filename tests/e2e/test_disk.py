@@ -124,11 +124,17 @@ class Disk(harness.Case):
     def test_a_runner_whose_disk_is_full(self):
         work = self.small_disk("runner.d", "24m")
         repo = self.repository(files={"tests/a.sh": self.gate(after="head -c 300000 /dev/zero")})
-        self.dispatcher()
-        self.runner()
+        dispatcher = self.dispatcher()
+        runner = self.runner()
         tail = self.tail()
         self.ask("submit", repo.path, "main")
         self.wait_start()
+        self.fill(work)
+        dispatcher.kill()
+        self.dispatcher()  # whose epoch the runner cannot note: it goes on, and waits with the rest
+        runner.wait_said("nothing new is taken until it can be written")
+        os.truncate(os.path.join(work, "filler"), 0)
+        runner.wait_said("registered again")
         self.fill(work)  # while it runs: its output is cut, its verdict is not lost
         self.go()
         self.assertEqual(tail.verdict(repo.head()), "passed")

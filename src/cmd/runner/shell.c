@@ -49,6 +49,8 @@ typedef struct runner {
     log_limit bad;
     unsigned terms; /* SIGTERMs */
     bool ignore_hup;
+    bool unsaved;      /* in this step */
+    bool unsaved_said; /* since the last save that succeeded */
     bool left;
     agent_exit why;
     volt_code failed;
@@ -343,14 +345,20 @@ static volt_code find_spooled(runner *r, volt_err *err)
 
 /* ---- effects ---- */
 
+/* Acting on an epoch that may be forgotten is not allowed: without room it is tried again. */
 static void save(runner *r, const agent_effect *e)
 {
     volt_err err;
 
     KILL_POINT(before_save);
     if (runner_work_save(r->config->work, e->hist, e->ep, e->key, &err)) {
-        r->failed = err.code; /* acting on an epoch that may be forgotten is not allowed */
-        r->err = err;
+        r->unsaved = true;
+        if (!r->unsaved_said)
+            log_warn("%s; what runs goes on, and nothing new is taken until it can be written",
+                     err.msg);
+        r->unsaved_said = true;
+    } else {
+        r->unsaved_said = false;
     }
     KILL_POINT(after_save);
 }
@@ -369,7 +377,8 @@ static void carry_out(runner *r, agent_effect e)
 {
     switch (e.kind) {
     case AGENT_SEND:
-        send(r, e.msg);
+        if (!r->unsaved)
+            send(r, e.msg);
         break;
     case AGENT_EXEC:
         send_exec(r, e.slot, e.msg);
@@ -398,6 +407,8 @@ static void carry_out(runner *r, agent_effect e)
             r->failed = r->err.code;
         break;
     case AGENT_SAY:
+        if (r->unsaved)
+            break;
         log_write(e.warn ? LOG_WARN : LOG_NOTE, "%s", e.text);
         break;
     case AGENT_EXIT:
@@ -413,6 +424,10 @@ static void step(runner *r, agent_event ev)
     for (size_t i = 0; i < r->out.n && !r->failed; i++) /* reading adds to it */
         carry_out(r, r->out.v[i]);
     agent_effects_clear(&r->out);
+    if (r->unsaved) {
+        r->unsaved = false;
+        step(r, (agent_event){ .kind = AGENT_UNSAVED });
+    }
 }
 
 /* ---- running ---- */

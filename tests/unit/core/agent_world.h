@@ -38,6 +38,7 @@ typedef struct world {
     unsigned asked[8]; /* heartbeats sent to executors */
     bool quiet;
     bool exited;
+    bool disk_full; /* a save fails */
 } world;
 
 static inline void step(world *w, agent_event ev);
@@ -155,7 +156,7 @@ static inline void carry_out(world *w, const agent_effect *e)
         tell(w, "  kill %u", e->slot);
         break;
     case AGENT_SAVE:
-        tell(w, "  save %c %d", e->hist[31], (int)e->ep);
+        tell(w, "  save %c %d%s", e->hist[31], (int)e->ep, w->disk_full ? " fails" : "");
         break;
     case AGENT_READ_LOG:
     case AGENT_READ:
@@ -180,12 +181,20 @@ static inline void carry_out(world *w, const agent_effect *e)
 static inline void step(world *w, agent_event ev)
 {
     agent_effects out = { 0 };
+    bool unsaved = false;
 
     ev.now_ms = w->now;
     agent_step(w->a, &ev, &out);
-    for (size_t i = 0; i < out.n; i++)
-        carry_out(w, &out.v[i]);
+    for (size_t i = 0; i < out.n; i++) {
+        const agent_effect *e = &out.v[i];
+
+        unsaved = unsaved || (e->kind == AGENT_SAVE && w->disk_full);
+        if (!unsaved || (e->kind != AGENT_SEND && e->kind != AGENT_SAY))
+            carry_out(w, e);
+    }
     agent_effects_free(&out);
+    if (unsaved)
+        step(w, (agent_event){ .kind = AGENT_UNSAVED });
 }
 
 /* Lets time pass, ticking when the agent asks for it. */

@@ -139,6 +139,51 @@ static void follows_a_restarted_dispatcher(void **fixture)
     close_world(w);
 }
 
+static void does_nothing_in_an_epoch_that_it_cannot_save(void **fixture)
+{
+    world *w = ready_world(1);
+    rec_held kept = { .task = 1, .att = 1 };
+    msg next = assign(2, 1, TASK_SCRIPT);
+
+    (void)fixture;
+    hear(w, assign(1, 1, TASK_SCRIPT));
+    exec_says(w, 1, start(1, 1));
+    hear(w, (msg){ .type = MSG_who });
+    pass(w, 300);
+    w->disk_full = true;
+    hear(w, welcome(2, (rec_held_list){ &kept, 1 }, (rec_held_list){ 0 }));
+    exec_says(w, 1, result(1, 1, 0));
+    next.assign.ep = 2;
+    hear(w, next);
+    pass(w, 2000);
+    hear(w, welcome(2, (rec_held_list){ &kept, 1 }, (rec_held_list){ 0 }));
+    w->disk_full = false;
+    pass(w, 2000);
+    hear(w, welcome(2, (rec_held_list){ &kept, 1 }, (rec_held_list){ 0 }));
+    check(w, "> assign\n"
+             "  slot 1: assign 1-1\n"
+             "> slot 1: start\n"
+             "  start 1-1\n"
+             "> who\n"
+             "> 300 ms\n"
+             "  hello 1-1/running\n"
+             "> welcome\n"
+             "  save 1 2 fails\n"
+             "> slot 1: result\n"
+             "> assign\n"
+             "> 2000 ms\n"
+             "  hello 1-1/done\n"
+             "> welcome\n"
+             "  save 1 2 fails\n"
+             "> 2000 ms\n"
+             "  hello 1-1/done\n"
+             "> welcome\n"
+             "  save 1 2\n"
+             "  \"registered again\"\n"
+             "  result 1-1 passed log 0 of 0, items 0 from 0\n");
+    close_world(w);
+}
+
 static void starts_afresh_in_another_history(void **fixture)
 {
     world *w = ready_world(2);
@@ -459,6 +504,7 @@ int main(void)
         cmocka_unit_test(takes_over_the_times_of_an_answer),
         cmocka_unit_test(goes_on_while_the_dispatcher_is_silent),
         cmocka_unit_test(follows_a_restarted_dispatcher),
+        cmocka_unit_test(does_nothing_in_an_epoch_that_it_cannot_save),
         cmocka_unit_test(starts_afresh_in_another_history),
         cmocka_unit_test(drains),
         cmocka_unit_test(stops_and_gives_back),
