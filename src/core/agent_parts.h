@@ -99,6 +99,8 @@ struct agent {
     uint64_t maxep;
     bool unsaved; /* hist, maxep and key are not durable: nothing is acted upon before they are */
     char key[33]; /* of the welcome of that epoch */
+    uint64_t last_task, last_att; /* the newest attempt given by this history; 0: none */
+    char last_key[33];
     int64_t hb_ms, suspect_ms;
     uint64_t window;
     uint64_t hb_n;

@@ -39,6 +39,18 @@ static rec_held_list list_held(const agent *a, arena *to, bool keys)
     return l;
 }
 
+static rec_held_list list_last(const agent *a, arena *to)
+{
+    rec_held *h = ARENA_NEW(to, rec_held);
+
+    *h = (rec_held){
+        .task = a->last_task,
+        .att = a->last_att,
+        .key = arena_slice(to, slice_of(a->last_key)),
+    };
+    return (rec_held_list){ h, a->last_task ? 1 : 0 };
+}
+
 /* How long an answer to the n-th hello in a row is waited for.  Full jitter: after a dispatcher
  * restarts, thousands of runners come back spread out; for few, hb_ms is short and so is this. */
 static int64_t hello_wait_ms(agent *a)
@@ -71,6 +83,7 @@ static void say_hello(agent *a, int64_t now, agent_effects *out)
     h->reach = a->reach;
     h->mode = a->draining || a->stopping ? MODE_DRAIN : runner_mode_none;
     h->held = list_held(a, &out->arena, true);
+    h->last = list_last(a, &out->arena);
 
     if (a->hellos == 1 && !a->welcomed)
         agent_say(out, true, "no answer from the dispatcher yet; trying on");
@@ -188,6 +201,8 @@ static void welcome(agent *a, const msg_welcome *w, int64_t now, agent_effects *
     }
     if (other && a->hist[0])
         abandon_all(a, out);
+    if (other)
+        a->last_task = a->last_att = 0;
     if (other || w->ep != a->maxep || !slice_is(w->key, a->key) || a->unsaved) {
         a->unsaved = false;
         agent_effect *e = agent_add(out, AGENT_SAVE);

@@ -31,6 +31,16 @@ static uint64_t hash(uint64_t h, slice s)
     return h | 1;
 }
 
+/* Numbers only grow: an old copy of the dispatcher's data does not know the greatest. */
+static void remember_last(agent *a, const msg_assign *m)
+{
+    if (!m->key.n || m->task < a->last_task || (m->task == a->last_task && m->att <= a->last_att))
+        return;
+    a->last_task = m->task;
+    a->last_att = m->att;
+    snprintf(a->last_key, sizeof a->last_key, SLICE_FMT, SLICE_ARG(m->key));
+}
+
 static attempt *hold(agent *a, const msg_assign *m)
 {
     attempt *t = NEW(attempt);
@@ -50,6 +60,7 @@ static attempt *hold(agent *a, const msg_assign *m)
     list_push(&a->held, &t->link);
     map_put(&a->by_task, t->task, t);
     a->held_n++;
+    remember_last(a, m);
     return t;
 }
 

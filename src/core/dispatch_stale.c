@@ -81,19 +81,29 @@ static void refuse(dispatch *d, const char *why)
     *m = (msg_refuse){ .code = CODE_STALE_DB, .msg = slice_of(why), .retry_ms = STALE_RETRY_MS };
 }
 
+/* Without its key a held one is dropped, as any that is not ours. */
+static const rec_held *find_unknown(dispatch *d, const rec_held_list *l)
+{
+    for (size_t i = 0; i < l->n; i++) {
+        const rec_held *h = &l->v[i];
+
+        if (h->key.n && is_unknown(d, h) && slice_eq(h->key, stale_attempt_key(d, h->task, h->att)))
+            return h;
+    }
+    return NULL;
+}
+
 bool stale_hello(dispatch *d, const msg_hello *m)
 {
     char what[64];
+    const rec_held *h;
 
     if (!slice_is(m->hist, d->config.hist))
         return false;
-    for (size_t i = 0; i < m->held.n; i++) {
-        const rec_held *h = &m->held.v[i];
-
-        /* Without its key it is dropped, as any that is not ours. */
-        if (!h->key.n || !is_unknown(d, h) ||
-            !slice_eq(h->key, stale_attempt_key(d, h->task, h->att)))
-            continue;
+    h = find_unknown(d, &m->held);
+    if (!h) /* of an idle runner: a copy that is started comes to an epoch that was there before */
+        h = find_unknown(d, &m->last);
+    if (h) {
         snprintf(what, sizeof what, "attempt %" PRIu64 " of task %" PRIu64, h->att, h->task);
         found(d, m, what);
         refuse(d, d->trouble);

@@ -66,11 +66,12 @@ static volt_code find_tasks(dispatcher *d, const uint64_t *ids, size_t n, dispat
 
 static volt_code find_held(dispatcher *d, const msg_hello *m, dispatch_facts *ret, volt_err *err)
 {
-    uint64_t *ids = ARENA_ARRAY(&d->arena, uint64_t, m->held.n);
+    size_t n = m->held.n + m->last.n;
+    uint64_t *ids = ARENA_ARRAY(&d->arena, uint64_t, n);
 
-    for (size_t i = 0; i < m->held.n; i++)
-        ids[i] = m->held.v[i].task;
-    return find_tasks(d, ids, m->held.n, ret, err);
+    for (size_t i = 0; i < n; i++)
+        ids[i] = i < m->held.n ? m->held.v[i].task : m->last.v[i - m->held.n].task;
+    return find_tasks(d, ids, n, ret, err);
 }
 
 volt_code facts_find(dispatcher *d, const msg *m, dispatch_facts *ret, volt_err *err)

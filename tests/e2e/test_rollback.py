@@ -85,6 +85,23 @@ class Rollback(harness.Case):
         self.assertEqual(self.json("status")[0]["hist"], after["hist"])
         self.assertTrue(runner.running() and observer.running())
 
+    def test_an_idle_runner_tells_too(self):
+        """The usual way to make a copy: each side of it is the second start, and nothing runs."""
+        repo = self.repository(files={"tests/a.sh": PASS})
+        dispatcher, tail = self.dispatcher(), self.tail()
+        self.runner()
+        self.observer(repo.path)
+        tail.verdict(repo.head())
+        dispatcher.stop()
+        self.copy("old")
+        dispatcher = self.restart()
+        tail.verdict(repo.commit({"n": "1"}))
+        dispatcher.kill()
+        self.put_back("old")
+        dispatcher = self.restart()
+        wait_for("the runner to tell", lambda: self.json("status")[0].get("trouble"))
+        self.assertIn("old copy", dispatcher.said())
+
 
 if __name__ == "__main__":
     harness.main()

@@ -15,9 +15,10 @@ static const char *key_of(const char *about)
     return keys[n % 4];
 }
 
-static void hello(world *w, uint64_t peer, uint64_t maxep, const char *key, const rec_held *held)
+static void hello_with(world *w, uint64_t peer, uint64_t maxep, const char *key,
+                       const rec_held *held, const rec_held *last)
 {
-    rec_held h = held ? *held : (rec_held){ 0 };
+    rec_held h = held ? *held : (rec_held){ 0 }, l = last ? *last : (rec_held){ 0 };
 
     world_say(w, peer,
               &(msg){ .type = MSG_hello,
@@ -30,7 +31,13 @@ static void hello(world *w, uint64_t peer, uint64_t maxep, const char *key, cons
                                  .maxep = maxep,
                                  .key = slice_of(key),
                                  .slots = 1,
-                                 .held = { &h, held ? 1 : 0 } } });
+                                 .held = { &h, held ? 1 : 0 },
+                                 .last = { &l, last ? 1 : 0 } } });
+}
+
+static void hello(world *w, uint64_t peer, uint64_t maxep, const char *key, const rec_held *held)
+{
+    hello_with(w, peer, maxep, key, held, NULL);
 }
 
 static slice trouble(world *w)
@@ -149,6 +156,36 @@ static void stands_still_when_a_runner_shows_a_task_that_is_not_there(void **sta
     stands_still(w);
 }
 
+/* The copy was started once, as the newest was: the same epoch, and nobody holds anything. */
+static void stands_still_when_an_idle_runner_had_an_attempt_that_is_not_there(void **state)
+{
+    world *w = *state;
+    const rec_held last = { .task = 77, .att = 1, .key = slice_of(key_of("attempt 77 1")) };
+
+    hello(w, RUNNER, 1, KEY_NONE, NULL);
+    world_submit(w, "demo", "refs/heads/main");
+    hello_with(w, RUNNER2, 1, key_of("epoch 1"), NULL, &last);
+    stands_still(w);
+}
+
+static void goes_on_when_the_last_attempt_is_known_or_has_no_key(void **state)
+{
+    world *w = *state;
+    const rec_held last[] = {
+        { .task = 1, .att = 1, .key = slice_of(key_of("attempt 1 1")) },
+        { .task = 77, .att = 1, .key = SLICE(SECRET) },
+    };
+
+    hello(w, RUNNER, 1, KEY_NONE, NULL);
+    world_submit(w, "demo", "refs/heads/main");
+    assert_int_equal(world_assign(w, RUNNER)->task, 1);
+    for (size_t i = 0; i < 2; i++) {
+        hello_with(w, RUNNER2, 1, key_of("epoch 1"), NULL, &last[i]);
+        assert_non_null(world_last(w, RUNNER2, MSG_welcome));
+    }
+    assert_int_equal(trouble(w).n, 0);
+}
+
 /* Starts raise the epoch past the one that gave it away, and who had shown it may be gone. */
 static void stands_still_after_any_number_of_starts(void **state)
 {
@@ -216,6 +253,8 @@ int main(void)
         TEST(stands_still_when_a_runner_shows_a_later_start),
         TEST(stands_still_when_a_runner_shows_an_attempt_that_is_not_there),
         TEST(stands_still_when_a_runner_shows_a_task_that_is_not_there),
+        TEST(stands_still_when_an_idle_runner_had_an_attempt_that_is_not_there),
+        TEST(goes_on_when_the_last_attempt_is_known_or_has_no_key),
         TEST(stands_still_after_any_number_of_starts),
         TEST(goes_on_as_a_new_history_when_it_is_told_to),
     };
