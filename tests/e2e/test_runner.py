@@ -132,6 +132,7 @@ class Runner(harness.Case):
         for args, said in ((["--repo", "x"], "NAME=PATH"),
                            (["--repo", "x=/nowhere"], "not a readable directory"),
                            (["--labels", "a,,b"], "a label has"),
+                           (["--name", ""], "a name has"),
                            (["--dispatcher-server", "h:port"], "h:port"),
                            (["--work", "/proc/x"], "/proc/x")):
             with self.subTest(args=args):

@@ -139,8 +139,8 @@ static volt_code start(const command_line *line, runner_work *work, arena *a, ex
     config.agent.name = command_text(line, "name");
     if (!config.agent.name)
         config.agent.name = arena_printf(a, "%.200s-%.50s", host, work->ordinal);
-    if (strlen(config.agent.name) > NAME_MAX_)
-        return volt_fail(err, VOLT_EINVALID, "the name is longer than %d bytes", NAME_MAX_);
+    if (!*config.agent.name || strlen(config.agent.name) > NAME_MAX_)
+        return volt_fail(err, VOLT_EINVALID, "a name has 1 to %d bytes", NAME_MAX_);
     code = executor_args(line, &config, a, &config.args, &config.agent.reach, err);
     if (code)
         return code;
