@@ -41,6 +41,9 @@ static volt_code load_job(dispatch *d, const row_job *row, volt_err *err)
         return volt_fail(err, VOLT_ECORRUPT,
                          "job %llu of build %llu has no build or is out of order",
                          (unsigned long long)row->idx, (unsigned long long)row->build);
+    if (row->units > BUILD_UNITS_MAX)
+        return volt_fail(err, VOLT_ECORRUPT, "job %llu of build %llu has too many units",
+                         (unsigned long long)row->idx, (unsigned long long)row->build);
     j = job_new(b, &b->plan, row);
     j->state = row->state;
     j->verdict = row->verdict;

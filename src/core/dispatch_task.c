@@ -48,6 +48,8 @@ static void set_bad_repo(dispatch *d, runner *r, const repo *p, slice why)
         map_puts(&r->bad_repos, p->name, bad);
     } else if (bad->backoff_ms < DISPATCH_BACKOFF_MAX_MS) {
         bad->backoff_ms *= 2;
+        if (bad->backoff_ms > DISPATCH_BACKOFF_MAX_MS)
+            bad->backoff_ms = DISPATCH_BACKOFF_MAX_MS;
     }
     snprintf(bad->why, sizeof bad->why, SLICE_FMT, SLICE_ARG(why));
     bad->until_ms = d->now_ms + bad->backoff_ms;
@@ -390,8 +392,7 @@ void on_result(dispatch *d, runner *r, const msg_result *m)
     }
     say_result(d, r, t->id, t->att);
     life_task_final(d, t, v, why);
-    if (t->kind == TASK_PLAN &&
-        !d->stale_db) { /* who planned keeps the first task: it rides behind the answer */
+    if (t->kind == TASK_PLAN) { /* who planned keeps the first task: it rides behind the answer */
         const match one = { &d->queue, &d->fleet, d->now_ms, dispatch_give, d };
 
         match_runner(&one, r);
