@@ -43,11 +43,6 @@ static inline void list_push(list *l, list *node)
     list_insert_before(l, node);
 }
 
-static inline void list_push_front(list *l, list *node)
-{
-    list_insert_before(l->next, node);
-}
-
 /* Harmless on a node that is not linked. */
 static inline void list_remove(list *node)
 {

@@ -57,11 +57,6 @@ bool process_enter_cgroup(const char *name)
     return cgroup_entered();
 }
 
-bool process_has_cgroup(void)
-{
-    return cgroup_entered();
-}
-
 void process_teardown(void)
 {
     cgroup_leave();

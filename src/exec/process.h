@@ -35,8 +35,6 @@ volt_code process_setup(volt_err *err);
 /* Tries to move into a control group of that name ("volt-1") below the present one, after ending
  * what is in it.  False: there is none to be had. */
 bool process_enter_cgroup(const char *name);
-/* True when everything a task starts is in a control group of ours. */
-bool process_has_cgroup(void);
 /* Leaves the control group, when in one, and removes it. */
 void process_teardown(void);
 

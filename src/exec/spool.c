@@ -92,11 +92,6 @@ void spool_free(spool *s)
     free(s);
 }
 
-spool_id spool_of(const spool *s)
-{
-    return s->id;
-}
-
 volt_code spool_open(const char *work, spool_id id, spool **ret, volt_err *err)
 {
     return spool_new(work, id, O_RDONLY, ret, err);

@@ -48,7 +48,6 @@ volt_code spool_create(const char *work, spool_id id, slice assign, spool **ret,
 volt_code spool_open(const char *work, spool_id id, spool **ret, volt_err *err);
 /* Closes; leaves what is on disk. */
 void spool_free(spool *s);
-spool_id spool_of(const spool *s);
 
 /* The log, open for writing and reading, made when it is not there; close-on-exec, the spool's to
  * close; -1 with errno.  Not O_APPEND, for splice() refuses that. */

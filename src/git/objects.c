@@ -66,11 +66,6 @@ const char *objects_dir(const objects *o)
     return o->dir;
 }
 
-const char *objects_common_dir(const objects *o)
-{
-    return o->common_dir;
-}
-
 git_repository *objects_git(const objects *o)
 {
     return o->repo;

@@ -18,9 +18,7 @@ void objects_free(objects *o);
 /* True when the commit is here; looks again when it was not a moment ago. */
 bool objects_have(objects *o, const commit_id *id);
 
-/* The store's directory (".../objects"), and that of the repository's shared git directory, both
- * absolute; they stand as long as `o`. */
+/* The store's directory (".../objects"), absolute; it stands as long as `o`. */
 const char *objects_dir(const objects *o);
-const char *objects_common_dir(const objects *o);
 
 #endif

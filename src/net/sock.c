@@ -395,12 +395,3 @@ void *sock_raw(sock *s)
 {
     return s->raw;
 }
-
-int sock_fd(sock *s)
-{
-    int fd = -1;
-    size_t n = sizeof fd;
-
-    zmq_getsockopt(s->raw, ZMQ_FD, &fd, &n);
-    return fd;
-}

@@ -80,7 +80,5 @@ size_t sock_unsent_to(const sock *s, uint64_t peer);
 uint64_t sock_odd(const sock *s);
 /* For zmq_poll. */
 void *sock_raw(sock *s);
-/* For epoll-like loops: readable when sock_recv may have something (edge-triggered: drain). */
-int sock_fd(sock *s);
 
 #endif

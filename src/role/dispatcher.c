@@ -529,11 +529,6 @@ volt_code dispatcher_prune(dispatcher *d, int64_t before_wall_ms, size_t max, bo
     return code;
 }
 
-uint64_t dispatcher_bad_frames(const dispatcher *d)
-{
-    return d->bad_frames;
-}
-
 const dispatch *dispatcher_core(const dispatcher *d)
 {
     return d->core;

@@ -87,8 +87,6 @@ void dispatcher_set_disk_low(dispatcher *d, bool low);
 volt_code dispatcher_prune(dispatcher *d, int64_t before_wall_ms, size_t max, bool *more,
                            volt_err *err);
 
-/* Malformed frames since the start. */
-uint64_t dispatcher_bad_frames(const dispatcher *d);
 const dispatch *dispatcher_core(const dispatcher *d);
 const char *dispatcher_hist(const dispatcher *d);
 uint64_t dispatcher_epoch(const dispatcher *d);
