@@ -3,24 +3,24 @@
 The runners are the real agents with a TCP connection each (bench_fleet.c); their executors only wait.
 Work gets into the queue as it always does, by submissions and plans: half of it scripts, a job and a task
 of its own each, half of it test files that are handed out one by one."""
-import json
 import os
 import resource
 import subprocess
+import sys
 import time
 
-import __main__ as bench
+from table import Row
+from testbed import Failed, cpu_ns, program, rss_mib, status, tool, volt_program, wait_for
 
 SCRIPTS, UNITS = 1000, 100000  # at most so many a build (BUILD_JOBS_MAX, BUILD_UNITS_MAX)
 SPARE_FDS = 200
 ECHO = "bare ROUTER echo"
-Row = bench.Row
 
 
 def need_descriptors(runners):
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     if hard != resource.RLIM_INFINITY and hard < runners + SPARE_FDS:
-        raise bench.Failed(
+        raise Failed(
             f"{runners} connections need {runners + SPARE_FDS} open files a process, and the hard limit is {hard}; "
             f"raise it ('ulimit -Hn {runners + SPARE_FDS}' as root, 'docker run --ulimit nofile=...'), or "
             f"take a smaller fleet with --scale RUNNERS,TASKS")
@@ -31,7 +31,7 @@ class Fleet:
 
     def __init__(self, system, server, runners, *more):
         self.process = system.processes.start(
-            "fleet", os.path.join(bench.BUILD, "tests", "bench", "bench_fleet"), server, str(runners), *more,
+            "fleet", tool("fleet"), server, str(runners), *more,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1)
         self.system = system
 
@@ -46,13 +46,13 @@ class Fleet:
                 return said
             name, value = line.split()
             said[name] = float(value)
-        raise bench.Failed(f"the fleet ended at '{words[0]}'")
+        raise Failed(f"the fleet ended at '{words[0]}'")
 
     def measure(self, pid, seconds):
         """Its figures, and the CPU of the process `pid` in per cent of a core."""
-        before, began = bench.cpu_ns(pid), time.monotonic()
+        before, began = cpu_ns(pid), time.monotonic()
         got = self.tell("measure", seconds)
-        got["cpu"] = (bench.cpu_ns(pid) - before) / (time.monotonic() - began) / 1e7
+        got["cpu"] = (cpu_ns(pid) - before) / (time.monotonic() - began) / 1e7
         return got
 
     def end(self):
@@ -61,14 +61,9 @@ class Fleet:
         self.system.processes.running.remove(self.process)
 
 
-def rss_mib(pid, what="VmRSS"):
-    with open(f"/proc/{pid}/status") as f:
-        return next(int(line.split()[1]) for line in f if line.startswith(what)) / 1024
-
-
 def echoes(system, runners, sizes):
     """The same connections on a bare ROUTER that only sends back."""
-    p = system.processes.start("echo", os.path.join(bench.BUILD, "tests", "bench", "bench_floor"), "echo",
+    p = system.processes.start("echo", tool("floor"), "echo",
                                stdout=subprocess.PIPE, text=True)
     port = int(p.stdout.readline().rsplit(":", 1)[1]) - 1  # the fleet connects to the one behind
     fleet = Fleet(system, f"127.0.0.1:{port}", runners, str(sizes.beat_ms))
@@ -95,10 +90,10 @@ class Dispatcher:
             os.unlink(endpoint)
         self.epoch += 1
         began = time.monotonic_ns()
-        self.process = self.system.processes.start("dispatcher", bench.VOLT, "dispatcher", "--host", "127.0.0.1",
+        self.process = self.system.processes.start("dispatcher", volt_program(), "dispatcher", "--host", "127.0.0.1",
                                                    "--data", data, "--port", port)
         if not self.server:
-            bench.wait_for("the dispatcher", lambda: os.path.exists(endpoint) and os.path.getsize(endpoint))
+            wait_for("the dispatcher", lambda: os.path.exists(endpoint) and os.path.getsize(endpoint))
             with open(endpoint) as f:
                 self.server = f.read().split()[0]
         return began
@@ -116,7 +111,7 @@ class Dispatcher:
         self.system.processes.stop(self.process)
 
     def queued(self):
-        return json.loads(bench.run(bench.VOLT, "status", "--dispatcher-server", self.server, "--json"))["queued"]
+        return status(self.server)["queued"]
 
 
 def fill(fleet, dispatcher, runners, tasks):
@@ -133,7 +128,7 @@ def fill(fleet, dispatcher, runners, tasks):
     while dispatcher.queued() < want:
         fleet.tell("measure", 1)
         if time.monotonic() - began > 300:
-            raise bench.Failed(f"{dispatcher.queued()} of {want} tasks were queued after 300 s")
+            raise Failed(f"{dispatcher.queued()} of {want} tasks were queued after 300 s")
     return want, time.monotonic() - began
 
 
@@ -147,7 +142,7 @@ def restart(fleet, dispatcher):
 
 
 def say(what):
-    print(f"bench: scale: {what}", file=bench.sys.stderr)
+    print(f"bench: scale: {what}", file=sys.stderr)
 
 
 class Sizes:
@@ -184,7 +179,7 @@ def steady_rows(fleet, dispatcher, floor, runs, runners, tasks, sizes):
     steady = [fleet.measure(dispatcher.pid, sizes.steady_s) for _ in range(runs)]
     left = dispatcher.queued()
     if left < tasks and runners >= 1000:
-        raise bench.Failed(f"only {left} tasks are left in the queue")
+        raise Failed(f"only {left} tasks are left in the queue")
     rate = sum(s["assigned_s"] for s in steady) / runs
     for what, name in ("slot freed -> assign", "assign"), ("heartbeat's answer", "beat"):
         for part in "p50", "p99":
@@ -216,7 +211,7 @@ def restart_rows(fleet, dispatcher, runs, runners, tasks, sizes):
 def full_rows(system, fleet, dispatcher, runs, runners, sizes):
     fleet.tell("work", 0, 0)
     full = [fleet.measure(dispatcher.pid, sizes.full_s) for _ in range(runs)]
-    commits = [bench.program("floor", "sqlite", sizes.commits, system.work)["rate"] for _ in range(runs)]
+    commits = [program("floor", "sqlite", sizes.commits, system.work)["rate"] for _ in range(runs)]
     yield Row(f"durable results, all {runners} runners without a pause", "tasks/s", [s["results_s"] for s in full],
               [("SQLite, a row a commit", commits)])
     waits = [s["assign_p99_ms"] for s in full if "assign_p99_ms" in s]
@@ -244,6 +239,6 @@ def rows(system, runs, runners, tasks):
     yield from full_rows(system, fleet, dispatcher, runs, runners, sizes)
     fleet.end()
     dispatcher.stop()
-    read = [bench.program("floor", "read", system.path("scale", "volt.db"), "build", "job", "task", "test")
+    read = [program("floor", "read", system.path("scale", "volt.db"), "build", "job", "task", "test")
             for _ in range(runs)]
     yield Row(f"floor of the restart: SQLite reads those {read[0]['rows']:.0f} rows", "s", [r["s"] for r in read])
