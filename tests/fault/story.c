@@ -1,4 +1,4 @@
-#include "story.h"
+#include "story_parts.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -11,88 +11,15 @@
 #include "store/sqlite_store.h"
 #include "wire/codec.h"
 
-#define HIST "0123456789abcdef0123456789abcdef"
-#define OID  "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
-
+#define HIST         "0123456789abcdef0123456789abcdef"
+#define OID          "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
 #define TURN_MS      250
-#define RUNNERS      2
 #define CLIENT       9 /* its connection; a runner's is its index + 1 */
-#define HELD_MAX     8
-#define TASKS_MAX    64
-#define EVENTS_MAX   2048
-#define LOGS_MAX     32
-#define LONG_LOG     40000
 #define PIECE        16384
 #define CKPT_PAGES   20 /* so that the short story has many checkpoints */
 #define RESTART_TURN 24
 #define PRUNE_TURN   48
 #define SILENCE_MS   2000
-
-/* ---- what is kept ---- */
-
-typedef struct holding {
-    uint64_t task, att, build;
-    task_kind kind;
-    bool is_long, started, canceled, streamed;
-    size_t files, from, told; /* told: outcomes acknowledged, as an index in the batch */
-    bool plan_ok;
-    uint64_t log_at;
-} holding;
-
-typedef struct runner_peer {
-    char id[33];
-    uint64_t slots, maxep, hb_n;
-    bool up;
-    int64_t heard_ms, hello_ms;
-    holding held[HELD_MAX];
-    size_t held_n;
-} runner_peer;
-
-/* What the dispatcher has said of a task. */
-typedef struct spoken {
-    uint64_t task, build, att; /* newest attempt that was assigned */
-    size_t runner;
-    bool ended; /* that attempt's result was acknowledged */
-    verdict v;
-    uint64_t told; /* outcomes acknowledged */
-    bool is_long;
-} spoken;
-
-typedef struct log_file {
-    uint64_t task, att;
-    buf bytes;
-    size_t synced;
-} log_file;
-
-typedef enum want { WANT_MAIN, WANT_DEV, WANT_AGAIN, WANTS } want;
-
-struct story {
-    char *dir;
-    store *store;
-    dispatcher *d;
-    int64_t now_ms, wall_ms;
-    uint64_t turn, r;
-    bool restarted, pruning;
-    runner_peer runners[RUNNERS];
-    struct {
-        char sid[33];
-        uint64_t build; /* 0: not accepted yet */
-        bool final, cancel_done;
-        verdict v;
-    } wants[WANTS];
-    spoken tasks[TASKS_MAX];
-    size_t tasks_n;
-    buf events[EVENTS_MAX]; /* by seq */
-    uint64_t last_event, epoch;
-    log_file logs[LOGS_MAX];
-    size_t logs_n;
-    struct {
-        uint64_t peer;
-        buf frame;
-    } inbox[256];
-    size_t inbox_n;
-    arena arena;
-};
 
 _Noreturn void story_broken(const char *fmt, ...)
 {
@@ -106,17 +33,6 @@ _Noreturn void story_broken(const char *fmt, ...)
     exit(1);
 }
 
-#define NEED(cond, ...)                \
-    do {                               \
-        if (!(cond))                   \
-            story_broken(__VA_ARGS__); \
-    } while (0)
-
-static unsigned long long ull(uint64_t n)
-{
-    return n;
-}
-
 static spoken *spoken_of(story *s, uint64_t task)
 {
     for (size_t i = 0; i < s->tasks_n; i++)
@@ -125,82 +41,6 @@ static spoken *spoken_of(story *s, uint64_t task)
     NEED(s->tasks_n < TASKS_MAX, "more tasks than the story has");
     s->tasks[s->tasks_n] = (spoken){ .task = task };
     return &s->tasks[s->tasks_n++];
-}
-
-/* ---- log files ---- */
-
-static log_file *log_of(story *s, uint64_t task, uint64_t att)
-{
-    for (size_t i = 0; i < s->logs_n; i++)
-        if (s->logs[i].task == task && s->logs[i].att == att)
-            return &s->logs[i];
-    return NULL;
-}
-
-static char log_byte(uint64_t task, uint64_t i)
-{
-    return (char)('!' + (task * 31 + i * 7 + i / 93) % 90);
-}
-
-static volt_code log_write(void *ctx, uint64_t task, uint64_t att, uint64_t off, slice bytes,
-                           volt_err *err)
-{
-    story *s = ctx;
-    log_file *f = log_of(s, task, att);
-
-    (void)err;
-    if (!f) {
-        NEED(s->logs_n < LOGS_MAX, "more logs than the story has");
-        f = &s->logs[s->logs_n++];
-        *f = (log_file){ .task = task, .att = att };
-    }
-    NEED(off <= f->bytes.n, "S8: the log of task %llu gets a hole", ull(task));
-    if (off + bytes.n > f->bytes.n) {
-        disk_quiet++;
-        buf_room(&f->bytes, off + bytes.n - f->bytes.n);
-        disk_quiet--;
-        f->bytes.n = off + bytes.n;
-    }
-    memcpy(f->bytes.p + off, bytes.p, bytes.n);
-    f->synced = f->synced < off ? f->synced : off;
-    return VOLT_OK;
-}
-
-static volt_code log_sync(void *ctx, uint64_t task, uint64_t att, uint64_t bytes, volt_err *err)
-{
-    story *s = ctx;
-    log_file *f = log_of(s, task, att);
-
-    (void)err;
-    NEED(f && f->bytes.n >= bytes, "S8: the log of task %llu is shorter than told", ull(task));
-    f->bytes.n = f->synced = bytes;
-    return VOLT_OK;
-}
-
-static volt_code log_read(void *ctx, uint64_t task, uint64_t att, uint64_t off, size_t max,
-                          buf *ret, volt_err *err)
-{
-    (void)ctx, (void)task, (void)att, (void)off, (void)max, (void)ret, (void)err;
-    return VOLT_OK;
-}
-
-static void log_remove(void *ctx, uint64_t task, uint64_t att)
-{
-    log_file *f = log_of(ctx, task, att);
-
-    if (f)
-        f->bytes.n = f->synced = 0;
-}
-
-void story_power_back(story *s, uint64_t seed)
-{
-    prng rng = { seed };
-
-    for (size_t i = 0; i < s->logs_n; i++) {
-        log_file *f = &s->logs[i];
-
-        f->bytes.n = f->synced + prng_below(&rng, f->bytes.n - f->synced + 1);
-    }
 }
 
 /* ---- what leaves the dispatcher ---- */
@@ -278,7 +118,7 @@ void story_free(story *s)
 
 volt_code story_open(story *s, volt_err *err)
 {
-    const log_files logs = { s, log_write, log_sync, log_read, log_remove };
+    const log_files logs = story_log_files(s);
     const dispatcher_out out = { .ctx = s, .send = take_frame, .publish = take_published };
     const dispatcher_config config = { .hist_if_new = HIST };
     volt_code code = store_open_sqlite(s->dir, &s->store, err);
@@ -406,7 +246,7 @@ static volt_code say_result(story *s, size_t i, const holding *h, volt_err *err)
         m.result.log_bytes = LONG_LOG;
     } else if (h->kind == TASK_SCRIPT) {
         for (size_t k = 0; k < sizeof text; k++)
-            text[k] = log_byte(h->task, k);
+            text[k] = story_log_byte(h->task, k);
         m.result.log = (slice){ text, sizeof text };
         m.result.log_bytes = sizeof text;
     }
@@ -419,7 +259,7 @@ static volt_code say_log(story *s, size_t i, const holding *h, volt_err *err)
     size_t n = LONG_LOG - h->log_at < PIECE ? LONG_LOG - h->log_at : PIECE;
 
     for (size_t k = 0; k < n; k++)
-        piece[k] = log_byte(h->task, h->log_at + k);
+        piece[k] = story_log_byte(h->task, h->log_at + k);
     return say(s, i + 1,
                &(msg){ .type = MSG_log,
                        .log = { .task = h->task,
@@ -746,142 +586,4 @@ volt_code story_turn(story *s, volt_err *err)
     if (code == VOLT_OK && s->turn > PRUNE_TURN)
         code = prune(s, err);
     return code == VOLT_OK ? commit(s, err) : code;
-}
-
-/* ---- promises ---- */
-
-typedef struct walk {
-    story *s;
-    uint64_t next;
-} walk;
-
-static volt_code check_event(void *ctx, uint64_t seq, slice bytes, volt_err *err)
-{
-    walk *w = ctx;
-
-    (void)err;
-    NEED(seq == w->next, "S9: event %llu is followed by %llu", ull(w->next - 1), ull(seq));
-    NEED(w->s->events[seq].n == 0 || slice_eq(buf_slice(&w->s->events[seq]), bytes),
-         "S9: event %llu is not what was published", ull(seq));
-    w->next++;
-    return VOLT_OK;
-}
-
-static void check_events(story *s)
-{
-    walk w = { .s = s };
-    store_head head;
-    volt_err err;
-
-    NEED(s->store->ops->head(s->store, &head, &err) == VOLT_OK, "head: %s", err.msg);
-    NEED(head.last_seq >= s->last_event, "S9: event %llu was published, %llu is the last",
-         ull(s->last_event), ull(head.last_seq));
-    w.next = head.floor ? head.floor : 1;
-    NEED(w.next == 1 || s->pruning, "S9: events before %llu are gone", ull(w.next));
-    NEED(s->store->ops->events(s->store, 0, EVENTS_MAX, check_event, &w, &err) == VOLT_OK,
-         "events: %s", err.msg);
-    NEED(w.next == head.last_seq + 1, "S9: %llu events of %llu", ull(w.next - 1),
-         ull(head.last_seq));
-}
-
-static void check_log(story *s, const spoken *t, const row_task *row)
-{
-    const log_file *f = log_of(s, t->task, t->att);
-    slice bytes = f ? buf_slice(&f->bytes) : (slice){ 0 };
-
-    if (!t->ended || t->v == VERDICT_CANCELED || row->kind != TASK_SCRIPT)
-        return;
-    if (!t->is_long)
-        NEED(s->store->ops->short_log(s->store, t->task, t->att, &s->arena, &bytes, NULL) ==
-                 VOLT_OK,
-             "S8: the log of task %llu is gone", ull(t->task));
-    NEED(bytes.n == (t->is_long ? LONG_LOG : 300) && bytes.n == row->log_bytes,
-         "S8: the log of task %llu has %zu bytes", ull(t->task), bytes.n);
-    for (size_t i = 0; i < bytes.n; i++)
-        NEED(bytes.p[i] == log_byte(t->task, i), "S8: byte %zu of the log of task %llu is wrong", i,
-             ull(t->task));
-}
-
-static bool build_may_go(story *s, uint64_t build)
-{
-    row_build row;
-    volt_code code = s->store->ops->build(s->store, build, &s->arena, &row, NULL);
-
-    return code == VOLT_ENOTFOUND || (code == VOLT_OK && row.state == STATE_FINAL);
-}
-
-static void check_tasks(story *s)
-{
-    for (size_t i = 0; i < s->tasks_n; i++) {
-        const spoken *t = &s->tasks[i];
-        row_task row;
-        volt_err err;
-        volt_code code = s->store->ops->task(s->store, t->task, &s->arena, &row, &err);
-
-        if (code == VOLT_ENOTFOUND && s->pruning && build_may_go(s, t->build))
-            continue;
-        NEED(code == VOLT_OK, "task %llu: %s", ull(t->task), err.msg);
-        NEED(row.att >= t->att, "attempt %llu of task %llu was given out, %llu is stored",
-             ull(t->att), ull(t->task), ull(row.att));
-        NEED(!t->ended || row.state == STATE_FINAL, "S6: task %llu is %s again", ull(t->task),
-             state_text(row.state));
-        NEED(!t->ended || row.verdict == t->v, "S6: task %llu is %s, not %s", ull(t->task),
-             verdict_text(row.verdict), verdict_text(t->v));
-        NEED(row.done >= t->told || row.att > t->att, "outcome %llu of task %llu is gone",
-             ull(t->told), ull(t->task));
-        check_log(s, t, &row);
-    }
-}
-
-static void check_wants(story *s)
-{
-    for (size_t i = 0; i < WANTS; i++) {
-        row_submission sub;
-        row_build build;
-        volt_err err;
-        volt_code code;
-
-        if (!s->wants[i].build || (s->pruning && build_may_go(s, s->wants[i].build)))
-            continue;
-        code =
-            s->store->ops->submission(s->store, slice_of(s->wants[i].sid), &s->arena, &sub, &err);
-        NEED(code == VOLT_OK && sub.build == s->wants[i].build, "S4: submission %zu is gone", i);
-        code = s->store->ops->build(s->store, sub.build, &s->arena, &build, &err);
-        NEED(code == VOLT_OK, "S4: build %llu: %s", ull(sub.build), err.msg);
-        NEED(!s->wants[i].final || (build.state == STATE_FINAL && build.verdict == s->wants[i].v),
-             "S1: build %llu had its verdict", ull(sub.build));
-    }
-}
-
-static void check_pages(story *s)
-{
-    sqlite3_stmt *st = NULL;
-    sqlite3 *db = ((sqlite_store *)s->store)->db;
-
-    NEED(sqlite3_prepare_v2(db, "PRAGMA integrity_check", -1, &st, NULL) == SQLITE_OK &&
-             sqlite3_step(st) == SQLITE_ROW,
-         "integrity check: %s", sqlite3_errmsg(db));
-    NEED(strcmp((const char *)sqlite3_column_text(st, 0), "ok") == 0, "integrity check: %s",
-         (const char *)sqlite3_column_text(st, 0));
-    sqlite3_finalize(st);
-}
-
-void story_check(story *s)
-{
-    arena_reset(&s->arena);
-    check_pages(s);
-    check_events(s);
-    check_tasks(s);
-    check_wants(s);
-}
-
-void story_check_end(story *s)
-{
-    story_check(s);
-    NEED(s->wants[WANT_MAIN].v == VERDICT_FAILED, "the first build is %s",
-         verdict_text(s->wants[WANT_MAIN].v));
-    NEED(s->wants[WANT_DEV].v == VERDICT_PASSED, "the second build is %s",
-         verdict_text(s->wants[WANT_DEV].v));
-    NEED(s->wants[WANT_AGAIN].v == VERDICT_CANCELED || s->wants[WANT_AGAIN].v == VERDICT_FAILED,
-         "the third build is %s", verdict_text(s->wants[WANT_AGAIN].v));
 }
