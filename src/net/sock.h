@@ -26,9 +26,7 @@ typedef enum sock_kind {
     SOCK_SUB
 } sock_kind;
 
-#define SOCK_LARGE                                                                \
-    4096 /* bytes; payloads below are bounded well enough by the high-water marks \
-          */
+#define SOCK_LARGE 4096 /* bytes; what is smaller is bounded by the high-water marks */
 
 typedef struct sock_options {
     int64_t frame_max; /* bytes, > 0: largest frame taken from a peer; who sends more is cut off */
