@@ -219,7 +219,7 @@ static void adopt(agent *a, slot *s, const rec_held *h, agent_effects *out)
         s->a = t;
         memcpy(s->place, t->place, sizeof s->place);
         agent_ask_spool(t, out);
-    } else if (t && t->state != HELD_DONE) {
+    } else if (t && !t->placed && t->state != HELD_DONE) { /* else another executor has it */
         t->found = false;
         agent_ask_spool(t, out);
         agent_ask_result(t, out);
