@@ -416,6 +416,40 @@ static void waits_for_a_number_that_is_still_to_come(void **unused)
     story_end(&s);
 }
 
+static void is_current_only_when_nothing_is_open(void **unused)
+{
+    story s;
+
+    (void)unused;
+    story_begin(&s, FOLLOW_LIVE);
+    assert_false(follow_is_current(s.f)); /* nothing was heard yet */
+    event(&s, 10, A, 7);
+    assert_true(follow_is_current(s.f));
+    head(&s, 11, A, 1, 8); /* the event may be on its way */
+    assert_false(follow_is_current(s.f));
+    event(&s, 12, A, 8);
+    assert_true(follow_is_current(s.f));
+    event(&s, 13, A, 10);
+    assert_false(follow_is_current(s.f)); /* asked */
+    expect(&s, "+7 +8 ask1(a,9,3)");
+    story_end(&s);
+}
+
+static void asks_for_no_more_than_a_page_holds(void **unused)
+{
+    follow_config config = {
+        .from = FOLLOW_LIVE, .hist = SLICE(A), .page = 100000, .early_max = 4, .seed = 1
+    };
+    story s = { .f = follow_new(&config, 0) };
+
+    (void)unused;
+    event(&s, 10, B, 7); /* live is wanted: whatever history there is */
+    event(&s, 11, B, 9);
+    expect(&s, "+7 ask1(b,8,1000)");
+    story_end(&s);
+    follow_free(NULL);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -437,6 +471,8 @@ int main(void)
         cmocka_unit_test(starts_anew_when_the_history_went_back),
         cmocka_unit_test(takes_an_answer_older_than_live_events_for_what_it_is),
         cmocka_unit_test(waits_for_a_number_that_is_still_to_come),
+        cmocka_unit_test(is_current_only_when_nothing_is_open),
+        cmocka_unit_test(asks_for_no_more_than_a_page_holds),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
