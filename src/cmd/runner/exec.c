@@ -351,18 +351,26 @@ void executors_spawn(executors *e, unsigned slot)
     x->connect_at = loop_now_ms() + CONNECT_MS;
 }
 
+/* The process at the other end of the channel; 0: unknown. */
+static pid_t peer_of(const executor *x)
+{
+    struct ucred of;
+    socklen_t n = sizeof of;
+
+    return getsockopt(channel_fd(x->ch), SOL_SOCKET, SO_PEERCRED, &of, &n) == 0 ? of.pid : 0;
+}
+
 /* One that an earlier agent started.  Its number is its own as long as the channel stands, so that
  * is looked at once the process is held. */
 static void kill_foreign(executor *x)
 {
-    struct ucred of;
-    socklen_t n = sizeof of;
     struct pollfd end = { .fd = channel_fd(x->ch), .events = POLLRDHUP };
+    pid_t pid = peer_of(x);
     CLEANUP(close)
     int fd = -1;
 
-    if (getsockopt(channel_fd(x->ch), SOL_SOCKET, SO_PEERCRED, &of, &n) == 0)
-        fd = pidfd_open(of.pid, 0);
+    if (pid > 0)
+        fd = pidfd_open(pid, 0);
     if (fd >= 0 && poll(&end, 1, 0) == 0)
         pidfd_send_signal(fd, SIGKILL, NULL, 0);
 }
@@ -393,6 +401,10 @@ void executors_reap(executors *e)
         if (!x)
             continue;
         x->pid = 0;
+        /* One that an earlier agent started as it died may have taken the place: the channel is to
+         * that one, which lives and works. */
+        if (x->ch && peer_of(x) != pid)
+            continue;
         while (x->ch) { /* its last words */
             slice frame;
 
