@@ -190,7 +190,7 @@ static void keep(agent *a, const rec_held_list *l)
 
 static void welcome(agent *a, const msg_welcome *w, int64_t now, agent_effects *out)
 {
-    bool other = !slice_is(w->hist, a->hist), first = !a->welcomed;
+    bool other = !slice_is(w->hist, a->hist) && !MUTANT(other_hist_kept), first = !a->welcomed;
 
     if (a->session == SESSION_NONE)
         return;

@@ -8,6 +8,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+#include "base/mutant.h"
 #include "core/dispatch_internal.h"
 
 #define STALE_RETRY_MS 5000
@@ -98,7 +99,7 @@ bool stale_hello(dispatch *d, const msg_hello *m)
     char what[64];
     const rec_held *h;
 
-    if (!slice_is(m->hist, d->config.hist))
+    if (!slice_is(m->hist, d->config.hist) || MUTANT(stale_db_unseen))
         return false;
     h = find_unknown(d, &m->held);
     if (!h) /* of an idle runner: a copy that is started comes to an epoch that was there before */

@@ -15,14 +15,16 @@ task *task_of(dispatch *d, const runner *r, uint64_t id, uint64_t att)
 {
     task *t = map_get(&d->tasks, id);
 
-    return t && t->lease.runner == r && (t->att == att || MUTANT(no_fence)) ? t : NULL;
+    if (MUTANT(no_fence) && t && t->lease.runner)
+        return t;
+    return t && t->lease.runner == r && t->att == att ? t : NULL;
 }
 
 static void fence(dispatch *d, const runner *r, uint64_t task, uint64_t att)
 {
     msg_fenced *m;
 
-    if (MUTANT(fence_not_said) || MUTANT(nobody_drops))
+    if (MUTANT(nobody_drops))
         return;
     m = &effects_send(d->out, r->peer, MSG_fenced)->fenced;
     *m = (msg_fenced){ .task = task, .att = att, .code = CODE_STALE };
@@ -308,12 +310,10 @@ static void late_result(dispatch *d, const runner *r, const msg_result *m)
     bool same;
 
     if (t) {
-        same = t->state == STATE_FINAL && (t->att == m->att || MUTANT(late_result_any)) &&
-               memcmp(t->runner_id, r->id, 32) == 0;
+        same = t->state == STATE_FINAL && t->att == m->att && memcmp(t->runner_id, r->id, 32) == 0;
     } else {
         same = d->ev->facts.tasks_n == 1 && d->ev->facts.tasks[0].task == m->task &&
-               d->ev->facts.tasks[0].state == STATE_FINAL &&
-               (d->ev->facts.tasks[0].att == m->att || MUTANT(late_result_any)) &&
+               d->ev->facts.tasks[0].state == STATE_FINAL && d->ev->facts.tasks[0].att == m->att &&
                slice_is(d->ev->facts.tasks[0].runner, r->id);
     }
     if (same) {

@@ -171,7 +171,7 @@ void runner_describe(runner *r, slice name, slice host, slices labels, slices re
 bool runner_takes(const runner *r)
 {
     return r->state == RUNNER_UP && (r->mode == MODE_RUN || MUTANT(mode_ignored)) &&
-           r->own_mode == MODE_RUN;
+           (r->own_mode == MODE_RUN || MUTANT(own_mode_ignored));
 }
 
 bool runner_has_room(const runner *r, bool plan)

@@ -244,7 +244,7 @@ static bool heard(follow *f, int64_t now_ms, slice hist)
     f->heard_ms = now_ms;
     if (!f->hist[0])
         set_hist(f, hist);
-    if (is_ours(f, hist))
+    if (is_ours(f, hist) || MUTANT(other_hist_applied))
         return true;
     /* Late messages of an old history must not make one question each. */
     want(f, now_ms + FOLLOW_RETRY_MS);

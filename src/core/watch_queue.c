@@ -160,8 +160,6 @@ void watch_enqueue(watch *w, watch_ref *ref, const watch_oid *oid, slice subject
     s->n = ++ref->repo->last_n;
     map_puts(&w->by_sid, slice_of(s->sid), s);
     ref->unspooled++;
-    if (MUTANT(cursor_early))
-        watch_emit_cursor(ref, oid->hex, out);
     if (!ref->spool_failed) /* else in its turn, see spool_again() */
         emit_submission(w, s, WATCH_DO_SPOOL, out);
 }

@@ -78,7 +78,9 @@ def hunt(program, names, jobs, seeds):
     lines = read_record()[1] if os.path.exists(RECORD) else {}
     survivors, killers = [], set()
     with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
-        for name, kill in zip(names, pool.map(lambda n: run(program, n, 1, seeds), names)):
+        hunts = {pool.submit(run, program, name, 1, seeds): name for name in names}
+        for done in concurrent.futures.as_completed(hunts):
+            name, kill = hunts[done], done.result()
             lines.pop(name, None)
             if kill:
                 lines[name] = f"{name:<24}{kill.seed:>6}{kill.steps:>8}  {kill.invariant}\n"
@@ -107,7 +109,7 @@ def replay(program):
         else:
             good = False
             print(f"{name}: neither its seed ({seed or 'none is recorded'}) nor 1..{REPLAY_SEEDS} kills it;"
-                  " run scripts/mutants")
+                  " run scripts/mutants", flush=True)
     return quiet(program, killers) and good
 
 
