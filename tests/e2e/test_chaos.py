@@ -61,6 +61,7 @@ class ChaosTest(Pushes, Faults, Checks, Case):
         self.drained = set()  # runners that may leave
         self.said_at_end = collections.Counter()  # {(role, words): of those that a full disk ended}
         self.idle, self.status_at = [], 0  # what was seen of free slots, when next looked
+        self.resume_at = 0
         self.modes_seen = 0  # events looked through for cordoned runners
         self.expected = {}  # {(repo, ref, oid): {file: Unit}}
         self.repositories, self.dice, self.pushed = {}, {}, {}
@@ -256,7 +257,7 @@ class ChaosTest(Pushes, Faults, Checks, Case):
         for mark in list(self.armed):  # nobody shall die at the very end
             self.disarm(mark)
         self.wait_for_builds()
-        wait_for("all runners", self.all_up)
+        wait_for("all runners", lambda: self.resume_all() or self.all_up())
         wait_for("empty spools", lambda: not self.spools(), 60)
         self.check_rest()
         late = Tail(self, "late")
@@ -270,17 +271,21 @@ class ChaosTest(Pushes, Faults, Checks, Case):
         return {r["name"] for r in runners if r["state"] == "up" and r.get("mode") == "run"
                 } >= set(self.agents)
 
+    def resume_all(self):
+        """Commands have no order among themselves: a `drain` may have come behind its `resume`."""
+        if time.monotonic() > self.resume_at:
+            self.resume_at = time.monotonic() + 5
+            for name in self.agents:
+                self.resume(name)
+
     def wait_for_builds(self):
-        began = moved = resumed = time.monotonic()
+        began = moved = time.monotonic()
         done = 0
         while (self.plan or self.asked or not self.chain.all_done()
                or not self.chain.ended >= set(self.expected)):
             self.do_what_is_due()
             self.look()
-            if time.monotonic() > resumed + 5:
-                resumed = time.monotonic()
-                for name in self.agents:
-                    self.resume(name)
+            self.resume_all()
             self.look_for_idle_slots()
             if len(self.chain.done) != done:
                 done, moved = len(self.chain.done), time.monotonic()
