@@ -110,7 +110,8 @@ void work_hears(oracle *o, uint64_t peer, const msg *m)
     } else if (m->type == MSG_hb) {
         r->hb = m->hb.n;
         r->held_n = m->hb.held.n < HELD_LIMIT ? m->hb.held.n : HELD_LIMIT;
-        memcpy(r->held, m->hb.held.v, r->held_n * sizeof *r->held);
+        if (r->held_n)
+            memcpy(r->held, m->hb.held.v, r->held_n * sizeof *r->held);
     }
 }
 
