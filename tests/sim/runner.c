@@ -47,11 +47,19 @@ void runner_spool_free(spool *s)
 /* ---- what stepping the agent makes happen ---- */
 
 typedef struct whisper { /* between an executor and its agent */
+    list node;           /* in sim_runner.whispers */
     executor *x;
     uint64_t conn, number;
     bool gone, up;
     buf frame;
 } whisper;
+
+static void whisper_free(whisper *s)
+{
+    list_remove(&s->node);
+    buf_free(&s->frame);
+    free(s);
+}
 
 static void whisper_arrives(void *ctx, uint64_t arg)
 {
@@ -82,8 +90,7 @@ static void whisper_arrives(void *ctx, uint64_t arg)
         runner_steps(r, ev);
     }
     arena_free(&a);
-    buf_free(&s->frame);
-    free(s);
+    whisper_free(s);
 }
 
 static void whisper_send(executor *x, slice frame, bool up, bool gone)
@@ -91,6 +98,7 @@ static void whisper_send(executor *x, slice frame, bool up, bool gone)
     world *w = x->r->w;
     whisper *s = NEW(whisper);
 
+    list_push(&x->r->whispers, &s->node);
     s->x = x;
     s->conn = x->conn;
     s->number = ++x->said;
@@ -436,6 +444,7 @@ void runner_make(world *w, size_t number)
     r->reach[0] = SLICE("repo1"); /* local to the first host, see observer.c */
     r->reach_n = chance(w, 500);
     list_init(&r->spools);
+    list_init(&r->whispers);
     link_init(&r->work, &r->p, LINK_WORK);
     r->work.runners = true;
     for (unsigned i = 0; i <= SLOTS_MAX; i++) {
@@ -454,6 +463,10 @@ void runner_end(sim_runner *r)
     LIST_FOR_SAFE(n, &r->spools)
     {
         runner_spool_free(LIST_OWNER(n, spool, node));
+    }
+    LIST_FOR_SAFE(n, &r->whispers)
+    {
+        whisper_free(LIST_OWNER(n, whisper, node));
     }
     for (unsigned i = 0; i <= SLOTS_MAX; i++)
         executor_free(&r->exec[i]);

@@ -67,6 +67,7 @@ typedef struct sim_runner {
     bool drained;       /* and told to drain before */
     executor exec[SLOTS_MAX + 1];
     list spools;
+    list whispers; /* on their way between executors and agent */
     buf frame;
 } sim_runner;
 
