@@ -210,6 +210,7 @@ static void resume_task(dispatch *d, task *t)
     }
     lease_grant(&d->leases, &t->lease, r, &r->leases,
                 resumed_until(d, t, dispatch_pace(d, r)->lease_ms));
+    t->lease.least_ms = t->lease.deadline.key;
     if (t->kind == TASK_PLAN)
         r->plans++;
     else

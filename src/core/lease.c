@@ -6,6 +6,7 @@ void lease_grant(lease_table *table, lease *l, struct runner *runner, list *leas
                  int64_t until_ms)
 {
     assert(!l->runner && runner);
+    l->least_ms = 0;
     l->runner = runner;
     list_push(leases, &l->on_runner);
     heap_set(&table->deadlines, &l->deadline, until_ms);
@@ -14,8 +15,7 @@ void lease_grant(lease_table *table, lease *l, struct runner *runner, list *leas
 void lease_renew(lease_table *table, lease *l, int64_t until_ms)
 {
     assert(l->runner);
-    if (until_ms > l->deadline.key)
-        heap_set(&table->deadlines, &l->deadline, until_ms);
+    heap_set(&table->deadlines, &l->deadline, until_ms > l->least_ms ? until_ms : l->least_ms);
 }
 
 void lease_release(lease_table *table, lease *l)
@@ -36,8 +36,13 @@ lease *lease_due(const lease_table *table, int64_t now_ms)
 
 void lease_shift(lease_table *table, int64_t by_ms)
 {
-    for (size_t i = 0; i < table->deadlines.n; i++) /* the same for all: the order stands */
-        table->deadlines.v[i]->key += by_ms;
+    for (size_t i = 0; i < table->deadlines.n; i++) { /* the same for all: the order stands */
+        lease *l = HEAP_OWNER(table->deadlines.v[i], lease, deadline);
+
+        l->deadline.key += by_ms;
+        if (l->least_ms)
+            l->least_ms += by_ms;
+    }
 }
 
 int64_t lease_next_deadline_ms(const lease_table *table)

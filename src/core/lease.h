@@ -19,6 +19,7 @@ struct runner;
 
 typedef struct lease {
     heap_node deadline;    /* key: the dispatcher's monotonic clock, ms */
+    int64_t least_ms;      /* no renewal ends before, 0: none; the grace of a restart */
     struct runner *runner; /* NULL: not leased */
     list on_runner;
 } lease;
@@ -30,7 +31,8 @@ typedef struct lease_table {
 /* Gives the lease to `runner` until until_ms, in its list `leases`.  It must be free. */
 void lease_grant(lease_table *table, lease *l, struct runner *runner, list *leases,
                  int64_t until_ms);
-/* Moves the deadline, never back. */
+/* Moves the deadline, also back: what a pause had added ends with the runner's next word, or the
+ * work of one that dies then would wait for as long as the pause was. */
 void lease_renew(lease_table *table, lease *l, int64_t until_ms);
 /* Harmless when it is free. */
 void lease_release(lease_table *table, lease *l);
