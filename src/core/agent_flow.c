@@ -8,6 +8,7 @@
 #define RETRY_MS    1000 /* 1, 2, 4, 8 s without an acknowledgement */
 #define RETRY_SHIFT 3
 #define POLL_MAX_MS 1000 /* a silent task's log is looked at this often at least */
+#define REREAD_MS   1000 /* to the next look for a part of a plan that its spool lacks */
 
 /* ---- the executor's word ---- */
 
@@ -61,11 +62,16 @@ static rec_item_list copy_items(const attempt *t, size_t n, arena *to)
     return l;
 }
 
-static void pump_plan(attempt *t, agent_effects *out)
+static bool lacks_plan(const attempt *t)
+{
+    return !t->plan_reading && t->plan_sent < t->plan_parts;
+}
+
+static void pump_plan(attempt *t, int64_t now, agent_effects *out)
 {
     agent_effect *e;
 
-    if (t->plan_reading || t->plan_sent >= t->plan_parts)
+    if (!lacks_plan(t) || t->plan_at > now)
         return;
     t->plan_reading = true;
     t->plan_read_from = t->plan_sent;
@@ -224,6 +230,8 @@ static void set_timer(agent *a, attempt *t, int64_t now)
     at = t->retry_at;
     if (t->state == HELD_RUNNING && !t->log_reading && credit(t) && t->log_at < at)
         at = t->log_at;
+    if (lacks_plan(t) && t->plan_at < at)
+        at = t->plan_at;
     if (at == HEAP_NEVER)
         heap_remove(&a->timers, &t->timer);
     else if (!t->timer.at || t->timer.key != at)
@@ -242,7 +250,7 @@ void agent_pump(agent *a, attempt *t, int64_t now, agent_effects *out)
     assert(!t->doomed);
     if (a->session != SESSION_UP)
         return;
-    pump_plan(t, out);
+    pump_plan(t, now, out);
     pump_tests(t, out);
     pump_log(t, now, out);
     pump_result(t, out);
@@ -416,11 +424,14 @@ void agent_log_read(agent *a, const agent_event *ev, agent_effects *out)
     agent_pump(a, t, ev->now_ms, out);
 }
 
-static void plan_read(agent *a, attempt *t, agent_effects *out)
+static void plan_read(agent *a, attempt *t, int64_t now, agent_effects *out)
 {
     t->plan_reading = false;
-    if (a->session == SESSION_UP && t->plan_sent < t->plan_parts &&
-        t->plan_sent <= t->plan_read_from && !t->placed)
+    if (a->session != SESSION_UP || !lacks_plan(t) || t->plan_sent > t->plan_read_from)
+        return;
+    if (t->placed) /* its executor may still end it otherwise */
+        t->plan_at = now + REREAD_MS;
+    else
         agent_no_result(a, t, out); /* the spool was damaged: another attempt will do better */
 }
 
@@ -440,7 +451,7 @@ void agent_spool(agent *a, const agent_event *ev, agent_effects *out)
         return;
     }
     if (ev->part == AGENT_PART_PLAN) {
-        plan_read(a, t, out);
+        plan_read(a, t, ev->now_ms, out);
         t = agent_find(a, ev->task, ev->att);
     } else if (ev->part == AGENT_PART_RESULT && m) {
         if (!t->result && !agent_ended(a, t, &m->result, out))

@@ -35,6 +35,7 @@ typedef struct attempt {
     uint64_t plan_parts, plan_sent, plan_acked;
     uint64_t plan_read_from;
     bool plan_reading;
+    int64_t plan_at; /* not read before: its spool lacked what there was to read */
     rec_item *items; /* outcomes from index items_from, the first that is not acknowledged */
     size_t items_n, items_cap;
     uint64_t items_from, items_sent;
@@ -47,7 +48,7 @@ typedef struct attempt {
     bool result_sent;
     bool result_reading;
 
-    heap_node timer; /* the earlier of these two */
+    heap_node timer; /* the earliest of these two and, while a plan is to be read, plan_at */
     int64_t log_at;  /* look for new output */
     int64_t retry_at;
     int64_t poll_ms;

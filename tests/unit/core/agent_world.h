@@ -35,6 +35,7 @@ typedef struct world {
     msg tests[4], plan[4]; /* spooled */
     size_t tests_n, plan_n;
     const msg *result;
+    unsigned plan_reads;
     unsigned asked[8]; /* heartbeats sent to executors */
     bool quiet;
     bool exited;
@@ -124,6 +125,7 @@ static inline void answer(world *w, const agent_effect *e)
         step(w, ev);
         return;
     }
+    w->plan_reads += e->part == AGENT_PART_PLAN;
     for (size_t i = 0; i < (e->part == AGENT_PART_PLAN ? w->plan_n : w->tests_n); i++) {
         ev.msg = e->part == AGENT_PART_PLAN ? &w->plan[i] : &w->tests[i];
         if (e->part != AGENT_PART_PLAN || ev.msg->plan.part >= e->off)

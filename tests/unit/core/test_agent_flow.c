@@ -71,6 +71,32 @@ static void reads_a_plan_again_that_the_dispatcher_forgot(void **fixture)
     close_world(w);
 }
 
+/* A later part came, and the spool has not even the first. */
+static void reads_a_damaged_plan_once_a_second(void **fixture)
+{
+    world *w = ready_world(1);
+
+    (void)fixture;
+    hear(w, assign(1, 1, TASK_PLAN));
+    exec_says(w, 0, (msg){ .type = MSG_plan, .plan = { .task = 1, .att = 1, .part = 1 } });
+    assert_int_equal(w->plan_reads, 1);
+    for (int i = 0; i < 100; i++) { /* whatever else happens to it */
+        hear(w, (msg){ .type = MSG_plan_ok, .plan_ok = { .task = 1, .att = 1 } });
+        pass(w, 100);
+    }
+    assert_int_equal(w->plan_reads, 11);
+    w->plan[0] = (msg){ .type = MSG_plan, .plan = { .task = 1, .att = 1 } };
+    w->plan_n = 1;
+    buf_clear(&w->story);
+    pass(w, 1000);
+    assert_non_null(strstr(buf_str(&w->story), "  plan 1-1 part 0\n"));
+    exec_says(w, 0, result(1, 1, 0)); /* now nothing will put it right */
+    buf_clear(&w->story);
+    pass(w, 1000);
+    assert_non_null(strstr(buf_str(&w->story), "  nack 1-1 LOST\n  delete 1-1\n"));
+    close_world(w);
+}
+
 static void tells_an_outcome_behind_its_output(void **fixture)
 {
     world *w = ready_world(1);
@@ -215,6 +241,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(plans_outside_the_slots),
         cmocka_unit_test(reads_a_plan_again_that_the_dispatcher_forgot),
+        cmocka_unit_test(reads_a_damaged_plan_once_a_second),
         cmocka_unit_test(tells_an_outcome_behind_its_output),
         cmocka_unit_test(keeps_outcomes_until_acknowledged),
         cmocka_unit_test(streams_a_log_under_credit),
