@@ -6,10 +6,8 @@
 #include "core/dispatch_internal.h"
 
 #define LOG_OWN_LINES_MAX (1 << 20)
-#define REPO_BACKOFF_MS                                                                        \
-    5000                   /* first time a runner stays away from a repository it cannot reach \
-                            */
-#define COMMIT_NACKS_MAX 3 /* runners that reach the repository but do not find the commit */
+#define REPO_BACKOFF_MS   5000 /* first time a runner stays away from a repository */
+#define COMMIT_NACKS_MAX  3    /* runners that reach the repository but do not find the commit */
 
 task *task_of(dispatch *d, const runner *r, uint64_t id, uint64_t att)
 {
@@ -40,14 +38,17 @@ void on_start(dispatch *d, runner *r, const msg_start *m)
         fence(d, r, m->task, m->att);
 }
 
+/* What went well for a minute begins anew with the first wait. */
 static void set_bad_repo(dispatch *d, runner *r, const repo *p, slice why)
 {
     bad_repo *bad = map_gets(&r->bad_repos, p->name);
 
     if (!bad) {
         bad = NEW(bad_repo);
-        bad->backoff_ms = REPO_BACKOFF_MS;
         map_puts(&r->bad_repos, p->name, bad);
+    }
+    if (!bad->backoff_ms || d->now_ms - bad->until_ms > DISPATCH_BACKOFF_MAX_MS) {
+        bad->backoff_ms = REPO_BACKOFF_MS;
     } else if (bad->backoff_ms < DISPATCH_BACKOFF_MAX_MS) {
         bad->backoff_ms *= 2;
         if (bad->backoff_ms > DISPATCH_BACKOFF_MAX_MS)
@@ -78,6 +79,7 @@ void on_nack(dispatch *d, runner *r, const msg_nack *m)
         else
             life_return(d, t, m->code, m->msg, 1000);
         break;
+    case CODE_DISK: /* its pool, its mirrors or its spool: other work would fare no better */
     case CODE_REPO:
         set_bad_repo(d, r, t->build->repo, m->msg);
         life_return(d, t, m->code, m->msg, 0);

@@ -151,7 +151,7 @@ static const char *hindrance(const dispatch *d, int64_t now_ms, const queue_item
             return NULL;
     }
     if (!avoided)
-        return say(a, "no runner can reach the repository, tried again in %lld s: %s",
+        return say(a, "each runner gave work of its repository back, tried again in %lld s: %s",
                    seconds(bad->until_ms - now_ms), bad->why);
     t = HEAP_OWNER(item, task, item);
     return say(a, SLICE_FMT " gave it back and gets it again in %lld s: " SLICE_FMT,

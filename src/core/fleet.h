@@ -40,7 +40,7 @@ typedef struct runner {
     list in_free_plans; /* linked while it may get a plan */
     list in_fresh;      /* linked while its capacity or fitness changed since it was last matched */
     uint64_t counted_slots; /* its part of fleet.slots_up */
-    map bad_repos;          /* name -> bad_repo: cannot reach it for now */
+    map bad_repos;          /* name -> bad_repo: can run nothing of it for now */
     list hindrances;        /* of what keeps it from work for a while */
     arena texts;            /* name, host, labels, reach of the last hello */
     list in_fleet;          /* in order of arrival */
@@ -91,10 +91,10 @@ bool runner_has_room(const runner *r, bool plan);
 bool runner_has_labels(const runner *r, slices labels);
 /* It has the class's labels and reaches its repository. */
 bool runner_suits(const runner *r, const queue_class *c);
-/* The repository is one it could not reach lately. */
+/* The repository is one that it could not reach, or had no disk for, lately. */
 const bad_repo *runner_bad_repo(const runner *r, const repo *p, int64_t now_ms);
 
-/* Forgets what it could not reach. */
+/* Forgets what it could not run. */
 void runner_forgive_repos(runner *r);
 
 /* Until until_ms something is kept from `r` (a task avoids it, a repository is out of its reach):

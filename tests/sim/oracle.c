@@ -515,7 +515,7 @@ void oracle_spool_deleted(oracle *o, slice runner_id, uint64_t task, uint64_t at
 
 void oracle_nacked(oracle *o, const msg_nack *m)
 {
-    if (m->code == CODE_REPO)
+    if (m->code == CODE_REPO || m->code == CODE_DISK)
         o->repo_nack_ms = o->w->now_ms;
 }
 

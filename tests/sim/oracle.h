@@ -143,7 +143,7 @@ struct oracle {
     struct oracle *past;              /* of the directory that was replaced */
     size_t turn_frames;               /* since the last commit */
     uint64_t window;                  /* log credit as a welcome told it */
-    int64_t repo_nack_ms;             /* newest complaint about an unreachable repository */
+    int64_t repo_nack_ms;             /* newest complaint about a repository or a disk */
 };
 
 known_task *oracle_task(const oracle *o, uint64_t task);

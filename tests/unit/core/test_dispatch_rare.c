@@ -257,16 +257,39 @@ static void asks_the_store_about_a_task_that_it_has_forgotten(void **unused)
 static void stays_away_from_a_bad_repository_a_minute_at_most(void **unused)
 {
     const int64_t waits_ms[] = { 5000, 10000, 20000, 40000, 60000, 60000 };
-    world *w = world_planning();
-    uint64_t att = 1;
+    const code why[] = { CODE_REPO, CODE_DISK };
 
     (void)unused;
-    for (size_t i = 0; i < sizeof waits_ms / sizeof *waits_ms; i++) {
-        say(w, RUNNER,
-            (msg){ .type = MSG_nack,
-                   .nack = { .task = 1, .att = att, .code = CODE_REPO, .msg = SLICE("no way") } });
-        assert_in_range(until_assigned(w, 100000), waits_ms[i], waits_ms[i] + 1000);
-        att = sent(w, RUNNER, MSG_assign)->assign.att;
+    for (size_t k = 0; k < 2; k++) {
+        world *w = world_planning();
+        msg no = { .type = MSG_nack,
+                   .nack = { .task = 1, .att = 1, .code = why[k], .msg = SLICE("no way") } };
+
+        for (size_t i = 0; i < sizeof waits_ms / sizeof *waits_ms; i++) {
+            say(w, RUNNER, no);
+            assert_in_range(until_assigned(w, 100000), waits_ms[i], waits_ms[i] + 1000);
+            no.nack.att = sent(w, RUNNER, MSG_assign)->assign.att;
+        }
+        world_free(w);
+    }
+}
+
+static void forgets_a_bad_repository_that_went_well_for_a_minute(void **unused)
+{
+    world *w = world_planning();
+    msg no = { .type = MSG_nack, .nack = { .task = 1, .att = 1, .code = CODE_DISK } };
+
+    (void)unused;
+    for (int i = 0; i < 3; i++) {
+        say(w, RUNNER, no);
+        assert_in_range(until_assigned(w, 100000), 5000, 6000);
+        no.nack.att = sent(w, RUNNER, MSG_assign)->assign.att;
+        for (int second = 0; second < 61; second++) {
+            rec_held held = { .task = 1, .att = no.nack.att, .state = HELD_RUNNING };
+
+            w->now_ms += 1000;
+            say(w, RUNNER, (msg){ .type = MSG_hb, .hb.held = { &held, 1 } });
+        }
     }
     world_free(w);
 }
@@ -484,6 +507,7 @@ int main(void)
         cmocka_unit_test(acknowledges_a_late_result_to_its_own_runner_only),
         cmocka_unit_test(asks_the_store_about_a_task_that_it_has_forgotten),
         cmocka_unit_test(stays_away_from_a_bad_repository_a_minute_at_most),
+        cmocka_unit_test(forgets_a_bad_repository_that_went_well_for_a_minute),
         cmocka_unit_test(sets_a_runner_aside_that_loses_everything),
         cmocka_unit_test(speaks_one_version),
         cmocka_unit_test(forgets_runners_that_are_gone_for_a_new_one),

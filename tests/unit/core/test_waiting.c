@@ -322,7 +322,7 @@ static void true_reason(const look *k, const ready *x, char ret[200])
         snprintf(ret, 200, "its runners take nothing new: ");
     } else if (c.kept_away == c.taking) {
         k->w->seen[5]++;
-        snprintf(ret, 200, "no runner can reach the repository, tried again in %lld s: ",
+        snprintf(ret, 200, "each runner gave work of its repository back, tried again in %lld s: ",
                  in_seconds(k, c.bad_until));
     } else if (c.near == 0) {
         k->w->seen[6]++;
