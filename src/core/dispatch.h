@@ -81,6 +81,10 @@ int64_t dispatch_next_deadline_ms(const dispatch *d);
 /* Of an attempt's log only the first `bytes` bytes are there: a LOG_WRITE failed.  The runner sends
  * the rest again, as soon as it gets credit.  Without effect when the attempt is over. */
 void dispatch_log_is(dispatch *d, uint64_t task, uint64_t att, uint64_t bytes);
+/* So many bytes of an attempt's log may be shown: of one under way those that came since this
+ * start, for behind them a loss of power may have left a file torn, until its runner has sent all
+ * of it again.  UINT64_MAX: the attempt is over, and what is kept is all there is. */
+uint64_t dispatch_log_shown(const dispatch *d, uint64_t task, uint64_t att);
 
 /* False: the task is not in memory, so facts must bring its row when there is one. */
 bool dispatch_task_known(const dispatch *d, uint64_t task);

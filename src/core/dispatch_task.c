@@ -270,6 +270,15 @@ void dispatch_log_is(dispatch *d, uint64_t task, uint64_t att, uint64_t bytes)
         t->log_bytes = bytes;
 }
 
+uint64_t dispatch_log_shown(const dispatch *d, uint64_t task, uint64_t att)
+{
+    const struct task *t = map_get(&d->tasks, task);
+
+    if (MUTANT(torn_log_shown))
+        return UINT64_MAX;
+    return t && t->att == att && t->lease.runner ? t->log_bytes : UINT64_MAX;
+}
+
 /* ---- result ---- */
 
 /* The log as the result tells of it is all here; asks for the rest when it is not. */

@@ -354,9 +354,15 @@ static volt_code answer_runners(dispatcher *d, uint64_t peer, const msg *m)
 static volt_code read_file(dispatcher *d, const row_task *row, const msg_get *get, buf *bytes,
                            msg_chunk *ret, volt_err *err)
 {
-    size_t max = get->max ? (size_t)get->max : GET_BYTES;
-    volt_code code = d->logs.read(d->logs.ctx, row->task, ret->att, get->off, max + 1, bytes, err);
+    size_t max = get->max ? (size_t)get->max : GET_BYTES, most = max + 1;
+    uint64_t shown = dispatch_log_shown(d->core, row->task, ret->att);
+    volt_code code;
 
+    if (get->off >= shown)
+        return VOLT_OK;
+    if (shown - get->off < most)
+        most = (size_t)(shown - get->off);
+    code = d->logs.read(d->logs.ctx, row->task, ret->att, get->off, most, bytes, err);
     ret->d = (slice){ bytes->p, bytes->n < max ? bytes->n : max };
     ret->eof = bytes->n <= max && (row->state == STATE_FINAL || ret->att < row->att);
     return code;

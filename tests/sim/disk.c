@@ -225,6 +225,8 @@ static volt_code log_write(void *ctx, uint64_t task, uint64_t att, uint64_t off,
         f->bytes.n = (size_t)off + bytes.n;
     }
     memcpy(f->bytes.p + off, bytes.p, bytes.n);
+    if (off <= f->torn_from && off + bytes.n > f->torn_from)
+        f->torn_from = (size_t)off + bytes.n;
     if (f->synced > off)
         f->synced = (size_t)off;
     return VOLT_OK;
@@ -292,6 +294,9 @@ static void lose_power(disk *d)
             continue;
         if (how == 1) {
             memset(f->bytes.p + half, 0, f->bytes.n - half);
+            if (f->torn_from >= f->torn_to || f->torn_from > half)
+                f->torn_from = half;
+            f->torn_to = f->bytes.n;
             cover("fault", "log file torn");
         } else {
             f->bytes.n = half;

@@ -16,7 +16,8 @@
 typedef struct log_file {
     uint64_t task, att;
     buf bytes;
-    size_t synced; /* what a loss of power leaves */
+    size_t synced;             /* what a loss of power leaves */
+    size_t torn_from, torn_to; /* what one left as zeros, and was not written again */
 } log_file;
 
 struct journal;

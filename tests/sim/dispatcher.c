@@ -339,6 +339,13 @@ static buf *log_of(world *w, uint64_t task, uint64_t att)
     return f ? &f->bytes : NULL;
 }
 
+bool dispatcher_log_torn(const world *w, uint64_t task, uint64_t att, uint64_t at)
+{
+    const log_file *f = disk_log(&w->dispatcher->disk, task, att);
+
+    return f && at >= f->torn_from && at < f->torn_to;
+}
+
 void dispatcher_check_store(world *w)
 {
     oracle_final(w->oracle, w->dispatcher->disk.store, log_of);

@@ -355,6 +355,35 @@ static void check_kept(oracle *o, const rec_held_list *l)
     }
 }
 
+/* Bytes of a log; `over`: of an attempt that is, and whose runner may never have sent again what a
+ * loss of power tore from the file. */
+static void check_output(oracle *o, const char *what, const msg_log *m, bool over)
+{
+    const truth *t = oracle_truth(o, m->task, m->att);
+
+    if (o->stale) /* the attempt may have gone on since the copy was made */
+        return;
+    if (m->off + m->d.n > t->log_bytes)
+        broken(o->w, RULE_S8, "%s of task %llu attempt %llu: %llu bytes, its process wrote %llu",
+               what, ULL(m->task), ULL(m->att), ULL(m->off + m->d.n), ULL(t->log_bytes));
+    checked(o->w, RULE_S8);
+    for (size_t i = 0; i < m->d.n; i++)
+        if ((unsigned char)m->d.p[i] != output_byte(m->task, m->att, m->off + i) &&
+            !(over && dispatcher_log_torn(o->w, m->task, m->att, m->off + i)))
+            broken(o->w, RULE_S8, "%s of task %llu attempt %llu differs at byte %llu", what,
+                   ULL(m->task), ULL(m->att), ULL(m->off + i));
+}
+
+static void check_chunk(oracle *o, const msg_chunk *m)
+{
+    const known_task *t = oracle_task(o, m->task);
+    bool live = t && t->att == m->att && is_leased(t->state);
+
+    if (m->d.n)
+        check_output(o, live ? "what is shown of the log under way" : "what is shown of the log",
+                     &(msg_log){ .task = m->task, .att = m->att, .off = m->off, .d = m->d }, !live);
+}
+
 void oracle_sent(oracle *o, uint64_t peer, slice frame)
 {
     msg m;
@@ -375,6 +404,9 @@ void oracle_sent(oracle *o, uint64_t peer, slice frame)
         break;
     case MSG_assign:
         check_assign(o, &m.assign);
+        break;
+    case MSG_chunk:
+        check_chunk(o, &m.chunk);
         break;
     case MSG_result_ok:
         check_result_ok(o, &m.result_ok);
@@ -412,23 +444,6 @@ static void check_event(oracle *o, const msg_event *e, slice frame)
     o->published = e->seq;
 }
 
-static void check_output(oracle *o, const char *what, uint64_t task, uint64_t att, uint64_t off,
-                         slice bytes)
-{
-    const truth *t = oracle_truth(o, task, att);
-
-    if (o->stale) /* the attempt may have gone on since the copy was made */
-        return;
-    if (off + bytes.n > t->log_bytes)
-        broken(o->w, RULE_S8, "%s of task %llu attempt %llu: %llu bytes, its process wrote %llu",
-               what, ULL(task), ULL(att), ULL(off + bytes.n), ULL(t->log_bytes));
-    checked(o->w, RULE_S8);
-    for (size_t i = 0; i < bytes.n; i++)
-        if ((unsigned char)bytes.p[i] != output_byte(task, att, off + i))
-            broken(o->w, RULE_S8, "%s of task %llu attempt %llu differs at byte %llu", what,
-                   ULL(task), ULL(att), ULL(off + i));
-}
-
 void oracle_published(oracle *o, slice topic, slice frame)
 {
     msg m;
@@ -448,22 +463,13 @@ void oracle_published(oracle *o, slice topic, slice frame)
         broken(o->w, RULE_S9, "a head beat tells of event %llu, the newest that is durable is %llu",
                ULL(m.head.last), ULL(o->events_n));
     else if (m.type == MSG_log)
-        check_output(o, "the published log", m.log.task, m.log.att, m.log.off, m.log.d);
+        check_output(o, "the published log", &m.log, false);
 }
 
 void oracle_log_written(oracle *o, uint64_t task, uint64_t att, uint64_t off, slice bytes)
 {
-    check_output(o, "the log", task, att, off, bytes);
-}
-
-void oracle_log_read(oracle *o, uint64_t task, uint64_t att, uint64_t off, slice bytes)
-{
-    const known_task *t = oracle_task(o, task);
-
-    /* Until the result is there a log that lost its end with the power is torn, and is mended when
-     * its runner sends it again: what is read then is not promised. */
-    if (bytes.n && t && t->state == STATE_FINAL && t->att == att)
-        check_output(o, "what a client reads of the log", task, att, off, bytes);
+    check_output(o, "the log", &(msg_log){ .task = task, .att = att, .off = off, .d = bytes },
+                 false);
 }
 
 /* ---- what others do ---- */
@@ -559,6 +565,18 @@ void oracle_floor(oracle *o, const char *who, uint64_t to)
 bool oracle_sid_done(oracle *o, slice sid)
 {
     return map_gets(&o->submissions, sid) != NULL;
+}
+
+uint64_t oracle_leased_task(const oracle *o, uint64_t nth)
+{
+    uint64_t found = nth;
+
+    for (uint64_t i = o->tasks_n; i > 0 && nth > 0; i--)
+        if (o->tasks[i] && is_leased(o->tasks[i]->state)) {
+            found = i;
+            nth--;
+        }
+    return found;
 }
 
 uint64_t oracle_some_build(oracle *o)

@@ -323,6 +323,8 @@ store *dispatcher_store(world *w);
 size_t dispatcher_owes(world *w); /* bytes that it has not sent yet */
 process *dispatcher_process(world *w);
 const dispatch *dispatcher_now(world *w); /* NULL: it is down */
+/* Whether a loss of power took this byte of a log file, and nobody wrote it again. */
+bool dispatcher_log_torn(const world *w, uint64_t task, uint64_t att, uint64_t at);
 /* All that is stored is what was committed. */
 void dispatcher_check_store(world *w);
 uint64_t dispatcher_tries_max(world *w);
@@ -420,7 +422,6 @@ void oracle_spool_deleted(oracle *o, slice runner_id, uint64_t task, uint64_t at
 /* Log files. */
 /* Length of a final task's log; 0: it is not final, has none, or that is no attempt of its. */
 uint64_t oracle_final_log(const oracle *o, uint64_t task, uint64_t att);
-void oracle_log_read(oracle *o, uint64_t task, uint64_t att, uint64_t off, slice bytes);
 void oracle_log_written(oracle *o, uint64_t task, uint64_t att, uint64_t off, slice bytes);
 /* Observers and readers. */
 void oracle_saw(oracle *o, const msg_submit *m);
@@ -432,6 +433,9 @@ uint64_t oracle_events(const oracle *o);
 void oracle_sum(const oracle *o, sim_report *ret);
 /* A build's id, of those that were ever committed; 0: there is none. */
 uint64_t oracle_some_build(oracle *o);
+/* The nth newest task that is leased, from 1, or the oldest when they are fewer; without any, nth.
+ */
+uint64_t oracle_leased_task(const oracle *o, uint64_t nth);
 bool oracle_has_build(oracle *o, slice repo, slice ref, slice oid);
 bool oracle_sid_done(oracle *o, slice sid);
 /* Tells what runs and what waits. */

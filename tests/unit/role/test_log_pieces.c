@@ -131,6 +131,64 @@ static void a_log_that_the_disk_lost_begins_anew(void **state)
     assert_non_null(world_last(w, RUNNER, MSG_result_ok));
 }
 
+static const msg_chunk *get(world *w, uint64_t task, uint64_t att, uint64_t off, uint64_t max)
+{
+    world_say(w, CLIENT,
+              &(msg){ .type = MSG_get,
+                      .r = 1,
+                      .get = { .task = task, .att = att, .off = off, .max = max } });
+    return &world_last(w, CLIENT, MSG_chunk)->chunk;
+}
+
+/* After a loss of power the file may be torn behind what its runner has sent again. */
+static void shows_no_more_of_a_log_under_way_than_came_since_the_start(void **state)
+{
+    world *w = *state;
+    uint64_t task;
+
+    w->log_file = "0123456789";
+    run_one_unit(w);
+    task = world_assign(w, RUNNER)->task;
+    stream(w, RUNNER, 0, 10);
+    assert_true(slice_is(get(w, task, 1, 0, 0)->d, "0123456789"));
+
+    world_restart(w);
+    world_hello(w, RUNNER, ID_1, BOOT, 1); /* its assign comes again */
+    assert_int_equal(get(w, task, 1, 0, 0)->d.n, 0);
+    assert_int_equal(get(w, task, 1, 7, 0)->d.n, 0);
+    assert_false(get(w, task, 1, 0, 0)->eof);
+
+    stream(w, RUNNER, 0, 4);
+    assert_true(slice_is(get(w, task, 1, 0, 0)->d, "0123"));
+    assert_true(slice_is(get(w, task, 1, 0, 2)->d, "01"));
+    assert_true(slice_is(get(w, task, 1, 3, 0)->d, "3"));
+    assert_int_equal(get(w, task, 1, 4, 0)->d.n, 0);
+
+    stream(w, RUNNER, 4, 6);
+    say_end(w, RUNNER, 10);
+    assert_true(slice_is(get(w, task, 1, 2, 0)->d, "23456789"));
+    assert_true(get(w, task, 1, 2, 0)->eof);
+}
+
+/* Of one that was lost all is shown that is kept: nobody sends it again. */
+static void shows_all_that_is_kept_of_a_lost_attempt(void **state)
+{
+    world *w = *state;
+    uint64_t task;
+
+    w->log_file = "0123456789";
+    run_one_unit(w);
+    task = world_assign(w, RUNNER)->task;
+    stream(w, RUNNER, 0, 10);
+    world_restart(w);
+    world_hello(w, RUNNER, ID_1, BOOT2, 1); /* another process, which has nothing */
+    assert_int_equal(world_assign(w, RUNNER)->att, 2);
+
+    assert_true(slice_is(get(w, task, 1, 0, 0)->d, "0123456789"));
+    assert_true(get(w, task, 1, 0, 0)->eof);
+    assert_int_equal(get(w, task, 2, 0, 0)->d.n, 0);
+}
+
 int main(int argc, char **argv)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, world_set_up, world_tear_down)
@@ -140,6 +198,8 @@ int main(int argc, char **argv)
         TEST(pauses_logs_while_the_disk_is_nearly_full),
         TEST(a_log_without_room_goes_on_from_where_it_is),
         TEST(a_log_that_the_disk_lost_begins_anew),
+        TEST(shows_no_more_of_a_log_under_way_than_came_since_the_start),
+        TEST(shows_all_that_is_kept_of_a_lost_attempt),
     };
 
     if (argc > 1)
