@@ -29,7 +29,7 @@ void chaos_choose(world *w, const sim_options *options)
     k->drift = chance(w, 500) ? 0 : 500;
     k->lease_ms = chance(w, 500) ? 0 : some_ms(w, 2000, 6000);
     k->hb_ms = k->lease_ms / 10;
-    k->keep_ms = chance(w, 800) ? 0 : some_ms(w, 1000, 60000);
+    k->keep_ms = chance(w, 700) ? 0 : some_ms(w, 100, chance(w, 500) ? 3000 : 60000);
     k->look_ms = 5000;
     k->faults_until_ms = some_ms(w, 10000, 60000);
     if (k->rebirth) /* a copy is made of what was committed, which retention does not tell */

@@ -118,7 +118,7 @@ static void open_dispatcher(sim_dispatcher *sd)
           dispatcher_new(sd->disk.store, &files, &out, &sd->config, process_now(&sd->p),
                          process_wall(&sd->p), &sd->d, &err),
           &err);
-    sd->prune_ms = w->now_ms + PRUNE_MS;
+    sd->prune_ms = w->now_ms + some_ms(w, 0, PRUNE_MS);
 }
 
 /* ---- turns ---- */

@@ -283,7 +283,9 @@ static verdict worse(verdict a, verdict b)
 static void end_unit(executor *x)
 {
     world *w = x->r->w;
-    verdict v = x->canceled ? VERDICT_CANCELED : some_verdict(x, x->order.assign.from + x->next);
+    verdict v = !x->canceled     ? some_verdict(x, x->order.assign.from + x->next)
+                : chance(w, 100) ? VERDICT_FAILED /* by itself, just before */
+                                 : VERDICT_CANCELED;
 
     write_some(x, chance(w, 30) ? pick(w, 20000) : pick(w, 300));
     x->worst = worse(x->worst, v);
@@ -292,6 +294,8 @@ static void end_unit(executor *x)
     x->items[x->items_n++] = (rec_item){ .verdict = v, .duration_ms = 5 };
     x->next++;
     if (x->next == units_n(x) || x->canceled) {
+        if (x->canceled && x->next < units_n(x)) /* what did not run did not fail */
+            x->worst = VERDICT_CANCELED;
         finish(x, x->worst, x->canceled ? "canceled" : "");
         return;
     }
@@ -356,6 +360,11 @@ static void begin(executor *x)
     x->started = true;
     if (x->spool->timeline == w->timeline)
         oracle_task_starts(w->oracle, slice_of(x->r->id), &x->order.assign);
+    if (x->r->cursed && !w->calm && chance(w, 800)) {
+        cover("fault", "executor dies of its task");
+        executor_die(x);
+        return;
+    }
     say_start(x);
     if (x->order.assign.kind == TASK_PLAN)
         later(x, some_ms(w, 0, 50));

@@ -166,7 +166,7 @@ void follower_make(world *w, size_t number)
     link_init(&f->work, &f->p, LINK_WORK);
     f->events.topics[0] = "e.";
     f->events.topics[1] = "h.";
-    f->p.up_at = w->now_ms + some_ms(w, 0, 10000);
+    f->p.up_at = w->now_ms + some_ms(w, 0, chance(w, 700) ? 10000 : 60000);
     process_arm(&f->p);
 }
 

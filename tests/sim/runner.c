@@ -439,6 +439,7 @@ void runner_make(world *w, size_t number)
     snprintf(r->host, sizeof r->host, "h%zu", number);
     prng_hex32(&w->rng, r->id);
     r->slots = 1 + (unsigned)pick(w, w->long_haul ? 2 : SLOTS_MAX);
+    r->cursed = chance(w, 60);
     r->labels[0] = SLICE(LABEL_SPECIAL);
     r->labels_n = number == 0 || chance(w, 300);
     r->reach[0] = SLICE("repo1"); /* local to the first host, see observer.c */
@@ -546,7 +547,8 @@ uint64_t runner_idle_slots(const sim_runner *r, bool plan, uint64_t *assigns)
         return 0;
     if (!plan)
         return agent_free_slots(r->a);
-    return r->exec[0].up && !executor_busy(&r->exec[0]) && agent_free_slots(r->a) == r->slots;
+    return r->exec[0].up && r->exec[0].hangs_ms <= r->w->now_ms && !executor_busy(&r->exec[0]) &&
+           agent_free_slots(r->a) == r->slots;
 }
 
 void runner_check_empty(const sim_runner *r)

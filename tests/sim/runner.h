@@ -65,6 +65,7 @@ typedef struct sim_runner {
     uint64_t assigns;   /* that came */
     int64_t retired_ms; /* taken away since; 0: not */
     bool drained;       /* and told to drain before */
+    bool cursed;        /* what it starts dies */
     executor exec[SLOTS_MAX + 1];
     list spools;
     list whispers; /* on their way between executors and agent */

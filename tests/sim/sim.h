@@ -113,6 +113,7 @@ struct net_link {
     bool connected;
     uint64_t peer;                /* the dispatcher's name for the connection, while connected */
     uint64_t gen;                 /* raised when what is on its way is lost */
+    uint64_t last_words;          /* what goes up under this gen arrives all the same; 0: none */
     uint64_t tries;               /* invalidates connection attempts */
     int64_t last_up, last_down;   /* arrival of the newest frame each way: order is kept */
     int64_t stall_up, stall_down; /* nothing arrives before */
