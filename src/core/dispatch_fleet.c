@@ -133,7 +133,8 @@ void fleet_set_mode(dispatch *d, runner *r, runner_mode mode, slice why)
     if (mode == MODE_RUN)
         r->losses = 0;
     fleet_update(&d->fleet, r, true);
-    put_runner(d, r);
+    if (!MUTANT(mode_not_stored))
+        put_runner(d, r);
     {
         msg_event *e = emit_runner(d, EVENT_RUNNER_MODE, r);
 
@@ -152,7 +153,7 @@ void fleet_count_loss(dispatch *d, runner *r)
     if (r->loss_step == d->steps) /* one end of a runner takes all its attempts */
         return;
     r->loss_step = d->steps;
-    if (++r->losses >= FLEET_LOSSES_MAX && r->mode == MODE_RUN)
+    if (++r->losses >= FLEET_LOSSES_MAX && r->mode == MODE_RUN && !MUTANT(cordon_never))
         fleet_set_mode(d, r, MODE_CORDON,
                        step_text(d,
                                  "it lost its work %d times in a row; look at it, then 'volt "
@@ -417,6 +418,8 @@ void on_bye(dispatch *d, runner *r, const msg_bye *m)
     {
         task *t = LIST_OWNER(LIST_OWNER(l, lease, on_runner), task, lease);
 
+        if (MUTANT(bye_counts))
+            t->tries++;
         life_return(d, t, CODE_DRAIN, why, 0);
         t->avoid = 0;
     }

@@ -447,7 +447,7 @@ static void script_final(dispatch *d, task *t)
     verdict v = t->verdict;
 
     if ((v == VERDICT_FAILED || v == VERDICT_TIMEOUT) && j->retried < j->retry &&
-        !j->build->canceled) {
+        (!j->build->canceled || MUTANT(canceled_retried))) {
         task *again = add_task(d, j->build, j, TASK_SCRIPT);
 
         j->retried++;
