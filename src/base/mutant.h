@@ -2,7 +2,7 @@
  * mutant.h - deliberate bugs, which the simulator has to find.
  *
  * MUTANT(name) stands at the decision that the bug `name` of tests/mutants/mutants.def breaks.  In
- * the product it is the constant 0 and leaves no trace; only the program volt_sim_mutants is built
+ * the product it is the constant 0 and leaves no trace; only the program volt-sim-mutants is built
  * with VOLT_MUTANTS, and switches on the one that its command line names.
  */
 #ifndef VOLT_BASE_MUTANT_H

@@ -115,7 +115,7 @@ def replay(program):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("program", help="volt_sim_mutants")
+    parser.add_argument("program", help="volt-sim-mutants")
     parser.add_argument("--replay", action="store_true", help="replay the recorded seeds")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="mutants hunted at once")
     parser.add_argument("--only", action="append", metavar="NAME", help="only this mutant; may be repeated")

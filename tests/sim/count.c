@@ -75,13 +75,13 @@ int cover_check(const char *path)
     int missing = 0;
 
     if (!f) {
-        fprintf(stderr, "volt_sim: cannot read '%s'\n", path);
+        fprintf(stderr, "volt-sim: cannot read '%s'\n", path);
         return 1;
     }
     while (fgets(line, sizeof line, f)) {
         line[strcspn(line, "\n")] = '\0';
         if (line[0] && line[0] != '#' && !map_gets(&cover_by_name, slice_of(line))) {
-            fprintf(stderr, "volt_sim: never happened: %s\n", line);
+            fprintf(stderr, "volt-sim: never happened: %s\n", line);
             missing++;
         }
     }

@@ -1,16 +1,16 @@
 /*
- * volt_sim - runs the whole system under a virtual clock and an oracle; see sim.h.
+ * volt-sim - runs the whole system under a virtual clock and an oracle; see sim.h.
  *
- *   volt_sim --seed N [--trace]     one run; --trace tells its story
- *   volt_sim --seeds A..B           many
- *   volt_sim --seconds S [--seed N] from seed N (default: 1) on, for S seconds of real time
- *   volt_sim --years Y [--seed N]   from seed N on, months each, until Y years of virtual time
+ *   volt-sim --seed N [--trace]     one run; --trace tells its story
+ *   volt-sim --seeds A..B           many
+ *   volt-sim --seconds S [--seed N] from seed N (default: 1) on, for S seconds of real time
+ *   volt-sim --years Y [--seed N]   from seed N on, months each, until Y years of virtual time
  *   --days D     each run has D days of virtual time with faults (with --years: 30)
  *   --twice      runs each seed twice and compares
  *   --coverage   prints what was exercised, and how often each rule was looked at
  *   --need FILE  fails when a line of that was never counted
  *   --rules      what is checked, and where
- *   --mutant M   (in volt_sim_mutants only) with the bug M, see tests/mutants
+ *   --mutant M   (in volt-sim-mutants only) with the bug M, see tests/mutants
  * Ends with 1 at the first seed that breaks something, and says which.
  */
 #include <getopt.h>
@@ -100,7 +100,7 @@ static bool run_seed(const args *a, uint64_t seed, sim_report *ret)
     sim_options options = { .seed = seed, .trace = a->trace, .days = a->days };
     sim_report again;
 
-    snprintf(dying_words, sizeof dying_words, "volt_sim: in seed %" PRIu64 "\n", seed);
+    snprintf(dying_words, sizeof dying_words, "volt-sim: in seed %" PRIu64 "\n", seed);
     if (a->days <= 0)
         alarm(SEED_SECONDS_MAX);
     sim_run(&options, ret);
@@ -161,7 +161,7 @@ static void parse_range(const char *s, args *a)
 static int usage(void)
 {
     fprintf(stderr,
-            "usage: volt_sim [--seed N | --seeds A..B | --seconds S | --years Y] [--days D] "
+            "usage: volt-sim [--seed N | --seeds A..B | --seconds S | --years Y] [--days D] "
             "[--trace] [--twice] [--coverage] [--need FILE] [--rules]\n");
     return 2;
 }
@@ -218,7 +218,7 @@ int main(int argc, char **argv)
         case 'x':
             if (mutant_choose(optarg))
                 break;
-            fprintf(stderr, "volt_sim_mutants: there is no mutant '%s'\n", optarg);
+            fprintf(stderr, "volt-sim-mutants: there is no mutant '%s'\n", optarg);
             return 2;
 #endif
         default:

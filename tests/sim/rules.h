@@ -3,7 +3,7 @@
  *
  * S1 to S17 and L1 to L6 are the protocol's invariants; the others are what this program demands
  * beyond them.  A rule that is broken is reported by its name; how often each was looked at is
- * counted, for a rule that nothing ever put to the test proves nothing (volt_sim --coverage).
+ * counted, for a rule that nothing ever put to the test proves nothing (volt-sim --coverage).
  */
 #ifndef VOLT_TESTS_SIM_RULES_H
 #define VOLT_TESTS_SIM_RULES_H

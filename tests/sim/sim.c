@@ -123,7 +123,7 @@ void broken(world *w, rule which, const char *fmt, ...)
     va_start(ap, fmt);
     vfprintf(stderr, fmt, ap);
     va_end(ap);
-    fprintf(stderr, "\n%s: %s\nthe story: volt_sim --seed %" PRIu64 "%s --trace\n",
+    fprintf(stderr, "\n%s: %s\nthe story: volt-sim --seed %" PRIu64 "%s --trace\n",
             rules[which].name, rules[which].sentence, w->seed, w->days);
     exit(1);
 }
