@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -118,4 +119,30 @@ volt_code files_read(const char *path, size_t max, buf *ret, volt_err *err)
         if (ret->n - start > max)
             return volt_fail(err, VOLT_EFULL, "read '%s': over %zu bytes", path, max);
     }
+}
+
+char *files_real_path(const char *path)
+{
+    char *real = realpath(path, NULL);
+
+    if (!real && errno == ENOMEM)
+        mem_end();
+    return real;
+}
+
+static DIR *sure(DIR *dir)
+{
+    if (!dir && errno == ENOMEM)
+        mem_end();
+    return dir;
+}
+
+DIR *files_open_dir(const char *path)
+{
+    return sure(opendir(path));
+}
+
+DIR *files_dir_of(int fd)
+{
+    return sure(fdopendir(fd));
 }

@@ -4,6 +4,8 @@
 #ifndef VOLT_BASE_FILES_H
 #define VOLT_BASE_FILES_H
 
+#include <dirent.h>
+
 #include "base/buf.h"
 #include "base/err.h"
 
@@ -15,5 +17,10 @@ volt_code files_replace(const char *path, slice bytes, volt_err *err);
 /* Appends the whole file, up to max bytes, to ret.  VOLT_ENOTFOUND: there is none.  VOLT_EFULL: it
  * is longer.  VOLT_EIO. */
 volt_code files_read(const char *path, size_t max, buf *ret, volt_err *err);
+/* As realpath(path, NULL), opendir() and fdopendir(), but for those who take NULL for "there is
+ * nothing": want of memory, which says nothing of what is there, ends the process (mem.h). */
+char *files_real_path(const char *path);
+DIR *files_open_dir(const char *path);
+DIR *files_dir_of(int fd);
 
 #endif

@@ -6,17 +6,21 @@
 #include <string.h>
 #include <unistd.h>
 
-static void *checked(void *p)
+void mem_end(void)
 {
     static const char line[] =
         "volt: out of memory; nothing acknowledged is lost, start it again\n";
-    ssize_t n;
+    ssize_t n = write(STDERR_FILENO, line, sizeof line - 1);
 
-    if (p)
-        return p;
-    n = write(STDERR_FILENO, line, sizeof line - 1);
     (void)n; /* there is nobody left to tell */
     _exit(MEM_EXIT_CODE);
+}
+
+static void *checked(void *p)
+{
+    if (!p)
+        mem_end();
+    return p;
 }
 
 void *mem_zero(size_t size)

@@ -14,6 +14,8 @@
 
 #define MEM_EXIT_CODE 70 /* EX_SOFTWARE of sysexits.h */
 
+/* The end of a process that is out of memory. */
+void mem_end(void) __attribute__((noreturn));
 /* `size` zeroed bytes, freed with free(). */
 void *mem_zero(size_t size);
 /* An array of `n` zeroed items of `size` bytes. */

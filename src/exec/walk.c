@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/files.h"
 #include "base/mem.h"
 
 #define STAT_SIZE 1024
@@ -86,7 +87,7 @@ void walk_look(walk *ret)
 {
     int again = openat(ret->proc, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     CLEANUP(closedir)
-    DIR *d = again < 0 ? NULL : fdopendir(again);
+    DIR *d = again < 0 ? NULL : files_dir_of(again);
     const struct dirent *e;
     walk_entry found;
 

@@ -9,6 +9,7 @@
 #include <strings.h>
 #include <sys/stat.h>
 
+#include "base/files.h"
 #include "base/mem.h"
 #include "base/text.h"
 #include "git/lib.h"
@@ -182,7 +183,7 @@ static char *resolve_from(const char *from, const char *to)
     CLEANUP(free)
     char *joined = to[0] == '/' ? mem_strdup(to) : mem_printf("%s/%s", from, to);
 
-    return realpath(joined, NULL);
+    return files_real_path(joined);
 }
 
 static bool is_dir(const char *base, const char *name)

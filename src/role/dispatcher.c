@@ -335,8 +335,6 @@ volt_code dispatcher_frame(dispatcher *d, int64_t now_ms, int64_t wall_ms, uint6
     d->wall_ms = wall_ms;
     forget_frame(d);
     code = wire_decode(frame, &d->arena, &m, &bad);
-    if (code == VOLT_ENOMEM)
-        return volt_fail(err, code, "%s", bad.msg);
     if (code != VOLT_OK) {
         d->bad_frames++;
         tell_bad(d, peer, bad.msg);

@@ -7,6 +7,7 @@
 #include <stdio.h>
 
 #include "base/cleanup.h"
+#include "base/mem.h"
 #include "base/text.h"
 #include "wire/guard.h"
 #include "wire/tables.h"
@@ -302,13 +303,14 @@ volt_code wire_decode(slice frame, arena *a, msg *ret, volt_err *err)
     if (rc != VOLT_OK)
         return rc;
     if (!msgpack_zone_init(&zone, zone_chunk(frame.n)))
-        return volt_fail(err, VOLT_ENOMEM, "decode a message of %zu bytes", frame.n);
+        mem_end();
     unpacked = msgpack_unpack(frame.p, frame.n, &off, &zone, &root);
+    if (unpacked == MSGPACK_UNPACK_NOMEM_ERROR)
+        mem_end(); /* dropped as a bad one, it would not come again: an executor speaks once */
     if (unpacked == MSGPACK_UNPACK_SUCCESS)
         rc = decode_root(&root, a, ret, err); /* texts lie in `frame`, not in the zone */
     else
-        rc = volt_fail(err, unpacked == MSGPACK_UNPACK_NOMEM_ERROR ? VOLT_ENOMEM : VOLT_EMSG,
-                       "msgpack refuses the frame");
+        rc = volt_fail(err, VOLT_EMSG, "msgpack refuses the frame");
     msgpack_zone_destroy(&zone);
     return rc;
 }

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/files.h"
 #include "base/mem.h"
 #include "git/remote.h"
 
@@ -17,7 +18,7 @@
 static char *absolute(const char *path)
 {
     CLEANUP(free)
-    char *cwd = *path == '/' ? NULL : realpath(".", NULL);
+    char *cwd = *path == '/' ? NULL : files_real_path(".");
     CLEANUP(free)
     char *whole = mem_printf("%s%s%s", cwd ? cwd : "", cwd ? "/" : "", path);
     size_t n = strlen(whole);
@@ -33,7 +34,7 @@ static char *absolute(const char *path)
         if (cut < n && whole[cut] != '/')
             continue;
         head = mem_strndup(whole, cut);
-        real = realpath(head, NULL);
+        real = files_real_path(head);
         if (real)
             return mem_printf("%s%s", cut < n && !real[1] ? "" : real, whole + cut);
     }

@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/files.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "cmd/command.h"
@@ -98,7 +99,7 @@ static bool is_ours(const executors *e, pid_t pid)
 static size_t each_orphan(executors *e, void (*fn)(executors *e, pid_t pid))
 {
     CLEANUP(closedir)
-    DIR *proc = opendir("/proc");
+    DIR *proc = files_open_dir("/proc");
     const struct dirent *entry;
     size_t n = 0;
 
@@ -266,7 +267,7 @@ void executors_adopt(executors *e)
     CLEANUP(free)
     char *path = mem_printf("%s/slots", e->config.work);
     CLEANUP(closedir)
-    DIR *dir = opendir(path);
+    DIR *dir = files_open_dir(path);
     const struct dirent *entry;
 
     while (dir && (entry = readdir(dir))) {
