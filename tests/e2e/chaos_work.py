@@ -50,16 +50,18 @@ class Tail:
     def __init__(self, case, name, *args):
         self.case, self.name, self.args = case, name, args
         self.events, self.process, self.partial = [], None, b""
+        self.foreign = ()  # beginnings of lines that are not volt's
         self.builds = {}  # {build: (repo, ref, oid)}
         self.done = set()  # builds
         self.ended = set()  # (repo, ref, oid) of builds that are done
         self.busy = {}  # {task: name of the runner that has it}
 
-    def start(self):
+    def start(self, environment=None):
         self.partial = b""
         self.process = self.case.start(
             self.name, "tail", "--dispatcher-server", self.case.server, "--json", "--from",
-            str(self.events[-1]["seq"] + 1) if self.events else "start", *self.args)
+            str(self.events[-1]["seq"] + 1) if self.events else "start", *self.args,
+            environment=environment)
         self.at = self.process.out_before
 
     def read(self):
@@ -70,6 +72,8 @@ class Tail:
         lines = (self.partial + new).split(b"\n")
         self.partial = lines.pop()
         for line in lines:
+            if line.startswith(self.foreign):
+                continue
             event = json.loads(line)
             self.events.append(event)
             if event["kind"] == "leased":
