@@ -447,6 +447,31 @@ static volt_code open_dirs(observer_state *s, volt_err *err)
     return VOLT_OK;
 }
 
+static void close_dirs(observer_state *s)
+{
+    if (s->spool_fd >= 0)
+        close(s->spool_fd);
+    if (s->dir_fd >= 0)
+        close(s->dir_fd);
+    if (s->lock_fd >= 0)
+        close(s->lock_fd); /* the lock goes with it */
+    s->dir_fd = s->spool_fd = s->lock_fd = -1;
+}
+
+bool observer_state_is_gone(const observer_state *s)
+{
+    struct stat st;
+
+    return fstat(s->spool_fd, &st) == 0 && st.st_nlink == 0;
+}
+
+volt_code observer_state_mend(observer_state *s, volt_err *err)
+{
+    s->dirty = true;
+    close_dirs(s);
+    return open_dirs(s, err);
+}
+
 volt_code observer_state_open(const observer_state_config *config, observer_state **ret,
                               volt_err *err)
 {
@@ -477,12 +502,7 @@ void observer_state_free(observer_state *s)
     while (!list_empty(&s->order))
         set_cursor(s, slice_of(LIST_OWNER(s->order.next, cursor, in_order)->ref), (slice){ 0 });
     map_free(&s->cursors);
-    if (s->spool_fd >= 0)
-        close(s->spool_fd);
-    if (s->dir_fd >= 0)
-        close(s->dir_fd);
-    if (s->lock_fd >= 0)
-        close(s->lock_fd); /* the lock goes with it */
+    close_dirs(s);
     free(s->removals);
     free(s->old_filter);
     free(s->filter);

@@ -55,6 +55,12 @@ bool observer_state_dirty(const observer_state *s);
 /* Writes the cursor durably, then removes spool entries.  VOLT_EIO: try again later. */
 volt_code observer_state_flush(observer_state *s, volt_err *err);
 
+/* True when its directory was deleted. */
+bool observer_state_is_gone(const observer_state *s);
+/* Makes the directory again, for the next flush.  Entries that were spooled are not made again:
+ * their commits are found behind the cursor.  VOLT_EIO.  VOLT_ELOCKED. */
+volt_code observer_state_mend(observer_state *s, volt_err *err);
+
 /* Reads DIR/id into ret, or makes it of `fresh` (32 hex digits) at the first start.
  * VOLT_EIO.  VOLT_ECORRUPT. */
 volt_code observer_state_id(const char *dir, const char fresh[33], char ret[33], volt_err *err);

@@ -107,13 +107,28 @@ volt_code sqlite_begin(sqlite_store *s, volt_err *err)
     return rc;
 }
 
+/* A file that was deleted takes all that is written, and is gone with the process. */
+static volt_code check_place(sqlite_store *s, volt_err *err)
+{
+    int moved = 0;
+
+    sqlite3_file_control(s->db, "main", SQLITE_FCNTL_HAS_MOVED, &moved);
+    if (!moved)
+        return VOLT_OK;
+    s->failed = true;
+    return volt_fail(err, VOLT_ENOTFOUND,
+                     "'%s' was deleted, moved or replaced while it was in use, so nothing more can "
+                     "be kept; put it or a copy of it back, or start anew",
+                     s->path);
+}
+
 static volt_code commit(store *base, volt_err *err)
 {
     sqlite_store *s = (sqlite_store *)base;
-    volt_code rc;
+    volt_code rc = check_place(s, err);
 
-    if (!s->open_tx && !s->failed)
-        return VOLT_OK;
+    if (rc || (!s->open_tx && !s->failed))
+        return rc;
     rc = sqlite_begin(s, err);
     if (!rc)
         rc = sqlite_run(s, s->sql[SQL_COMMIT], err);

@@ -65,7 +65,8 @@ typedef struct store_ops {
      * VOLT_EEXISTS: a second build of one (repo, ref, oid, gen).  VOLT_EFULL: no room on the disk.
      * VOLT_EIO: it cannot be written, or an earlier write failed. */
     volt_code (*put)(store *s, const row *r, slice encoded, volt_err *err);
-    /* Without an open transaction: does nothing.  VOLT_EFULL, VOLT_EIO as put. */
+    /* VOLT_ENOTFOUND, with or without an open transaction: its files were deleted or replaced, and
+     * nothing is committed.  VOLT_EFULL, VOLT_EIO as put. */
     volt_code (*commit)(store *s, volt_err *err);
 
     /* For the restart: repos, runners, then each build that is not final with its jobs, its units,

@@ -8,6 +8,7 @@ import collections
 import json
 import os
 import re
+import resource
 import shutil
 import signal
 import subprocess
@@ -422,6 +423,10 @@ class Case(unittest.TestCase):
                 found[pid] = int(match[1])
         # A child that has not executed its program yet still looks like its executor.
         return {slot: pid for pid, slot in found.items() if parent_of(pid) not in found}
+
+    def limit_files(self, process, size=resource.RLIM_INFINITY):
+        """No file of the process grows beyond it: to the process, as good as a full disk."""
+        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
 
     # ---- repositories ----
 

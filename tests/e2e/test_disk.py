@@ -1,6 +1,5 @@
 """A disk that is full, or fails, under a dispatcher that nobody starts again."""
 import os
-import resource
 import shutil
 import subprocess
 
@@ -11,10 +10,6 @@ MIB = 1 << 20
 
 
 class Disk(harness.Case):
-    def limit(self, process, size=resource.RLIM_INFINITY):
-        """No file of the process grows beyond it: to the process, as good as a full disk."""
-        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
-
     def small_disk(self, name, size):
         path = self.path(name)
         os.mkdir(path)
@@ -47,14 +42,14 @@ class Disk(harness.Case):
         self.ask("submit", repo.path, "main")
         tail.wait("running")
         self.wait_start()
-        self.limit(dispatcher, 4096)  # room for what it says, but not for a page of the store
+        self.limit_files(dispatcher, 4096)  # room for what it says, but not for a page of the store
         self.go()
         dispatcher.wait_said("trying again in 400 ms")
         self.ask("status", rc=5)
         self.assertIn("cannot use its data directory", self.said)
         self.ask("submit", repo.path, "main", rc=5)
         self.assertEqual(tail.events("build_done"), [])
-        self.limit(dispatcher)
+        self.limit_files(dispatcher)
         self.assertEqual(tail.verdict(repo.head()), "passed")
         dispatcher.wait_said("has room again")
         self.ask("rebuild", "1", "--wait")
@@ -71,12 +66,12 @@ class Disk(harness.Case):
         dispatcher = self.dispatcher()
         self.runner()
         tail = self.tail()
-        self.limit(dispatcher, 5 * MIB)
+        self.limit_files(dispatcher, 5 * MIB)
         self.ask("submit", repo.path, "main")
         dispatcher.wait_said("it waits")
         wait_for("the word of it", lambda: "trouble" in self.json("status")[0])
         self.assertEqual(tail.events("build_done"), [])
-        self.limit(dispatcher)
+        self.limit_files(dispatcher)
         self.assertEqual(tail.verdict(repo.head()), "passed")
         self.assertEqual(dispatcher.said().count("trying again"), 0)
         self.assertGreaterEqual(self.ask("log", "1").count(b"x"), size)

@@ -48,6 +48,7 @@ typedef struct server {
     log_limit bad_frames, bad_logs;
     bool new_history; /* asked for, and not done yet */
     bool told_trouble;
+    uint64_t ep; /* newest epoch of this process; 0: none yet */
     /* While there is no dispatcher. */
     volt_err trouble;
     int64_t again_ms; /* when it is tried again */
@@ -143,12 +144,14 @@ static void give_memory_back(server *s)
     malloc_trim(0);
 }
 
-static void check_resources(server *s, int64_t now_ms)
+/* Between transactions.  VOLT_ENOTFOUND: the store's files were deleted. */
+static volt_code check_resources(server *s, int64_t now_ms, volt_err *err)
 {
     if (!disk_check(&s->disk, now_ms))
-        return;
+        return VOLT_OK;
     dispatcher_set_disk_low(s->dispatcher, s->disk.low);
     give_memory_back(s);
+    return s->store->ops->commit(s->store, err); /* of nothing: it only looks */
 }
 
 /* ---- start ---- */
@@ -257,6 +260,21 @@ static void close_sockets(server *s)
     sock_free_linger(TAKE(s->events), 100);
 }
 
+/* What this process began with must still be there when the store is opened again: files that were
+ * deleted meanwhile would be made anew, empty. */
+static volt_code check_epoch(server *s, volt_err *err)
+{
+    uint64_t ep = dispatcher_epoch(s->dispatcher);
+
+    if (ep <= s->ep)
+        return volt_fail(err, VOLT_ENOTFOUND,
+                         "the data in '%s' was deleted or replaced while it was in use; put it or "
+                         "a copy of it back, or start anew",
+                         s->disk.dir);
+    s->ep = ep;
+    return VOLT_OK;
+}
+
 /* Store and core.  A full disk is met by giving up the ballast, once, and beginning anew: it may
  * have stopped any of the steps.  After a failure nothing is left open. */
 static volt_code start(server *s, volt_err *err)
@@ -268,11 +286,13 @@ static volt_code start(server *s, volt_err *err)
         close_all(s);
         code = open_all(s, err);
     }
+    if (code == VOLT_OK)
+        code = check_epoch(s, err);
     s->start_ms = loop_now_ms();
     s->disk.look_ms = 0;
     if (code == VOLT_OK)
-        check_resources(s, s->start_ms);
-    else
+        code = check_resources(s, s->start_ms, err);
+    if (code != VOLT_OK)
         close_all(s);
     return code;
 }
@@ -463,7 +483,7 @@ static volt_code turn(server *s, int64_t gap_ms, volt_err *err)
         s->commit_ms = loop_now_ms() - s->commit_ms;
     }
     if (code == VOLT_OK)
-        check_resources(s, now_ms);
+        code = check_resources(s, now_ms, err);
     if (code == VOLT_OK)
         tell_trouble(s);
     return code;
@@ -471,9 +491,13 @@ static volt_code turn(server *s, int64_t gap_ms, volt_err *err)
 
 static int64_t next_ms(const server *s)
 {
-    int64_t at = s->dispatcher ? dispatcher_next_deadline_ms(s->dispatcher) : s->again_ms;
+    int64_t at;
 
-    return s->dispatcher && s->keep_ms && s->prune_ms < at ? s->prune_ms : at;
+    if (!s->dispatcher)
+        return s->again_ms;
+    at = dispatcher_next_deadline_ms(s->dispatcher);
+    at = s->disk.look_ms < at ? s->disk.look_ms : at; /* the store is looked at then, too */
+    return s->keep_ms && s->prune_ms < at ? s->prune_ms : at;
 }
 
 static volt_code run_loop(server *s, volt_err *err)

@@ -11,6 +11,7 @@
 
 #define FLUSH_MS       100  /* cursors are gathered so long: one fsync for a burst */
 #define FLUSH_RETRY_MS 5000 /* after a failure */
+#define LOOK_MS        2000 /* between looks whether the states are there */
 
 /* ---- effects ---- */
 
@@ -266,12 +267,37 @@ static void flush(observer *o)
         }
 }
 
+/* What was deleted is made again of what is in memory. */
+static volt_code look_after_states(observer *o, int64_t now_ms, volt_err *err)
+{
+    volt_code code = VOLT_OK;
+    size_t gone = 0;
+
+    if (now_ms < o->look_ms)
+        return VOLT_OK;
+    o->look_ms = now_ms + LOOK_MS;
+    for (size_t i = 0; i < o->n && !code; i++)
+        if (observer_state_is_gone(o->v[i].state)) {
+            gone++;
+            code = observer_state_mend(o->v[i].state, err);
+        }
+    if (code)
+        return volt_wrap(err, code, "the state was deleted and cannot be made again");
+    if (gone) {
+        log_warn("the state of %zu %s was deleted and is made again", gone,
+                 gone == 1 ? "repository" : "repositories");
+        flush(o);
+    }
+    return VOLT_OK;
+}
+
 static int64_t next_deadline_ms(const observer *o)
 {
     int64_t at = watch_next_deadline_ms(o->w);
 
     at = observer_link_deadline_ms(o->link) < at ? observer_link_deadline_ms(o->link) : at;
     at = o->flush_ms < at ? o->flush_ms : at;
+    at = o->look_ms < at ? o->look_ms : at;
     for (size_t i = 0; i < o->n; i++) {
         int64_t look = observer_repo_deadline_ms(o->v[i].repo);
 
@@ -298,6 +324,9 @@ volt_code observer_run(observer *o, bool once, volt_err *err)
         if (code)
             return code;
         now_ms = loop_now_ms();
+        code = look_after_states(o, now_ms, err);
+        if (code)
+            return code;
         for (size_t i = 0; i < o->n; i++)
             observer_repo_run(o->v[i].repo, now_ms);
         feed(o, (watch_event){ .kind = WATCH_TICK });

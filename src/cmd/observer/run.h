@@ -41,6 +41,7 @@ typedef struct observer {
     observer_hint *hint;
     const char *server;
     int64_t flush_ms; /* INT64_MAX: nothing to flush */
+    int64_t look_ms;  /* when the states' directories are looked at */
     log_limit spool_trouble, flush_trouble;
     int signal; /* that ends us; 0: none */
 } observer;
@@ -52,7 +53,8 @@ void observer_run_hints(void *ctx);
 void observer_run_signal(void *ctx, int number);
 
 /* Watches until a signal comes, with `once` until everything that is seen now has been answered.
- * What was to be persisted is, at the end.  VOLT_EIO: the loop itself failed. */
+ * What was to be persisted is, at the end.  VOLT_EIO: the loop itself failed,
+ * or the state was deleted and cannot be made again. */
 volt_code observer_run(observer *o, bool once, volt_err *err);
 
 #endif

@@ -389,6 +389,13 @@ void executors_kill(executors *e, unsigned slot)
         dead(x);
 }
 
+void executors_kill_all(executors *e)
+{
+    for (unsigned i = 0; i < e->n; i++)
+        if (e->v[i] && (e->v[i]->pid || e->v[i]->ch))
+            executors_kill(e, i);
+}
+
 void executors_reap(executors *e)
 {
     pid_t pid;

@@ -40,6 +40,8 @@ void executors_adopt(executors *e);
 void executors_spawn(executors *e, unsigned slot);
 /* Ends an executor, started here or not, and all that it started; then config.gone. */
 void executors_kill(executors *e, unsigned slot);
+/* Each that runs. */
+void executors_kill_all(executors *e);
 /* Nothing when it is not connected. */
 void executors_send(executors *e, unsigned slot, slice frame);
 

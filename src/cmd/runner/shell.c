@@ -23,6 +23,7 @@
 #define PART_MAX     ((size_t)64 << 20) /* of a spooled plan or list of outcomes */
 #define DELETES_MAX  256                /* spools that wait to be deleted */
 #define DELETES_TURN 4                  /* of these, deleted before sockets are looked at again */
+#define LOOK_MS      2000               /* between looks whether the work directory is there */
 #define READS_MAX    AGENT_HELD_MAX     /* the agent asks for one piece an attempt at a time */
 
 typedef struct log_read {
@@ -47,7 +48,8 @@ typedef struct runner {
     const msg *in; /* the message being handled, and its encoding */
     slice in_frame;
     log_limit bad;
-    unsigned terms; /* SIGTERMs */
+    int64_t look_at; /* for the work directory */
+    unsigned terms;  /* SIGTERMs */
     bool ignore_hup;
     bool unsaved;      /* in this step */
     bool unsaved_said; /* since the last save that succeeded */
@@ -444,6 +446,27 @@ static void on_signal(void *ctx, int number)
         step(r, (agent_event){ .kind = AGENT_STOP });
 }
 
+/* A deleted work directory is made again, empty.  Executors would go on in what is no longer to be
+ * found, where a result is never read: others begin in the new one. */
+static void look_after_work(runner *r)
+{
+    runner_work *w = r->config->work;
+    int64_t now_ms = loop_now_ms();
+
+    if (now_ms < r->look_at)
+        return;
+    r->look_at = now_ms + LOOK_MS;
+    if (runner_work_is_whole(w))
+        return;
+    r->failed = runner_work_mend(w, &r->err);
+    if (r->failed)
+        volt_wrap(&r->err, r->failed, "the work directory was deleted and cannot be made again");
+    else
+        log_warn("'%s' was deleted, or some of it: it was made again, and what ran is given back",
+                 w->dir);
+    executors_kill_all(r->executors);
+}
+
 static volt_code run(runner *r, volt_err *err)
 {
     volt_code code = VOLT_OK;
@@ -451,10 +474,12 @@ static volt_code run(runner *r, volt_err *err)
     while (!code && !r->left && !r->failed) {
         int64_t at = agent_next_deadline_ms(r->agent), other = executors_deadline_ms(r->executors);
 
-        at = r->reads_n || r->deletes_n ? 0 : at < other ? at : other;
+        at = at < other ? at : other;
+        at = r->reads_n || r->deletes_n ? 0 : at < r->look_at ? at : r->look_at;
         code = loop_wait(r->loop, at, NULL, err);
         if (code || r->left)
             break;
+        look_after_work(r);
         executors_due(r->executors, loop_now_ms());
         read_logs(r);
         delete_some(r, DELETES_TURN);

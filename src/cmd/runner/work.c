@@ -157,14 +157,20 @@ static volt_code read_state(runner_work *w, volt_err *err)
     return VOLT_OK;
 }
 
+static volt_code write_state(const runner_work *w, const char *hist, uint64_t maxep,
+                             const char *key, volt_err *err)
+{
+    char line[FILE_MAX];
+
+    snprintf(line, sizeof line, "%s %" PRIu64 "%s%s\n", hist, maxep, *key ? " " : "", key);
+    return write_line(w->dir, "state", line, err);
+}
+
 volt_code runner_work_save(runner_work *w, const char *hist, uint64_t maxep, const char *key,
                            volt_err *err)
 {
-    char line[FILE_MAX];
-    volt_code code;
+    volt_code code = write_state(w, hist, maxep, key, err);
 
-    snprintf(line, sizeof line, "%s %" PRIu64 "%s%s\n", hist, maxep, *key ? " " : "", key);
-    code = write_line(w->dir, "state", line, err);
     if (code)
         return code;
     snprintf(w->hist, sizeof w->hist, "%s", hist);
@@ -173,9 +179,24 @@ volt_code runner_work_save(runner_work *w, const char *hist, uint64_t maxep, con
     return VOLT_OK;
 }
 
+static const char *const parts[] = { "slots", "spool", "pool", "mirrors", "home" };
+#define PARTS_N (sizeof parts / sizeof *parts)
+
+static volt_code make_parts(const runner_work *w, volt_err *err)
+{
+    volt_code code = VOLT_OK;
+
+    for (size_t i = 0; !code && i < PARTS_N; i++) {
+        CLEANUP(free)
+        char *path = mem_printf("%s/%s", w->dir, parts[i]);
+
+        code = make_dirs(path, err);
+    }
+    return code;
+}
+
 static volt_code open_at(const char *dir, runner_work *w, volt_err *err)
 {
-    static const char *const parts[] = { "slots", "spool", "pool", "mirrors", "home" };
     volt_code code = make_dirs(dir, err);
 
     if (code)
@@ -184,15 +205,55 @@ static volt_code open_at(const char *dir, runner_work *w, volt_err *err)
     if (!w->dir)
         return volt_fail(err, VOLT_EIO, "find '%s': %s", dir, strerror(errno));
     code = lock(w, err);
-    for (size_t i = 0; !code && i < sizeof parts / sizeof *parts; i++) {
-        CLEANUP(free)
-        char *path = mem_printf("%s/%s", w->dir, parts[i]);
-
-        code = make_dirs(path, err);
-    }
+    if (!code)
+        code = make_parts(w, err);
     if (!code)
         code = read_id(w, err);
     return code ? code : read_state(w, err);
+}
+
+/* The lock that we hold is not the one that another agent would look at. */
+static bool lock_is_gone(const runner_work *w)
+{
+    CLEANUP(free)
+    char *path = mem_printf("%s/lock", w->dir);
+    struct stat ours, there;
+
+    if (fstat(w->lock, &ours) < 0)
+        return false;
+    if (stat(path, &there) < 0)
+        return errno == ENOENT || errno == ENOTDIR;
+    return ours.st_dev != there.st_dev || ours.st_ino != there.st_ino;
+}
+
+bool runner_work_is_whole(const runner_work *w)
+{
+    bool whole = !lock_is_gone(w);
+
+    for (size_t i = 0; whole && i < PARTS_N; i++) {
+        CLEANUP(free)
+        char *path = mem_printf("%s/%s", w->dir, parts[i]);
+
+        whole = access(path, F_OK) == 0 || errno != ENOENT;
+    }
+    return whole;
+}
+
+volt_code runner_work_mend(runner_work *w, volt_err *err)
+{
+    char line[FILE_MAX];
+    volt_code code = make_dirs(w->dir, err);
+
+    if (!code && lock_is_gone(w)) {
+        close(w->lock);
+        code = lock(w, err);
+    }
+    if (!code)
+        code = make_parts(w, err);
+    snprintf(line, sizeof line, "%s\n", w->id);
+    if (!code)
+        code = write_line(w->dir, "id", line, err);
+    return code || !*w->hist ? code : write_state(w, w->hist, w->maxep, w->key, err);
 }
 
 static char *ordinal_of(const char *dir)

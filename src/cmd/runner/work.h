@@ -9,6 +9,7 @@
 #ifndef VOLT_CMD_RUNNER_WORK_H
 #define VOLT_CMD_RUNNER_WORK_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/err.h"
@@ -32,6 +33,12 @@ void runner_work_close(runner_work *w);
 /* Keeps history, epoch and key, durably.  VOLT_EIO: the old ones stand. */
 volt_code runner_work_save(runner_work *w, const char *hist, uint64_t maxep, const char *key,
                            volt_err *err);
+
+/* False: some of it was deleted, or the lock is no longer in the way of another agent. */
+bool runner_work_is_whole(const runner_work *w);
+/* Makes again what is missing, with id and state as they were.  VOLT_ELOCKED: another agent has it
+ * by now.  VOLT_EIO: named. */
+volt_code runner_work_mend(runner_work *w, volt_err *err);
 
 /* 32 random hex digits. */
 void runner_work_random(char ret[33]);

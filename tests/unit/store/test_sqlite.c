@@ -201,6 +201,24 @@ static void a_second_process_is_refused(void **state_)
     assert_int_equal(head(f).last_task, 500);
 }
 
+static void a_file_that_is_no_longer_there_commits_nothing(void **state_)
+{
+    fixture *f = *state_;
+    char aside[96];
+
+    put_some(f);
+    snprintf(aside, sizeof aside, "%s.aside", f->file);
+    assert_int_equal(rename(f->file, aside), 0);
+    assert_int_equal(f->s->ops->commit(f->s, &f->err), VOLT_ENOTFOUND); /* with nothing to write */
+    assert_non_null(strstr(f->err.msg, f->file));
+    assert_int_equal(rename(aside, f->file), 0);
+    assert_int_equal(f->s->ops->commit(f->s, &f->err), VOLT_EIO); /* what did not go stays undone */
+    fixture_restart(f);
+    put(f, task_of(501, 1, STATE_QUEUED));
+    assert_int_equal(unlink(f->file), 0);
+    assert_int_equal(f->s->ops->commit(f->s, &f->err), VOLT_ENOTFOUND);
+}
+
 static void a_file_that_another_program_holds_is_refused(void **state_)
 {
     fixture *f = *state_;
@@ -473,6 +491,7 @@ int main(void)
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, set_up, tear_down)
         TEST(a_killed_process_loses_just_what_it_did_not_commit),
         TEST(a_second_process_is_refused),
+        TEST(a_file_that_is_no_longer_there_commits_nothing),
         TEST(a_file_that_another_program_holds_is_refused),
         TEST(other_programs_are_kept_out),
         TEST(a_file_that_is_no_database_is_refused_and_kept),
