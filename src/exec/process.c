@@ -68,8 +68,7 @@ typedef struct spawn_report {
     const char *const *sh_argv; /* for a script without an interpreter line */
     pid_t parent;
     volatile int err;
-    const char *volatile what; /* the step that failed */
-    volatile bool executes;    /* that step was exec */
+    const char *volatile where; /* it failed: "" at exec */
 } spawn_report;
 
 /* Runs in the child of a vfork: async-signal-safe calls only, no memory of the parent's but the
@@ -85,17 +84,16 @@ static void __attribute__((noreturn, noinline)) spawn_child(spawn_report *r)
     if (getppid() != r->parent) /* it died before the line above */
         _exit(127);
     signal(SIGPIPE, SIG_DFL);
-    r->what = "set up its descriptors";
+    r->where = "its descriptors: ";
     if (dup2(c->in, 0) < 0 || dup2(c->out, 1) < 0 || dup2(c->out, 2) < 0)
         goto fail;
     syscall(SYS_close_range, 3U, ~0U, 0U); /* all are close-on-exec; a library's may not be */
-    r->what = "enter its directory";
+    r->where = "its directory: ";
     if (chdir(c->dir))
         goto fail;
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
-    r->what = "execute it";
-    r->executes = true;
+    r->where = "";
     execve(c->path, (char *const *)(uintptr_t)c->argv, env);
     if (errno == ENOEXEC)
         execve("/bin/sh", (char *const *)(uintptr_t)r->sh_argv, env);
@@ -141,9 +139,9 @@ volt_code process_spawn(const process_command *c, pid_t *ret, volt_err *err)
     if (r.err) {
         while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
             ;
-        if (r.err == ENOENT && r.executes && is_there(c))
+        if (r.err == ENOENT && !*r.where && is_there(c))
             return volt_fail(err, VOLT_EINVALID, "the interpreter its first line names is missing");
-        return volt_fail(err, VOLT_EINVALID, "%s: %s", r.what, strerror(r.err));
+        return volt_fail(err, VOLT_EINVALID, "%s%s", r.where, strerror(r.err));
     }
     *ret = pid;
     return VOLT_OK;

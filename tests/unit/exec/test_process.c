@@ -288,8 +288,8 @@ static void says_why_it_cannot_be_started(void **state)
         mode_t mode;
         const char *want;
     } cases[] = {
-        { "absent", NULL, 0, "execute it: No such file or directory" },
-        { "plain", "#!/bin/sh\n", 0644, "execute it: Permission denied" },
+        { "absent", NULL, 0, "No such file or directory" },
+        { "plain", "#!/bin/sh\n", 0644, "Permission denied" },
         { "lost", "#!/nowhere/sh\n", 0755, "the interpreter its first line names is missing" },
     };
     char dir[] = "/tmp/volt-process-XXXXXX";
