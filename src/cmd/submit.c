@@ -202,6 +202,10 @@ static exit_code run(const command_line *line)
     volt_code code;
 
     command_args(line, &args);
+    if (!*args[1] || (ref && !*ref))
+        return command_fail_with(line, EXIT_USAGE, "%s is empty; give a branch, a tag%s",
+                                 *args[1] ? "--ref" : "COMMIT",
+                                 *args[1] ? " or a full ref" : " or a commit id");
     if (is_null_id(args[1])) {
         fprintf(stderr, "nothing to test: %s was deleted\n", ref ? ref : "the ref");
         return EXIT_DONE;

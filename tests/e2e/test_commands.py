@@ -185,6 +185,8 @@ class CommandsTest(unittest.TestCase):
                 ((os.path.join(self.dir, "gone"), "HEAD"), 3, "gone"),
                 ((f"a/b={repo}", "HEAD"), 3, "a/b="),
                 ((repo, "HEAD", "--priority", "1001"), 2, "--priority"),
+                ((repo, ""), 2, "COMMIT is empty"),
+                ((repo, "HEAD", "--ref", ""), 2, "--ref is empty"),
                 ((repo,), 2, "too few arguments")):
             self.volt("submit", *args, code=code)
             self.assertIn(words, self.said)
