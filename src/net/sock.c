@@ -3,9 +3,11 @@
 #include <assert.h>
 #include <czmq.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdatomic.h>
 #include <sys/resource.h>
 
+#include "base/cleanup.h"
 #include "base/mem.h"
 
 #define ID_LEN           5 /* of a routing id that libzmq made: a zero byte and 32 bits */
@@ -18,6 +20,7 @@
 #define SOCKETS_MAX      4096 /* a process; 12 bytes each are taken beforehand */
 #define ODD_IN_A_ROW     256  /* dropped in one sock_recv() before others get their turn */
 #define FDS_WANTED       65536
+#define FDS_SPARE        32   /* a socket needs some ten, and its first one the library's own */
 #define TALLY_PLACES     4096 /* peers share one when their numbers do */
 
 /* What of the large payloads is still in libzmq, whose thread gives them back.  It outlives the
@@ -72,6 +75,27 @@ static void set_int(sock *s, int option, int value)
     assert(rc == 0); /* our own constants on a socket of ours */
 }
 
+/* Without descriptors libzmq and czmq abort the process. */
+static volt_code check_fds(volt_err *err)
+{
+    CLEANUP(close)
+    int first = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    struct rlimit limit = { 0 };
+    int spare[FDS_SPARE], n = 0;
+
+    while (first >= 0 && n < FDS_SPARE && (spare[n] = fcntl(first, F_DUPFD_CLOEXEC, 0)) >= 0)
+        n++;
+    for (int i = 0; i < n; i++)
+        close(spare[i]);
+    if (n == FDS_SPARE)
+        return VOLT_OK;
+    getrlimit(RLIMIT_NOFILE, &limit);
+    return volt_fail(err, VOLT_EFULL,
+                     "make a socket: this process may open %llu files at once, which are too few; "
+                     "raise the limit (ulimit -n)",
+                     (unsigned long long)limit.rlim_cur);
+}
+
 volt_code sock_new(sock_kind kind, const sock_options *options, sock **ret, volt_err *err)
 {
     static const int types[] = {
@@ -83,6 +107,8 @@ volt_code sock_new(sock_kind kind, const sock_options *options, sock **ret, volt
     int rc;
 
     assert(options && options->frame_max > 0 && ret);
+    if (check_fds(err))
+        return VOLT_EFULL;
     z = zsock_new(types[kind]);
     if (!z)
         return volt_fail(err, VOLT_EIO, "make a socket: %s", zmq_strerror(errno));

@@ -39,7 +39,7 @@ void sock_setup(void);
  * starts other people's programs: they inherit it, and select() breaks above 1,024. */
 void sock_more_fds(void);
 
-/* VOLT_EIO: out of file descriptors or memory. */
+/* VOLT_EFULL: out of file descriptors, or nearly.  VOLT_EIO: out of memory. */
 volt_code sock_new(sock_kind kind, const sock_options *options, sock **ret, volt_err *err);
 /* Closes at once, dropping what was not sent (LINGER 0); sock_free_linger waits up to linger_ms. */
 void sock_free(sock *s);
