@@ -2,6 +2,7 @@
 import hashlib
 import os
 import random
+import resource
 import shutil
 import socket
 import sqlite3
@@ -113,12 +114,33 @@ class BadInput(harness.Case):
         self.assertEqual(self.read("dispatcher", "endpoint").strip(), self.server)
 
     def test_unwritable_data_directories(self):
+        repo = self.repository(files={"tests/a.sh": PASS})
         self.write("file")
         for path in ("/proc/volt", self.path("file"), self.path("file", "below"), "/dev/null/x"):
             with self.subTest(path=path):
-                self.volt("dispatcher", "--port", "0", "--data", path, rc=None)
+                self.volt("dispatcher", "--port", "0", "--data", path, rc=2)
                 self.assertIn(path, self.said)
+                self.assertIn("--data", self.said)
                 self.assertEqual(len(self.said.splitlines()), 1)
+                self.volt("up", "--port", "0", "--data", path, repo.path, rc=2)
+
+    def test_a_host_that_is_none(self):
+        for host in ("nosuch.invalid", ""):
+            self.volt("dispatcher", "--host", host, "--data", self.path("data"), rc=2)
+            self.assertIn(f"--host: cannot resolve host '{host}'", self.said)
+            self.assertFalse(os.path.exists(self.path("data")))
+
+    def test_too_few_files(self):
+        """Every role says so, where its libraries would abort the process."""
+        repo = self.repository(files={"tests/a.sh": PASS})
+        for most in range(8, 33, 3):
+            for args in (("status",), ("dispatcher", "--port", "0", "--data", "data"),
+                         ("runner", "--work", "work"), ("observer", "--state", "state", repo.path)):
+                with self.subTest(args=args, most=most):
+                    self.volt(*args, rc=2, preexec_fn=lambda: resource.setrlimit(
+                        resource.RLIMIT_NOFILE, (most, most)))
+                    self.assertRegex(self.said.splitlines()[-1],
+                                     f"{args[0]}: .*(ulimit -n|Too many open files)")
 
     def broken(self, change, said):
         """The dispatcher refuses its store after `change`, and does not touch it."""

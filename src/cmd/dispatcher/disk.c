@@ -1,11 +1,14 @@
 #include "cmd/dispatcher/disk.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/files.h"
 #include "base/log.h"
 #include "base/mem.h"
 
@@ -13,6 +16,19 @@
 #define LOW          (64ull << 20)  /* free bytes below which new commits are refused */
 #define FINE         (128ull << 20) /* and above which they are taken again */
 #define BALLAST_SIZE (8 << 20)
+
+volt_code disk_make_dir(const disk *d, volt_err *err)
+{
+    volt_err why;
+    volt_code code = files_make_dir(d->dir, &why);
+
+    if (code == VOLT_OK && access(d->dir, W_OK | X_OK) < 0)
+        code = volt_fail(&why, VOLT_EIO, "write to '%s': %s", d->dir, strerror(errno));
+    if (code == VOLT_OK)
+        return VOLT_OK;
+    return volt_fail(err, code, "%s; give a data directory that this user may write to with --data",
+                     why.msg);
+}
 
 static char *ballast_path(const disk *d)
 {

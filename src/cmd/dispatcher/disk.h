@@ -11,6 +11,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/err.h"
+
 typedef struct disk {
     const char *dir; /* borrowed */
     bool low;
@@ -18,6 +20,9 @@ typedef struct disk {
     int64_t doubt_ms; /* a write found no room: it counts as low until then, whatever it says */
 } disk;
 
+/* Makes the directory when it is not there.  VOLT_EIO, VOLT_EFULL: it cannot be made, or not be
+ * written by this user. */
+volt_code disk_make_dir(const disk *d, volt_err *err);
 /* Looks, when it is time for it; logs what has changed.  True: it looked. */
 bool disk_check(disk *d, int64_t now_ms);
 /* A write found no room, though there may seem to be some (a quota, a limit of the file's size). */

@@ -22,6 +22,7 @@ static exit_code run(const command_line *line)
         .lease_ms = command_ms(line, "lease"),
         .new_history = command_flag(line, "accept-rollback"),
     };
+    addr_list list;
     volt_err err;
     volt_code code;
 
@@ -33,6 +34,10 @@ static exit_code run(const command_line *line)
     if (config.lease_ms < 4 * config.hb_ms) {
         free(state);
         return command_fail_with(line, EXIT_USAGE, "--lease must be at least four heartbeats");
+    }
+    if (addr_resolve(&config.at, 0, &list, &err)) {
+        free(state);
+        return command_fail_with(line, EXIT_USAGE, "--host: %s", err.msg);
     }
     code = server_run(&config, &err);
     free(state);

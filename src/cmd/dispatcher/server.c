@@ -237,7 +237,7 @@ static volt_code start_dispatcher(server *s, volt_err *err)
 
 static volt_code open_all(server *s, volt_err *err)
 {
-    volt_code code = files_make_dir(s->disk.dir, err);
+    volt_code code = disk_make_dir(&s->disk, err);
 
     if (code == VOLT_OK)
         code = store_open_sqlite(s->disk.dir, &s->store, err);

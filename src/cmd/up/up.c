@@ -105,6 +105,11 @@ static volt_code choose_port(const up *u, char ret[16], volt_err *err)
     return code;
 }
 
+static bool ended_with(const up *u, exit_code code)
+{
+    return WIFEXITED(u->ended_status) && WEXITSTATUS(u->ended_status) == (int)code;
+}
+
 static volt_code start_dispatcher(up *u, volt_err *err)
 {
     CLEANUP(free)
@@ -126,7 +131,8 @@ static volt_code start_dispatcher(up *u, volt_err *err)
     while (code == VOLT_OK && access(endpoint, R_OK) != 0) {
         wait_a_little(u, 5);
         if (u->ended_name)
-            return volt_fail(err, VOLT_EREFUSED, "the dispatcher did not start");
+            return volt_fail(err, ended_with(u, EXIT_USAGE) ? VOLT_EIO : VOLT_EREFUSED,
+                             "the dispatcher did not start");
         if (u->interrupts)
             return volt_fail(err, VOLT_ECANCELED, "interrupted");
         if (loop_now_ms() > until)
