@@ -142,6 +142,14 @@ class BadInput(harness.Case):
                     self.assertRegex(self.said.splitlines()[-1],
                                      f"{args[0]}: .*(ulimit -n|Too many open files)")
 
+    def test_an_observer_takes_more_files_than_are_usual(self):
+        repo = self.repository(files={"tests/a.sh": PASS})
+        most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        self.dispatcher()
+        self.ask("observer", "--state", "state", "--once", *[f"r{n}={repo.path}" for n in range(20)],
+                 preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (60, most)))
+        self.assertEqual(len(self.json("builds")), 20)
+
     def broken(self, change, said):
         """The dispatcher refuses its store after `change`, and does not touch it."""
         repo = self.repository(files={"tests/a.sh": PASS})

@@ -6,6 +6,7 @@
 #include "base/mem.h"
 #include "cmd/command.h"
 #include "cmd/observer/run.h"
+#include "net/sock.h"
 
 #define INTERVAL_MIN_MS 50
 
@@ -241,6 +242,7 @@ static exit_code observer_command(const command_line *line)
 
     if (code)
         return code;
+    sock_more_fds(); /* three a repository */
     if (sodium_init() < 0 || git_setup(&err))
         return command_fail_with(line, EXIT_USAGE, "cannot start libsodium or libgit2");
     addr_print(&dispatcher, server, sizeof server);
