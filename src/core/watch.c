@@ -35,6 +35,7 @@ static void ref_free(watch *w, watch_ref *ref)
         ref->repo->head = NULL;
     heap_remove(&w->relist, &ref->relist);
     list_remove(&ref->in_repo);
+    watch_keep_nothing(ref);
     map_removes(&ref->repo->refs, slice_of(ref->name));
     free(ref->name);
     free(ref);
@@ -162,6 +163,7 @@ static void lose_ref(watch *w, watch_ref *ref, watch_effects *out)
 {
     ref->gone = true;
     ref->mark = (watch_oid){ 0 };
+    watch_keep_nothing(ref);
     heap_remove(&w->relist, &ref->relist);
     if (*ref->cursor.hex) {
         ref->cursor = (watch_oid){ 0 };
@@ -286,6 +288,7 @@ void watch_step(watch *w, const watch_event *ev, watch_effects *out)
     watch_ref *ref = repo && ev->ref.n ? map_gets(&repo->refs, ev->ref) : NULL;
     submission *s = ev->id ? map_get(&w->by_id, ev->id) : NULL;
 
+    w->wall_ms = ev->wall_ms;
     switch (ev->kind) {
     case WATCH_REFS:
         assert(repo);
@@ -357,6 +360,7 @@ size_t watch_add(watch *w, const watch_repo_config *config)
     repo->default_branch = mem_strdup("");
     repo->policy = config->policy;
     repo->from_now = config->from_now;
+    repo->kept_ms = config->kept_ms ? config->kept_ms : WATCH_KEPT_MS;
     list_init(&repo->ref_order);
     w->repos = mem_grow(w->repos, w->repos_n + 1, sizeof *w->repos);
     w->repos[w->repos_n++] = repo;

@@ -7,6 +7,10 @@
  * (UNSPOOL) once the cursor stands on it.  Of one branch only one submission is under way at a
  * time, so its builds are made in the order of its commits whatever gets lost.
  *
+ * What was accepted lately is remembered, durably: a dispatcher's data directory may be put back to
+ * an earlier state, and another one take its place, at any time.  Whenever a dispatcher shows
+ * itself anew it is offered again; who has it answers with the build it knows.
+ *
  * Pure: no I/O, no clock, no logging.  The caller steps it with events that carry the time and
  * carries out the effects of each step in order.  After a crash it gives back what the effects made
  * durable (watch_restore_*); any prefix of the effects is a good place to crash, a submission may
@@ -29,7 +33,10 @@
 #define WATCH_LIST_MAX      256   /* commits taken of one LIST; the rest is asked for later */
 #define WATCH_QUEUE_MAX     1024  /* queued submissions of a branch; when full it is not listed: */
                                   /* the repository itself keeps what comes after the last one */
-#define WATCH_REF_MAX 1024        /* bytes of a ref's name; longer ones are ignored */
+#define WATCH_KEPT_MS 86400000    /* what was accepted is offered again so long: a day, as the */
+                                  /* dispatcher forgets no build that ended since */
+#define WATCH_KEPT_MAX 1024       /* and so many of a branch, the newest */
+#define WATCH_REF_MAX  1024       /* bytes of a ref's name; longer ones are ignored */
 
 typedef struct watch watch;
 
@@ -60,8 +67,9 @@ typedef enum watch_event_kind {
 
 typedef struct watch_event {
     watch_event_kind kind;
-    int64_t now_ms; /* monotonic */
-    size_t repo;    /* as watch_add() numbered it */
+    int64_t now_ms;  /* monotonic */
+    int64_t wall_ms; /* of this machine: how long ago something was accepted */
+    size_t repo;     /* as watch_add() numbered it */
     const watch_tip *tips;
     size_t tips_n;
     slice head; /* the ref that HEAD names, empty when it names none */
@@ -77,7 +85,9 @@ typedef enum watch_effect_kind {
     WATCH_DO_SPOOL,   /* repo, id, n, msg (submit): make it durable as entry n, then SPOOLED */
     WATCH_DO_PUSH,    /* repo, id, msg (submit): send it, BLOCKED when that is not possible now */
     WATCH_DO_QUERY,   /* msg (submission): ask what became of it; may be dropped */
-    WATCH_DO_CURSOR,  /* repo, ref, oid: persist; an empty oid removes it */
+    WATCH_DO_CURSOR,  /* repo, ref, oid: persist; an empty oid removes it, and what was accepted;
+                         kept > 0: oid was accepted at wall_ms, with it so many of the ref's newest
+                         are to be remembered */
     WATCH_DO_KNOWN,   /* repo: persist that its first sight is over */
     WATCH_DO_UNSPOOL, /* repo, n: remove, not before the cursors so far are durable */
     WATCH_DO_TELL,    /* text, warn: one line for people */
@@ -91,6 +101,8 @@ typedef struct watch_effect {
     bool warn;     /* TELL */
     size_t repo;
     uint64_t id, n;
+    size_t kept;
+    int64_t wall_ms;
     slice ref, oid;
     slice old;    /* LIST: commits not reachable from here are wanted; when it is empty (a new */
     slices known; /* branch) or no longer there, those not reachable from any of these (HEAD's is
@@ -119,16 +131,19 @@ typedef struct watch_repo_config {
     slice name; /* copied, as is url */
     slice url;
     watch_policy policy;
-    bool from_now; /* its first sight submits nothing */
+    bool from_now;   /* its first sight submits nothing */
+    int64_t kept_ms; /* 0: WATCH_KEPT_MS */
 } watch_repo_config;
 
 /* Adds a repository and returns its number: 0, 1, 2 ... */
 size_t watch_add(watch *w, const watch_repo_config *config);
 
-/* Gives back what was persisted, after watch_add() and before the first step: cursors, then whether
- * its first sight is over (without that, refs that have no cursor are taken as seen at their tips),
- * then spool entries in the order of n.  Of an entry sid, ref, oid and texts are used. */
+/* Gives back what was persisted, after watch_add() and before the first step: cursors, what was
+ * accepted of their refs (oldest first), then whether its first sight is over (without that, refs
+ * that have no cursor are taken as seen at their tips), then spool entries in the order of n.  Of
+ * an entry sid, ref, oid and texts are used. */
 void watch_restore_cursor(watch *w, size_t repo, slice ref, slice oid);
+void watch_restore_kept(watch *w, size_t repo, slice ref, slice oid, int64_t wall_ms);
 void watch_restore_known(watch *w, size_t repo);
 void watch_restore_spooled(watch *w, size_t repo, uint64_t n, const msg_submit *entry);
 

@@ -218,28 +218,6 @@ static void resend_all(watch *w, int64_t now_ms)
         }
 }
 
-/* The dispatcher goes on from an old copy of its data, which may lack what was accepted since. What
- * it has it knows again; of a branch the newest commit is offered, for nobody knows which of those
- * before it the copy has. */
-static void offer_again(watch *w, watch_effects *out)
-{
-    watch_effect *e = watch_effect_add(out, WATCH_DO_TELL);
-
-    e->text =
-        watch_effect_text(out, "the dispatcher has begun another history; the newest commit of "
-                               "each branch is offered again");
-    e->warn = true;
-    for (size_t r = 0; r < w->repos_n; r++)
-        LIST_FOR(pos, &w->repos[r]->ref_order)
-        {
-            watch_ref *ref = LIST_OWNER(pos, watch_ref, in_repo);
-            watch_oid oid = ref->cursor;
-
-            if (ref->offered && !ref->gone && ref->queued == 0 && *oid.hex)
-                watch_enqueue(w, ref, &oid, (slice){ 0 }, (slice){ 0 }, out);
-        }
-}
-
 static void on_head(watch *w, const msg_head *head, int64_t now_ms, watch_effects *out)
 {
     bool anew = !w->heard || head->ep != w->ep;
@@ -253,26 +231,37 @@ static void on_head(watch *w, const msg_head *head, int64_t now_ms, watch_effect
     w->silent_at_ms = now_ms + WATCH_SILENT_MS;
     if (named)
         memcpy(w->hist, head->hist.p, 32);
-    if (other)
-        offer_again(w, out);
-    if (anew || other)
+    if (anew || other) {
         resend_all(w, now_ms);
+        watch_offer_again(w, other, out);
+    }
 }
 
-/* The cursor moves over what is answered, up to the first that is not. */
+/* The cursor moves over an answered submission. */
+static void pass(const watch *w, const submission *s, watch_effects *out)
+{
+    watch_ref *ref = s->ref;
+    watch_effect *e;
+
+    if (!ref->gone) {
+        ref->cursor = s->oid;
+        if (s->accepted)
+            watch_keep(w, ref, &s->oid);
+        watch_emit_cursor(ref, ref->cursor.hex, out);
+        out->v[out->n - 1].kept = s->accepted ? ref->kept_n : 0;
+        out->v[out->n - 1].wall_ms = w->wall_ms;
+    }
+    e = watch_effect_add(out, WATCH_DO_UNSPOOL);
+    e->repo = ref->repo->number;
+    e->n = s->n;
+}
+
+/* Up to the first that is not answered. */
 static void advance(watch *w, watch_ref *ref, watch_effects *out)
 {
     for (submission *s = watch_first(ref); s && s->answered; s = watch_first(ref)) {
-        watch_effect *e;
-
-        if (!ref->gone) {
-            ref->cursor = s->oid;
-            ref->offered = true;
-            watch_emit_cursor(ref, ref->cursor.hex, out);
-        }
-        e = watch_effect_add(out, WATCH_DO_UNSPOOL);
-        e->repo = ref->repo->number;
-        e->n = s->n;
+        if (!s->again)
+            pass(w, s, out);
         watch_submission_free(w, s);
     }
     watch_make_ready(w, ref);
@@ -298,10 +287,14 @@ static void on_accepted(watch *w, const msg_accepted *m, watch_effects *out)
     /* What was not spooled was not sent: somebody answers a sid that he cannot know. */
     if (!s || s->stage == STAGE_NEW || s->answered)
         return;
-    tell(s, false,
-         arena_printf(&out->arena, "build %llu%s", (unsigned long long)m->build,
-                      m->dup ? " (known)" : ""),
-         out);
+    if (!s->again || !m->dup)
+        tell(s, false,
+             arena_printf(&out->arena, "build %llu%s", (unsigned long long)m->build,
+                          m->dup     ? " (known)"
+                          : s->again ? " (it was accepted before, and had been lost)"
+                                     : ""),
+             out);
+    s->accepted = true;
     finish(w, s, out);
 }
 

@@ -23,6 +23,12 @@ typedef struct watch_oid {
 
 typedef struct watch_repo watch_repo;
 
+/* A commit that was accepted. */
+typedef struct watch_kept {
+    watch_oid oid;
+    int64_t wall_ms;
+} watch_kept;
+
 /* A ref.  It is kept while the repository has it, or while submissions of it are queued. */
 typedef struct watch_ref {
     list in_repo;
@@ -30,7 +36,8 @@ typedef struct watch_ref {
     watch_repo *repo;
     char *name;
     watch_oid cursor; /* everything up to here is answered for good; empty: nothing yet */
-    bool offered;     /* by a submission of this process, not by being there at first sight */
+    watch_kept *kept; /* oldest first, each after the one before; the newest stays */
+    size_t kept_n, kept_cap;
     watch_oid mark;  /* everything up to here is queued or behind the cursor; empty: a new branch */
     watch_oid tip;   /* where the repository has it */
     watch_oid asked; /* tip of the LIST under way */
@@ -52,6 +59,7 @@ struct watch_repo {
     char *default_branch;
     watch_policy policy;
     bool from_now;
+    int64_t kept_ms;
     bool sighted;  /* a snapshot came */
     bool known;    /* its first sight is durable */
     bool new_refs; /* some wait to be compared with the others */
@@ -81,7 +89,9 @@ typedef struct submission {
     char *subject;
     char *author;
     stage stage;
+    bool again;    /* of one that was accepted: neither spooled nor of concern to the cursor */
     bool answered; /* for good, but one before it is not */
+    bool accepted; /* answered so */
     bool query;    /* the next due is the query, not the re-send */
     unsigned tries;
     int64_t resend_ms;
@@ -105,7 +115,8 @@ struct watch {
     int64_t blocked_until_ms; /* 0: not blocked */
     bool heard;
     bool told_silent;
-    char hist[33]; /* of the last head beat; "": none yet */
+    int64_t wall_ms; /* of the step under way */
+    char hist[33];   /* of the last head beat; "": none yet */
     uint64_t ep;
     int64_t silent_at_ms; /* HEAP_NEVER: already silent */
     bool started;
@@ -132,6 +143,13 @@ void watch_enqueue(watch *w, watch_ref *ref, const watch_oid *oid, slice subject
                    watch_effects *out);
 /* The first submission of a ref gets in line when it is durable. */
 void watch_make_ready(watch *w, watch_ref *ref);
+
+/* In watch_kept.c.  A commit of the ref was accepted now: it is the newest that is remembered. */
+void watch_keep(const watch *w, watch_ref *ref, const watch_oid *oid);
+void watch_keep_nothing(watch_ref *ref);
+/* A dispatcher shows itself anew: what was accepted lately gets in line once more; when it goes on
+ * as another history (`other`), so does the newest of each branch, however old. */
+void watch_offer_again(watch *w, bool other, watch_effects *out);
 
 void watch_on_msg(watch *w, const msg *m, int64_t now_ms, watch_effects *out);
 void watch_on_spooled(watch *w, submission *s, watch_effects *out);

@@ -25,10 +25,17 @@
 
 DEFINE_CLEANUP(DIR *, closedir);
 
+typedef struct kept {
+    int64_t wall_ms;
+    char oid[65];
+} kept;
+
 typedef struct cursor {
     list in_order;
     char *ref;
     char oid[65];
+    kept *kept; /* what was accepted, oldest first */
+    size_t kept_n, kept_cap;
 } cursor;
 
 struct observer_state {
@@ -141,6 +148,7 @@ static void set_cursor(observer_state *s, slice ref, slice oid)
             map_removes(&s->cursors, ref);
             list_remove(&c->in_order);
             free(c->ref);
+            free(c->kept);
             free(c);
         }
         return;
@@ -152,6 +160,21 @@ static void set_cursor(observer_state *s, slice ref, slice oid)
         list_push(&s->order, &c->in_order);
     }
     snprintf(c->oid, sizeof c->oid, SLICE_FMT, SLICE_ARG(oid));
+}
+
+static bool add_kept(observer_state *s, slice ref, slice oid, int64_t wall_ms)
+{
+    cursor *c = map_gets(&s->cursors, ref);
+
+    if (!c)
+        return false;
+    if (c->kept_n == c->kept_cap) {
+        c->kept_cap = c->kept_cap ? c->kept_cap * 2 : 4;
+        c->kept = mem_grow(c->kept, c->kept_cap, sizeof *c->kept);
+    }
+    c->kept[c->kept_n].wall_ms = wall_ms;
+    snprintf(c->kept[c->kept_n++].oid, sizeof c->oid, SLICE_FMT, SLICE_ARG(oid));
+    return true;
 }
 
 /* Cuts one line off; false at the end, or when the last one has no newline. */
@@ -178,6 +201,30 @@ static bool cut_prefix(slice *line, const char *prefix)
     return true;
 }
 
+static bool cut_word(slice *line, slice *ret)
+{
+    const char *space = line->n ? memchr(line->p, ' ', line->n) : NULL;
+
+    if (!space)
+        return false;
+    *ret = (slice){ line->p, (size_t)(space - line->p) };
+    line->n -= ret->n + 1;
+    line->p = space + 1;
+    return true;
+}
+
+static bool parse_kept(observer_state *s, slice line)
+{
+    char *end;
+    long long wall_ms;
+    slice word, oid;
+
+    if (!cut_word(&line, &word) || !cut_word(&line, &oid) || !text_is_oid(oid))
+        return false;
+    wall_ms = strtoll(word.p, &end, 10); /* ends at the space */
+    return end == word.p + word.n && add_kept(s, line, oid, wall_ms);
+}
+
 static bool parse_cursor(observer_state *s, slice rest)
 {
     slice line;
@@ -190,17 +237,16 @@ static bool parse_cursor(observer_state *s, slice rest)
         return false;
     s->known = slice_is(line, "yes");
     while (next_line(&rest, &line)) {
-        const char *space = line.n ? memchr(line.p, ' ', line.n) : NULL;
         slice oid;
 
         if (slice_is(line, "end"))
             return rest.n == 0;
-        if (!space)
-            return false;
-        oid = (slice){ line.p, (size_t)(space - line.p) };
-        line.n -= oid.n + 1;
-        line.p = space + 1;
-        if (!text_is_oid(oid) || line.n == 0)
+        if (cut_prefix(&line, "kept ")) {
+            if (!parse_kept(s, line))
+                return false;
+            continue;
+        }
+        if (!cut_word(&line, &oid) || !text_is_oid(oid) || line.n == 0)
             return false;
         set_cursor(s, line, oid);
     }
@@ -238,6 +284,9 @@ static volt_code save_cursor(observer_state *s, volt_err *err)
         const cursor *c = LIST_OWNER(pos, cursor, in_order);
 
         buf_addf(&content, "%s %s\n", c->oid, c->ref);
+        for (size_t i = 0; i < c->kept_n; i++)
+            buf_addf(&content, "kept %" PRId64 " %s %s\n", c->kept[i].wall_ms, c->kept[i].oid,
+                     c->ref);
     }
     buf_adds(&content, "end\n");
     code = write_file(s->dir_fd, "cursor.new", buf_slice(&content), err);
@@ -334,6 +383,9 @@ volt_code observer_state_restore(observer_state *s, watch *w, size_t repo, volt_
         const cursor *c = LIST_OWNER(pos, cursor, in_order);
 
         watch_restore_cursor(w, repo, slice_of(c->ref), slice_of(c->oid));
+        for (size_t i = 0; i < c->kept_n; i++)
+            watch_restore_kept(w, repo, slice_of(c->ref), slice_of(c->kept[i].oid),
+                               c->kept[i].wall_ms);
     }
     if (s->known && s->old_filter && strcmp(s->old_filter, s->filter) == 0)
         watch_restore_known(w, repo);
@@ -363,6 +415,20 @@ void observer_state_cursor(observer_state *s, slice ref, slice oid)
 {
     set_cursor(s, ref, oid);
     s->dirty = true;
+}
+
+void observer_state_kept(observer_state *s, slice ref, slice oid, int64_t wall_ms, size_t n)
+{
+    cursor *c;
+
+    if (!add_kept(s, ref, oid, wall_ms))
+        return;
+    s->dirty = true;
+    c = map_gets(&s->cursors, ref);
+    if (c->kept_n <= n)
+        return;
+    memmove(c->kept, c->kept + (c->kept_n - n), n * sizeof *c->kept);
+    c->kept_n = n;
 }
 
 void observer_state_known(observer_state *s)

@@ -3,7 +3,8 @@
  *
  *   DIR/id                            the observer's id, for the topic of its answers
  *   DIR/<name>-<hash>/lock            held while somebody watches it
- *                    /cursor          text: how far each ref is done with; replaced atomically
+ *                    /cursor          text: how far each ref is done with, and what was accepted
+ *                                     lately; replaced atomically
  *                    /spool/<n>       a `submit` message, encoded; n counts up
  *
  * The hash is of url and dispatcher: another dispatcher is told everything anew.
@@ -46,8 +47,10 @@ volt_code observer_state_spool(observer_state *s, uint64_t n, slice frame, volt_
 /* Makes all entries written so far durable.  VOLT_EIO. */
 volt_code observer_state_sync(observer_state *s, volt_err *err);
 
-/* Noted for the next flush; an empty oid removes the ref's cursor. */
+/* Noted for the next flush; an empty oid removes the ref's cursor and what was accepted of it. */
 void observer_state_cursor(observer_state *s, slice ref, slice oid);
+/* Of a ref with a cursor: oid was accepted at wall_ms.  With it the `n` newest are remembered. */
+void observer_state_kept(observer_state *s, slice ref, slice oid, int64_t wall_ms, size_t n);
 void observer_state_known(observer_state *s);
 void observer_state_unspool(observer_state *s, uint64_t n);
 /* True when there is something to flush. */

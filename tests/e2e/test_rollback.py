@@ -1,6 +1,7 @@
 """An old copy of the dispatcher's data directory is put back: it stands still until an operator has decided."""
 import os
 import shutil
+import signal
 
 import harness
 from harness import PASS, wait_for
@@ -66,6 +67,7 @@ class Rollback(harness.Case):
     def test_it_goes_on_as_a_new_history_when_it_is_told_to(self):
         repo, dispatcher, runner, observer, tail = self.begin()
         before = self.json("status")[0]["hist"]
+        observer.stop()  # so that it does not see the history change
         dispatcher.stop()
         dispatcher = self.restart("--accept-rollback")
         self.assertIn("new history", dispatcher.said())
@@ -73,10 +75,12 @@ class Rollback(harness.Case):
         self.assertNotEqual(after["hist"], before)
         self.assertFalse(after.get("trouble"))
         self.go()
-        # What the copy does not have is offered again: the newest commit of the branch.
+        observer = self.observer(repo.path, name="observer")
+        # What the copy does not have is offered again, also what is not the branch's newest.
         tail = self.tail("--from", "start", name="tail2")
         self.assertEqual(tail.verdict(repo.head()), "passed")
-        self.assertEqual([b["verdict"] for b in self.json("builds")], ["passed"] * 2)
+        self.assertEqual(tail.verdict(repo.git("rev-parse", "HEAD~1").strip()), "passed")
+        self.assertEqual([b["verdict"] for b in self.json("builds")], ["passed"] * 3)
         later = repo.commit({"tests/a.sh": PASS})
         self.assertEqual(tail.verdict(later), "passed")
         self.assertEqual({e["hist"] for e in tail.events()}, {after["hist"]})
@@ -84,6 +88,37 @@ class Rollback(harness.Case):
         self.restart()
         self.assertEqual(self.json("status")[0]["hist"], after["hist"])
         self.assertTrue(runner.running() and observer.running())
+
+    def test_what_an_old_copy_accepted_comes_to_the_newest(self):
+        """Before a runner has proven that it is old, it accepts commits, and is put aside with them."""
+        repo = self.repository(files={"tests/a.sh": PASS})
+        dispatcher, tail = self.dispatcher(), self.tail()
+        runner = self.runner()
+        observer = self.observer("--policy", "every", repo.path)
+        tail.verdict(repo.head())
+        dispatcher.stop()
+        self.copy("old")
+        dispatcher = self.restart()
+        tail.verdict(repo.commit({"n": "1"}))
+        runner.send(signal.SIGSTOP)
+        dispatcher.stop()
+        self.copy("newest")
+        self.put_back("old")
+        dispatcher = self.restart()
+        lost = [repo.commit({"n": n}) for n in "234"]
+        for oid in lost:
+            wait_for("the old copy to accept it",
+                     lambda oid=oid: oid in [b["oid"] for b in self.json("builds")])
+        observer.stop()
+        self.observer("--policy", "every", repo.path)
+        runner.send(signal.SIGCONT)
+        wait_for("the runner to tell", lambda: self.json("status")[0].get("trouble"))
+        dispatcher.stop()
+        self.put_back("newest")
+        self.restart()
+        for oid in lost:
+            self.assertEqual(tail.verdict(oid), "passed")
+        self.assertEqual([b["verdict"] for b in self.json("builds")], ["passed"] * 5)
 
     def test_an_idle_runner_tells_too(self):
         """The usual way to make a copy: each side of it is the second start, and nothing runs."""

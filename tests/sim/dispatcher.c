@@ -363,8 +363,8 @@ int64_t dispatcher_lease_ms(const world *w)
 
 /* ---- its disk ---- */
 
-/* Everything that knew the old history is told of it by what it asks next; what was accepted there
- * and is not here any more nobody can give back. */
+/* Everything that knew the old history is told of it by what it asks next.  What was accepted there
+ * observers offer again, but not for months. */
 static void forgive(world *w)
 {
     for (size_t i = 0; i < w->observers_n; i++)

@@ -14,14 +14,22 @@ typedef struct entry {
     buf frame;
 } entry;
 
-/* What an observer knows of a repository; `cursor`, `known` and the spool are durable. */
+/* What was accepted of a branch, oldest first. */
+typedef struct kept {
+    size_t n;
+    unsigned commit[WATCH_KEPT_MAX + 1];
+    int64_t wall_ms[WATCH_KEPT_MAX + 1];
+} kept;
+
+/* What an observer knows of a repository; `cursor`, `kept`, `known` and the spool are durable. */
 typedef struct watched {
     sim_repo *repo;
     char url[64];
     unsigned cursor[BRANCHES];
+    kept kept[BRANCHES], new_kept[BRANCHES];
     bool known;
     unsigned known_commits; /* of the repository, when its first sight was over */
-    unsigned forgiven; /* builds of commits up to this may have been lost with a data directory */
+    unsigned forgiven; /* of months: builds up to this may have been lost with a data directory */
     list spool;        /* of entry */
     unsigned new_cursor[BRANCHES];
     bool new_known;
@@ -86,6 +94,7 @@ static void carry_out(sim_observer *o);
 static void feed(sim_observer *o, watch_event ev)
 {
     ev.now_ms = process_now(&o->p);
+    ev.wall_ms = process_wall(&o->p);
     watch_step(o->watch, &ev, &o->out);
     if (!o->busy)
         carry_out(o);
@@ -209,13 +218,30 @@ static void push(sim_observer *o, const watch_effect *e)
         feed(o, (watch_event){ .kind = WATCH_BLOCKED, .id = e->id });
 }
 
+static void keep(kept *k, const watch_effect *e)
+{
+    size_t gone;
+
+    if (!e->oid.n)
+        k->n = 0;
+    if (!e->kept)
+        return;
+    k->commit[k->n] = repo_commit(e->oid);
+    k->wall_ms[k->n++] = e->wall_ms;
+    gone = k->n - e->kept;
+    k->n = e->kept;
+    memmove(k->commit, k->commit + gone, k->n * sizeof *k->commit);
+    memmove(k->wall_ms, k->wall_ms + gone, k->n * sizeof *k->wall_ms);
+}
+
 static void persist(sim_observer *o, const watch_effect *e)
 {
     watched *x = &o->v[e->repo];
 
-    if (e->kind == WATCH_DO_CURSOR)
+    if (e->kind == WATCH_DO_CURSOR) {
         x->new_cursor[repo_branch(e->ref)] = repo_commit(e->oid);
-    else if (e->kind == WATCH_DO_KNOWN)
+        keep(&x->new_kept[repo_branch(e->ref)], e);
+    } else if (e->kind == WATCH_DO_KNOWN)
         x->new_known = true;
     else if (x->gone_n < 1024)
         x->gone[x->gone_n++] = e->n;
@@ -312,6 +338,7 @@ static void flush(sim_observer *o)
         if (process_dies(&o->p))
             return;
         memcpy(x->cursor, x->new_cursor, sizeof x->cursor);
+        memcpy(x->kept, x->new_kept, sizeof x->kept);
         if (x->new_known && !x->known)
             x->known_commits = x->repo->commits;
         x->known = x->new_known;
@@ -329,12 +356,18 @@ static void restore(sim_observer *o, size_t i)
     watched *x = &o->v[i];
 
     memcpy(x->new_cursor, x->cursor, sizeof x->cursor);
+    memcpy(x->new_kept, x->kept, sizeof x->kept);
     x->new_known = x->known;
     x->gone_n = 0;
     for (size_t b = 0; b < BRANCHES; b++)
         if (x->cursor[b])
             watch_restore_cursor(o->watch, i, slice_of(repo_branches[b]),
                                  slice_of(x->repo->oids[x->cursor[b]]));
+    for (size_t b = 0; b < BRANCHES; b++)
+        for (size_t k = 0; k < x->kept[b].n; k++)
+            watch_restore_kept(o->watch, i, slice_of(repo_branches[b]),
+                               slice_of(x->repo->oids[x->kept[b].commit[k]]),
+                               x->kept[b].wall_ms[k]);
     if (x->known)
         watch_restore_known(o->watch, i);
     LIST_FOR(l, &x->spool)
@@ -382,7 +415,8 @@ static void on_start(process *p)
     for (size_t i = 0; i < o->n; i++) {
         watch_add(o->watch, &(watch_repo_config){ .name = slice_of(o->v[i].repo->name),
                                                   .url = slice_of(o->v[i].url),
-                                                  .policy = o->policy });
+                                                  .policy = o->policy,
+                                                  .kept_ms = o->w->k.keep_ms });
         o->v[i].spool_failed = false;
         restore(o, i);
     }
@@ -528,8 +562,25 @@ bool observer_at_rest(const sim_observer *o, rest *ret)
 
 void observer_forgive(sim_observer *o)
 {
+    if (!o->w->long_haul) /* else it may have been accepted too long ago */
+        return;
     for (size_t i = 0; i < o->n; i++)
         o->v[i].forgiven = o->v[i].repo->commits;
+}
+
+/* What was accepted of a branch that is there has its build, whatever data directory the dispatcher
+ * has by now. */
+static void check_kept(const sim_observer *o, const watched *x, int branch)
+{
+    const kept *k = &x->kept[branch];
+
+    checked(o->w, RULE_S4);
+    for (size_t i = 0; i < k->n && x->repo->tip[branch] && !o->w->long_haul; i++)
+        if (!oracle_has_build(o->w->oracle, slice_of(x->repo->name),
+                              slice_of(repo_branches[branch]),
+                              slice_of(x->repo->oids[k->commit[i]])))
+            broken(o->w, RULE_S4, "%s: %s %s %.8s was accepted, and has no build", o->p.name,
+                   x->repo->name, repo_branches[branch], x->repo->oids[k->commit[i]]);
 }
 
 void observer_check(const sim_observer *o)
@@ -537,11 +588,13 @@ void observer_check(const sim_observer *o)
     for (size_t i = 0; i < o->n; i++) {
         const watched *x = &o->v[i];
 
-        for (int b = 0; b < BRANCHES && strcmp(x->url, x->repo->url) == 0; b++)
+        for (int b = 0; b < BRANCHES && strcmp(x->url, x->repo->url) == 0; b++) {
+            check_kept(o, x, b);
             if (x->repo->tip[b] > x->known_commits && x->repo->tip[b] > x->forgiven &&
                 !oracle_has_build(o->w->oracle, slice_of(x->repo->name), slice_of(repo_branches[b]),
                                   slice_of(x->repo->oids[x->repo->tip[b]])))
                 broken(o->w, RULE_S4, "%s %s %.8s was never built", x->repo->name, repo_branches[b],
                        x->repo->oids[x->repo->tip[b]]);
+        }
     }
 }

@@ -366,7 +366,7 @@ void observer_push(struct sim_observer *o); /* commits come */
 bool observer_at_rest(const struct sim_observer *o, rest *ret);
 /* What its branches ended at was built. */
 void observer_check(const struct sim_observer *o);
-/* What was accepted so far may be lost, by no fault of the system's. */
+/* What was accepted months ago may be lost, by no fault of the system's. */
 void observer_forgive(struct sim_observer *o);
 
 void follower_make(world *w, size_t number);

@@ -20,6 +20,7 @@ static void carry_out(observer *o);
 static void feed(observer *o, watch_event ev)
 {
     ev.now_ms = loop_now_ms();
+    ev.wall_ms = loop_wall_ms();
     watch_step(o->w, &ev, &o->out);
     if (!o->busy)
         carry_out(o);
@@ -104,14 +105,16 @@ static void persist(observer *o, const watch_effect *e)
 {
     observer_state *state = o->v[e->repo].state;
 
-    if (e->kind == WATCH_DO_CURSOR)
+    if (e->kind == WATCH_DO_CURSOR) {
         observer_state_cursor(state, e->ref, e->oid);
-    else if (e->kind == WATCH_DO_UNSPOOL)
+        if (e->kept)
+            observer_state_kept(state, e->ref, e->oid, e->wall_ms, e->kept);
+    } else if (e->kind == WATCH_DO_UNSPOOL) {
         observer_state_unspool(state, e->n);
-    else
+    } else {
         observer_state_known(state);
-    if (e->kind == WATCH_DO_KNOWN)
         observer_repo_set_known(o->v[e->repo].repo);
+    }
     if (o->flush_ms == INT64_MAX)
         o->flush_ms = loop_now_ms() + FLUSH_MS;
 }

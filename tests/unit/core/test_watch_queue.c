@@ -275,32 +275,6 @@ static void no_more_than_a_window_is_under_way(void **unused)
     end(&t);
 }
 
-/* It goes on from an old copy: what it may have forgotten is offered, and nothing that never was.
- */
-static void another_history_is_offered_the_newest_of_each_branch(void **unused)
-{
-    story t = begin_known(WATCH_LATEST);
-
-    (void)unused;
-    head_beat_of(&t, 1, 'a');
-    sees(&t, "main a2, dev b1");
-    listed(&t, "main", "a2");
-    accepts(&t, 1);
-    buf_clear(&t.trace);
-    head_beat_of(&t, 2, 'a'); /* a restart of the same */
-    is(&t, "");
-    head_beat_of(&t, 3, 'b');
-    assert_non_null(strstr(buf_str(&t.trace), "offered again"));
-    assert_non_null(strstr(buf_str(&t.trace), "SPOOL #2 refs/heads/main a2 as 2\n"));
-    assert_non_null(strstr(buf_str(&t.trace), "PUSH #2 refs/heads/main a2\n"));
-    assert_null(strstr(buf_str(&t.trace), "refs/heads/dev b1 as"));
-    buf_clear(&t.trace);
-    accepts(&t, 2);
-    head_beat_of(&t, 3, 'b');
-    assert_null(strstr(buf_str(&t.trace), "PUSH"));
-    end(&t);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -317,7 +291,6 @@ int main(void)
         cmocka_unit_test(a_restart_goes_on_with_the_spool_in_order),
         cmocka_unit_test(an_answer_before_the_first_look_lists_nothing),
         cmocka_unit_test(no_more_than_a_window_is_under_way),
-        cmocka_unit_test(another_history_is_offered_the_newest_of_each_branch),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

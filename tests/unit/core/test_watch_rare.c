@@ -266,7 +266,7 @@ static void offers_again_only_what_stands(void **unused)
     listed(&t, "main", "a3");
     buf_clear(&t.trace);
     head_beat_of(&t, 1, '2');
-    is(&t, "TELL ! the dispatcher has begun another history; the newest commit of each branch is "
+    is(&t, "TELL ! the dispatcher has begun another history; what was accepted lately is "
            "offered again\n"
            "PUSH #3 refs/heads/main a3\n");
     end(&t);

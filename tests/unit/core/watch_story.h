@@ -22,7 +22,7 @@ typedef struct story {
     watch *w;
     watch_effects out;
     buf trace;
-    int64_t now_ms;
+    int64_t now_ms, wall_ms;
     char sid[16][33]; /* of submission 1, 2 ... in the order of their first SPOOL */
     uint64_t id[16];
     size_t sids;
@@ -119,6 +119,7 @@ static inline void step(story *t, watch_event ev)
     size_t n = 0;
 
     ev.now_ms = t->now_ms;
+    ev.wall_ms = t->wall_ms;
     watch_effects_clear(&t->out);
     watch_step(t->w, &ev, &t->out);
     for (size_t i = 0; i < t->out.n; i++) {

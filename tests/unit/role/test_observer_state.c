@@ -14,6 +14,7 @@
 
 #define OID_A "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
 #define OID_B "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
+#define OID_C "cccccccccccccccccccccccccccccccccccccccc"
 #define SID_1 "11111111111111111111111111111111"
 #define SID_2 "22222222222222222222222222222222"
 
@@ -136,6 +137,51 @@ static void remembers_cursors_and_spool(void **dir)
     observer_state_free(s);
 }
 
+/* What a machine pushes when it hears of a dispatcher, answered one after the other. */
+static void offers(observer_state *s, const char *expected)
+{
+    watch *w = restored(s);
+    watch_effects out = { 0 };
+    buf pushed = { 0 };
+    msg head = { .type = MSG_head, .head = { .ep = 1 } };
+    msg yes = { .type = MSG_accepted, .accepted = { .build = 1, .dup = true } };
+
+    watch_step(w, &(watch_event){ .kind = WATCH_MSG, .now_ms = 1, .wall_ms = 9, .msg = &head },
+               &out);
+    for (size_t i = 0; i < out.n; i++)
+        if (out.v[i].kind == WATCH_DO_PUSH) {
+            buf_add(&pushed, out.v[i].msg->submit.oid.p, 1);
+            yes.accepted.sid = out.v[i].msg->submit.sid;
+            watch_step(w, &(watch_event){ .kind = WATCH_MSG, .now_ms = 1, .msg = &yes }, &out);
+        }
+    assert_string_equal(buf_str(&pushed), expected);
+    buf_free(&pushed);
+    watch_effects_free(&out);
+    watch_free(w);
+}
+
+static void remembers_what_was_accepted(void **dir)
+{
+    observer_state *s = open_ok(*dir, "");
+    slice ref = SLICE("refs/heads/main"), gone = SLICE("refs/heads/gone");
+
+    observer_state_cursor(s, ref, SLICE(OID_C));
+    observer_state_kept(s, ref, SLICE(OID_A), 5, 1);
+    observer_state_kept(s, ref, SLICE(OID_B), 6, 2);
+    observer_state_kept(s, ref, SLICE(OID_C), 7, 2);
+    observer_state_cursor(s, gone, SLICE(OID_A));
+    observer_state_kept(s, gone, SLICE(OID_A), 8, 1);
+    observer_state_cursor(s, gone, (slice){ 0 });
+    observer_state_kept(s, gone, SLICE(OID_A), 8, 1);
+    assert_int_equal(observer_state_flush(s, NULL), VOLT_OK);
+    offers(s, "bc");
+    observer_state_free(s);
+
+    s = open_ok(*dir, "");
+    offers(s, "bc");
+    observer_state_free(s);
+}
+
 static void what_is_not_flushed_is_sent_again(void **dir)
 {
     observer_state *s = open_ok(*dir, "");
@@ -240,6 +286,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(remembers_cursors_and_spool),
+        TEST(remembers_what_was_accepted),
         TEST(what_is_not_flushed_is_sent_again),
         TEST(a_second_observer_of_the_repository_is_refused),
         TEST(another_filter_makes_it_unknown_but_keeps_cursors),
