@@ -207,7 +207,10 @@ static void executor_frame(void *ctx, unsigned slot, slice frame)
 
 static void executor_gone(void *ctx, unsigned slot)
 {
-    step(ctx, (agent_event){ .kind = AGENT_EXEC_GONE, .slot = slot });
+    runner *r = ctx;
+
+    r->look_at = 0; /* none starts without the work directory */
+    step(r, (agent_event){ .kind = AGENT_EXEC_GONE, .slot = slot });
 }
 
 /* ---- the spool ---- */
