@@ -83,6 +83,17 @@ void logs_close(logs *l)
     free(l);
 }
 
+volt_code logs_check(const logs *l, volt_err *err)
+{
+    struct stat st;
+
+    if (fstat(l->dir, &st) < 0 || st.st_nlink > 0)
+        return VOLT_OK;
+    return volt_fail(err, VOLT_ENOTFOUND,
+                     "the directory 'logs' of the data directory was deleted while it was in use; "
+                     "put it or a copy of it back, or start again without");
+}
+
 static log_file *find(logs *l, uint64_t task, uint64_t att)
 {
     for (size_t i = 0; i < LOGS_OPEN_MAX; i++)

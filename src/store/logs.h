@@ -17,6 +17,8 @@ typedef struct logs logs;
 /* Makes DIR/logs when it is not there.  VOLT_EIO. */
 volt_code logs_open(const char *dir, logs **ret, volt_err *err);
 void logs_close(logs *l);
+/* VOLT_ENOTFOUND: the directory was deleted, with what was acknowledged. */
+volt_code logs_check(const logs *l, volt_err *err);
 
 /* VOLT_EFULL: no space; what was there is, and some of `bytes` may be.  VOLT_EIO: what was written
  * before may be lost, too. */

@@ -14,6 +14,22 @@ class Deleted(harness.Case):
         self.assertEqual(dispatcher.wait(15), 3)
         self.assertIn("was deleted", dispatcher.said().splitlines()[-1])
 
+    def test_a_dispatcher_without_its_logs_ends(self):
+        size = 1 << 20
+        repo = self.repository(files={"tests/a.sh": self.gate(after=f"head -c {size} /dev/zero")})
+        dispatcher = self.dispatcher()
+        self.runner()
+        tail = self.tail()
+        self.ask("submit", repo.path, "main")
+        self.wait_start()
+        shutil.rmtree(self.path("dispatcher", "logs"))
+        self.assertEqual(dispatcher.wait(), 3)
+        self.assertIn("'logs'", dispatcher.said().splitlines()[-1])
+        self.dispatcher()
+        self.go()
+        self.assertEqual(tail.verdict(repo.head()), "passed")
+        self.assertEqual(self.ask("log", "1").count(b"\0"), size)
+
     def test_a_dispatcher_acknowledges_nothing_more(self):
         repo = self.repository(files={"tests/a.sh": PASS})
         dispatcher = self.dispatcher()

@@ -144,13 +144,15 @@ static void give_memory_back(server *s)
     malloc_trim(0);
 }
 
-/* Between transactions.  VOLT_ENOTFOUND: the store's files were deleted. */
+/* Between transactions.  VOLT_ENOTFOUND: the store's files, or the logs, were deleted. */
 static volt_code check_resources(server *s, int64_t now_ms, volt_err *err)
 {
     if (!disk_check(&s->disk, now_ms))
         return VOLT_OK;
     dispatcher_set_disk_low(s->dispatcher, s->disk.low);
     give_memory_back(s);
+    if (logs_check(s->logs, err))
+        return VOLT_ENOTFOUND;
     return s->store->ops->commit(s->store, err); /* of nothing: it only looks */
 }
 
