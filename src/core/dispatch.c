@@ -236,7 +236,10 @@ static void say_head(dispatch *d)
     if (MUTANT(heads_stop) && d->out->n == 0)
         return;
     m = &effects_publish(d->out, "h.", MSG_head)->head;
-    *m = (msg_head){ .hist = slice_of(d->config.hist), .ep = d->config.ep, .last = d->last_seq };
+    *m = (msg_head){ .hist = slice_of(d->config.hist),
+                     .ep = d->config.ep,
+                     .last = d->last_seq,
+                     .boot = slice_of(d->config.boot) };
 }
 
 static void time_passes(dispatch *d)

@@ -25,6 +25,7 @@ typedef struct dispatch_config {
     dispatch_prove *prove;          /* NULL: nothing is proven, and nothing believed */
     const char *stale;              /* what showed that this is an old copy; NULL, "": nothing */
     uint64_t ep;                    /* this start's epoch, already committed */
+    char boot[33];                  /* this start's own name; "": it has none */
     uint64_t last_seq;              /* newest event in the store */
     uint64_t last_build, last_task; /* greatest ids ever used */
     /* 0: 1,000, 4,000 and 15,000; in a large fleet 5,000, 20,000 and 60,000. */

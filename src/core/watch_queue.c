@@ -220,7 +220,7 @@ static void resend_all(watch *w, int64_t now_ms)
 
 static void on_head(watch *w, const msg_head *head, int64_t now_ms, watch_effects *out)
 {
-    bool anew = !w->heard || head->ep != w->ep;
+    bool anew = !w->heard || head->ep != w->ep || !slice_is(head->boot, w->boot);
     bool named = head->hist.n == 32, other = named && w->hist[0] && !slice_is(head->hist, w->hist);
 
     if (!w->heard)
@@ -231,6 +231,9 @@ static void on_head(watch *w, const msg_head *head, int64_t now_ms, watch_effect
     w->silent_at_ms = now_ms + WATCH_SILENT_MS;
     if (named)
         memcpy(w->hist, head->hist.p, 32);
+    memset(w->boot, 0, sizeof w->boot);
+    if (head->boot.n == 32)
+        memcpy(w->boot, head->boot.p, 32);
     if (anew || other) {
         resend_all(w, now_ms);
         watch_offer_again(w, other, out);

@@ -117,6 +117,7 @@ struct watch {
     bool told_silent;
     int64_t wall_ms; /* of the step under way */
     char hist[33];   /* of the last head beat; "": none yet */
+    char boot[33];   /* the same */
     uint64_t ep;
     int64_t silent_at_ms; /* HEAP_NEVER: already silent */
     bool started;

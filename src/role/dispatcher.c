@@ -222,6 +222,8 @@ static volt_code start(dispatcher *d, const dispatcher_config *config, int64_t n
     d->floor = head.floor;
     core.stale = head.stale;
     core.ep = d->ep;
+    if (config->boot)
+        memcpy(core.boot, config->boot, sizeof core.boot);
     core.last_seq = head.last_seq;
     core.last_build = head.last_build;
     core.last_task = head.last_task;

@@ -47,6 +47,7 @@ typedef struct dispatcher_out {
 typedef struct dispatcher_config {
     const char *hist_if_new;             /* 32 hex digits, for a new store */
     bool new_history;                    /* the store goes on as that one, too */
+    const char *boot;                    /* 32 random hex digits, of this start; NULL: none */
     const char *secret_if_new;           /* 32 hex digits; NULL: nothing is proven */
     dispatch_prove *prove;               /* with the store's secret */
     int64_t hb_ms, suspect_ms, lease_ms; /* 0: the core's defaults, by the size of the fleet */

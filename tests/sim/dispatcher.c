@@ -27,6 +27,7 @@ typedef struct sim_dispatcher {
     int64_t reopen_ms; /* up without a store: tries again then */
     int64_t prune_ms;
     bool asked; /* an operator is on the way */
+    char boot[33];
     dispatcher_config config;
 } sim_dispatcher;
 
@@ -108,8 +109,11 @@ static void open_dispatcher(sim_dispatcher *sd)
     world *w = sd->w;
     const log_files files = disk_logs(&sd->disk);
     const dispatcher_out out = { .ctx = sd, .send = send, .publish = publish, .unread = unread };
+    prng starts = { mix_word((uint64_t)w->now_ms, sd->disk.ep) };
     volt_err err = { .msg = "" };
 
+    prng_hex32(&starts, sd->boot);
+    sd->config.boot = sd->boot;
     sd->config.hist_if_new = sd->disk.hist;
     sd->config.new_history = sd->disk.renames;
     sd->config.secret_if_new = "5ec5e75ec5e75ec5e75ec5e75ec5e700";

@@ -209,7 +209,7 @@ static volt_code bind_sockets(server *s, const addr *at, volt_err *err)
 
 static volt_code start_dispatcher(server *s, volt_err *err)
 {
-    char hist[33], secret[33];
+    char hist[33], secret[33], boot[33];
     const log_files files = { s, log_write_at, log_sync, log_read, log_remove };
     const dispatcher_out out = {
         .ctx = s, .send = send_frame, .publish = publish_frame, .unread = unread
@@ -217,6 +217,7 @@ static volt_code start_dispatcher(server *s, volt_err *err)
     dispatcher_config config = { .hist_if_new = hist,
                                  .secret_if_new = secret,
                                  .prove = secret_prove,
+                                 .boot = boot,
                                  .new_history = s->new_history };
     volt_code code;
 
@@ -227,6 +228,7 @@ static volt_code start_dispatcher(server *s, volt_err *err)
     }
     secret_random(hist);
     secret_random(secret);
+    secret_random(boot);
     code = dispatcher_new(s->store, &files, &out, &config, loop_now_ms(), loop_wall_ms(),
                           &s->dispatcher, err);
     if (code == VOLT_OK && s->new_history)

@@ -48,6 +48,23 @@ static void each_start_is_offered_what_was_accepted(void **unused)
     end(&t);
 }
 
+/* Of two directories, of which one takes the place of the other at once: their starts may have the
+ * same number. */
+static void another_start_of_the_same_epoch_is_offered_it_too(void **unused)
+{
+    story t = begin_accepted(WATCH_LATEST);
+    char hist[] = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", boot[] = "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb";
+    msg m = { .type = MSG_head,
+              .head = { .hist = slice_of(hist), .ep = 1, .boot = slice_of(boot) } };
+
+    (void)unused;
+    step(&t, (watch_event){ .kind = WATCH_MSG, .msg = &m });
+    is(&t, "PUSH #3 refs/heads/main a2\n");
+    step(&t, (watch_event){ .kind = WATCH_MSG, .msg = &m });
+    is(&t, "");
+    end(&t);
+}
+
 static void one_that_was_not_heard_for_a_while_may_be_another(void **unused)
 {
     story t = begin_accepted(WATCH_LATEST);
@@ -208,6 +225,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_start_is_offered_what_was_accepted),
+        cmocka_unit_test(another_start_of_the_same_epoch_is_offered_it_too),
         cmocka_unit_test(one_that_was_not_heard_for_a_while_may_be_another),
         cmocka_unit_test(an_observer_that_starts_offers_what_was_accepted),
         cmocka_unit_test(what_was_accepted_long_ago_is_not_offered),

@@ -135,6 +135,7 @@ static inline void world_open(world *w)
     const dispatcher_config config = { .hist_if_new = w->new_history ? HIST2 : HIST,
                                        .new_history = w->new_history,
                                        .secret_if_new = SECRET,
+                                       .boot = BOOT2,
                                        .prove = world_prove };
     volt_err err;
 

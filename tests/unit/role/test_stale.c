@@ -120,6 +120,7 @@ static void stands_still(world *w)
     assert_int_equal(world_last(w, CLIENT, MSG_err)->err.code, CODE_STALE_DB);
     world_wait(w, 120000); /* leases do not lapse, and heads go on */
     assert_true(world_count(w, 0, MSG_head) >= 119);
+    assert_true(slice_is(world_last(w, 0, MSG_head)->head.boot, BOOT2));
     assert_null(world_last(w, 0, MSG_assign));
     assert_int_equal(dispatch_last_seq(dispatcher_core(w->d)), last);
 }
