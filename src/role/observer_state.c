@@ -22,6 +22,7 @@
 #define CURSOR_HEAD     "volt observer cursor 1"
 #define CURSOR_FILE_MAX (256u << 20) /* bytes; a hundred thousand refs of a kilobyte and more */
 #define ENTRY_FILE_MAX  WIRE_INTAKE_MAX
+#define HASH_BEGIN      0xcbf29ce484222325ULL
 
 DEFINE_CLEANUP(DIR *, closedir);
 
@@ -35,7 +36,7 @@ typedef struct cursor {
     char *ref;
     char oid[65];
     kept *kept; /* what was accepted, oldest first */
-    size_t kept_n, kept_cap;
+    size_t kept_n;
 } cursor;
 
 struct observer_state {
@@ -49,7 +50,7 @@ struct observer_state {
     map cursors;
     list order;
     uint64_t *removals; /* spool entries to remove at the next flush */
-    size_t removals_n, removals_cap;
+    size_t removals_n;
 };
 
 static volt_code fail_io(volt_err *err, const char *what, const char *path)
@@ -75,15 +76,10 @@ static volt_code make_dirs(const char *path, volt_err *err)
 }
 
 /* FNV-1a, 64 bits (draft-eastlake-fnv): tells directories apart, keeps no secret. */
-static uint64_t hash_of(const char *a, const char *b)
+static uint64_t hash_on(uint64_t h, const char *s)
 {
-    uint64_t h = 0xcbf29ce484222325ULL;
-
-    for (const char *p = a; *p; p++)
-        h = (h ^ (unsigned char)*p) * 0x100000001b3ULL;
-    h = (h ^ '\n') * 0x100000001b3ULL;
-    for (const char *p = b; *p; p++)
-        h = (h ^ (unsigned char)*p) * 0x100000001b3ULL;
+    for (; *s; s++)
+        h = (h ^ (unsigned char)*s) * 0x100000001b3ULL;
     return h;
 }
 
@@ -162,18 +158,20 @@ static void set_cursor(observer_state *s, slice ref, slice oid)
     snprintf(c->oid, sizeof c->oid, SLICE_FMT, SLICE_ARG(oid));
 }
 
-static bool add_kept(observer_state *s, slice ref, slice oid, int64_t wall_ms)
+/* As the newest of the `most` that stay.  False: the ref has no cursor. */
+static bool add_kept(observer_state *s, slice ref, slice oid, int64_t wall_ms, size_t most)
 {
     cursor *c = map_gets(&s->cursors, ref);
+    size_t gone;
 
     if (!c)
         return false;
-    if (c->kept_n == c->kept_cap) {
-        c->kept_cap = c->kept_cap ? c->kept_cap * 2 : 4;
-        c->kept = mem_grow(c->kept, c->kept_cap, sizeof *c->kept);
-    }
+    c->kept = mem_grow(c->kept, c->kept_n + 1, sizeof *c->kept);
     c->kept[c->kept_n].wall_ms = wall_ms;
     snprintf(c->kept[c->kept_n++].oid, sizeof c->oid, SLICE_FMT, SLICE_ARG(oid));
+    gone = c->kept_n > most ? c->kept_n - most : 0;
+    c->kept_n -= gone;
+    memmove(c->kept, c->kept + gone, c->kept_n * sizeof *c->kept);
     return true;
 }
 
@@ -222,7 +220,7 @@ static bool parse_kept(observer_state *s, slice line)
     if (!cut_word(&line, &word) || !cut_word(&line, &oid) || !text_is_oid(oid))
         return false;
     wall_ms = strtoll(word.p, &end, 10); /* ends at the space */
-    return end == word.p + word.n && add_kept(s, line, oid, wall_ms);
+    return end == word.p + word.n && add_kept(s, line, oid, wall_ms, SIZE_MAX);
 }
 
 static bool parse_cursor(observer_state *s, slice rest)
@@ -419,16 +417,7 @@ void observer_state_cursor(observer_state *s, slice ref, slice oid)
 
 void observer_state_kept(observer_state *s, slice ref, slice oid, int64_t wall_ms, size_t n)
 {
-    cursor *c;
-
-    if (!add_kept(s, ref, oid, wall_ms))
-        return;
-    s->dirty = true;
-    c = map_gets(&s->cursors, ref);
-    if (c->kept_n <= n)
-        return;
-    memmove(c->kept, c->kept + (c->kept_n - n), n * sizeof *c->kept);
-    c->kept_n = n;
+    s->dirty |= add_kept(s, ref, oid, wall_ms, n);
 }
 
 void observer_state_known(observer_state *s)
@@ -439,10 +428,7 @@ void observer_state_known(observer_state *s)
 
 void observer_state_unspool(observer_state *s, uint64_t n)
 {
-    if (s->removals_n == s->removals_cap) {
-        s->removals_cap = s->removals_cap ? 2 * s->removals_cap : 16;
-        s->removals = mem_grow(s->removals, s->removals_cap, sizeof *s->removals);
-    }
+    s->removals = mem_grow(s->removals, s->removals_n + 1, sizeof *s->removals);
     s->removals[s->removals_n++] = n;
     s->dirty = true;
 }
@@ -544,8 +530,9 @@ volt_code observer_state_open(const observer_state_config *config, observer_stat
     observer_state *s = NEW(observer_state);
     volt_code code;
 
-    s->path = mem_printf("%s/%s-%016" PRIx64, config->dir, config->name,
-                         hash_of(config->url, config->dispatcher));
+    s->path =
+        mem_printf("%s/%s-%016" PRIx64, config->dir, config->name,
+                   hash_on(hash_on(hash_on(HASH_BEGIN, config->url), "\n"), config->dispatcher));
     s->url = mem_strdup(config->url);
     s->filter = mem_strdup(config->filter);
     s->dir_fd = s->spool_fd = s->lock_fd = -1;
