@@ -7,6 +7,7 @@
 #define HELLO_MIN_MS   500   /* an answer is waited for at least so long */
 #define HELLO_MAX_MS   10000 /* and at most so long, before the next address is tried */
 #define HB_DEFAULT_MS  1000  /* before the first welcome */
+#define HB_LEAST_MS    10    /* as welcome has it; in hb_ok less is absent, or not to be followed */
 #define COMPLAIN_MS    1000
 #define UNSAVED_MS     2000  /* after a write failed, to the next try */
 #define BELIEVE_MS     60000 /* REPLACED is believed the second time within so long ... */
@@ -281,7 +282,7 @@ static void heard_hb_ok(agent *a, const msg_hb_ok *m, int64_t now, agent_effects
     if (m->ep != a->maxep)
         return;
     drop(a, &m->drop, out);
-    if (m->hb_ms && m->suspect_ms) { /* the fleet grew or shrank */
+    if (m->hb_ms >= HB_LEAST_MS && m->suspect_ms >= HB_LEAST_MS) { /* the fleet grew or shrank */
         a->hb_ms = (int64_t)m->hb_ms;
         a->suspect_ms = (int64_t)m->suspect_ms;
         if (now + a->hb_ms < a->hb_at)

@@ -404,6 +404,22 @@ static void takes_over_no_half_of_the_times(void **unused)
     close_world(w);
 }
 
+/* Found by fuzz_agent: with 1 ms the session was lost in the very step of its first heartbeat. */
+static void takes_over_no_times_that_welcome_could_not_have(void **unused)
+{
+    world *w = ready_world(1);
+
+    (void)unused;
+    hear(w, (msg){ .type = MSG_hb_ok, .hb_ok = { .ep = 1, .hb_ms = 1, .suspect_ms = 1 } });
+    pass(w, 999);
+    pass(w, 1);
+    check(w, "> hb_ok\n"
+             "> 999 ms\n"
+             "> 1 ms\n"
+             "  hb\n");
+    close_world(w);
+}
+
 static void keeps_the_newest_key_of_a_start(void **unused)
 {
     world *w = ready_world(1);
@@ -457,6 +473,7 @@ int main(void)
         cmocka_unit_test(believes_no_acknowledgement_of_parts_that_are_not_there),
         cmocka_unit_test(says_hello_to_a_newer_start),
         cmocka_unit_test(takes_over_no_half_of_the_times),
+        cmocka_unit_test(takes_over_no_times_that_welcome_could_not_have),
         cmocka_unit_test(keeps_the_newest_key_of_a_start),
         cmocka_unit_test(forgets_the_oldest_of_what_has_ended),
     };
