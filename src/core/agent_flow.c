@@ -274,10 +274,18 @@ void agent_kept(attempt *t, uint64_t log_bytes)
     t->log_streamed |= log_bytes > 0; /* by an earlier agent, perhaps */
 }
 
+/* Asks by an empty piece: what was given may have been lost, or there was none from the start. */
+static void ask_credit(attempt *t, agent_effects *out)
+{
+    t->log_streamed = true;
+    send_log(t, (slice){ 0 }, false, out);
+}
+
 static void retry(attempt *t, agent_effects *out)
 {
-    if (t->log_streamed && credit(t) == 0 && t->log_sent == t->log_acked)
-        send_log(t, (slice){ 0 }, false, out); /* asks for credit: it may have been lost */
+    if ((t->log_streamed || (t->result && !log_is_short(t))) && credit(t) == 0 &&
+        t->log_sent == t->log_acked)
+        ask_credit(t, out);
     if (!MUTANT(plan_not_repeated))
         t->plan_sent = t->plan_acked;
     t->items_sent = t->items_from;

@@ -236,6 +236,40 @@ static void sends_a_lost_piece_again(void **fixture)
     close_world(w);
 }
 
+/* Found by fuzz_agent: a log that began without credit never got any. */
+static void asks_for_its_first_credit_too(void **fixture)
+{
+    world *w = ready_world(1);
+    msg m = welcome(1, (rec_held_list){ 0 }, (rec_held_list){ 0 });
+
+    (void)fixture;
+    m.welcome.window = 0;
+    hear(w, m);
+    hear(w, assign(1, 1, TASK_SCRIPT));
+    exec_says(w, 1, start(1, 1));
+    w->log_n = 20000;
+    exec_says(w, 1, result(1, 1, 20000));
+    pass(w, 999);
+    pass(w, 1);
+    hear(w, log_ok(0, 65536));
+    hear(w, log_ok(20000, 65536));
+    check(w, "> welcome\n"
+             "> assign\n"
+             "  slot 1: assign 1-1\n"
+             "> slot 1: start\n"
+             "  start 1-1\n"
+             "> slot 1: result\n"
+             "> 999 ms\n"
+             "> 1 ms\n"
+             "  hb 1-1/done\n"
+             "  log 1-1 at 0: 0\n"
+             "> log_ok\n"
+             "  log 1-1 at 0: 20000 eof\n"
+             "> log_ok\n"
+             "  result 1-1 passed log 0 of 20000, items 0 from 0\n");
+    close_world(w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -245,6 +279,7 @@ int main(void)
         cmocka_unit_test(tells_an_outcome_behind_its_output),
         cmocka_unit_test(keeps_outcomes_until_acknowledged),
         cmocka_unit_test(streams_a_log_under_credit),
+        cmocka_unit_test(asks_for_its_first_credit_too),
         cmocka_unit_test(sends_a_lost_piece_again),
     };
 
