@@ -357,30 +357,13 @@ static void say_submit(world *w)
 
 static void say_plan(world *w, uint64_t peer, const holding *h)
 {
-    static const char *const names[] = { "a", "b", "c", "d" };
-    slice files[] = { SLICE("1"), SLICE("2"), SLICE("3"), SLICE("4"), SLICE("5") };
-    slice needs[4][4];
-    rec_job jobs[4];
-    unsigned n = script_below(&w->in, 5);
+    arena a = { 0 }; /* not the world's, which what is heard uses */
+    msg m = { .type = MSG_plan, .plan = { .task = h->task, .att = h->att, .last = true } };
 
-    for (unsigned i = 0; i < n; i++) {
-        unsigned b = script_byte(&w->in), bits = script_byte(&w->in);
-
-        jobs[i] = (rec_job){ .name = slice_of(names[b & 0x80 ? 0 : i]),
-                             .tests = b & 1,
-                             .allow_failure = b & 2,
-                             .retry = b >> 2 & 1,
-                             .batch = b >> 3 & 3 };
-        if (b & 1)
-            jobs[i].files = (slices){ files, b >> 5 & 3 };
-        jobs[i].needs.v = needs[i];
-        for (unsigned k = 0; k < 4; k++)
-            if (bits & 0x11u << k && k < i + (bits & 0x80 ? 1 : 0))
-                needs[i][jobs[i].needs.n++] = slice_of(names[k]);
-    }
-    say(w, peer,
-        &(msg){ .type = MSG_plan,
-                .plan = { .task = h->task, .att = h->att, .last = true, .jobs = { jobs, n } } });
+    w->in.a = &a;
+    m.plan.jobs = script_jobs(&w->in);
+    say(w, peer, &m);
+    arena_free(&a);
 }
 
 static size_t outcomes(world *w, const holding *h, rec_item *items)

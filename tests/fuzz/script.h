@@ -141,4 +141,31 @@ static inline msg script_msg(script *s, msg_type type)
     return m;
 }
 
+/* Some jobs of a plan, not all of them as they must be. */
+static inline rec_job_list script_jobs(script *s)
+{
+    static const char *const names[] = { "a", "b", "c", "d" };
+    static slice files[] = { { "1", 1 }, { "2", 1 }, { "3", 1 } };
+    unsigned n = script_below(s, 5);
+    rec_job_list l = { ARENA_ARRAY(s->a, rec_job, n + 1), n };
+
+    for (unsigned i = 0; i < n; i++) {
+        unsigned b = script_byte(s), bits = script_byte(s);
+        slice *needs = ARENA_ARRAY(s->a, slice, 4);
+
+        l.v[i] = (rec_job){ .name = slice_of(names[b & 0x80 ? 0 : i]),
+                            .tests = b & 1,
+                            .allow_failure = b & 2,
+                            .retry = b >> 2 & 1,
+                            .batch = b >> 3 & 3,
+                            .needs.v = needs };
+        if (b & 1)
+            l.v[i].files = (slices){ files, b >> 5 & 3 };
+        for (unsigned k = 0; k < 4; k++)
+            if (bits & 0x11u << k && k < i + (bits & 0x80 ? 1 : 0))
+                needs[l.v[i].needs.n++] = slice_of(names[k]);
+    }
+    return l;
+}
+
 #endif
