@@ -94,6 +94,8 @@ void runner_spool_free(spool *s);
 
 /* An executor speaks, or (NULL frame) is gone. */
 void runner_hears(executor *x, slice frame, bool gone);
+/* What is still on its way. */
+void runner_forget_whispers(sim_runner *r);
 spool *runner_spool(sim_runner *r, uint64_t task, uint64_t att);
 spool *runner_spool_new(sim_runner *r, uint64_t task, uint64_t att, slice assign);
 
