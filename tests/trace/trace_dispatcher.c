@@ -31,18 +31,12 @@
 #include "base/mem.h"
 #include "role/dispatcher.h"
 #include "wire/codec.h"
+#include "words.h"
 
 #define HIST      "0123456789abcdef0123456789abcdef"
 #define HIST2     "fedcba9876543210fedcba9876543210"
 #define SECRET    "5ec5ec5ec5ec5ec5ec5ec5ec5ec5ec55"
-#define WORDS_MAX 16
 #define PEERS_MAX 32
-
-typedef struct words {
-    slice v[WORDS_MAX];
-    size_t n;
-    size_t at; /* the next one to be taken */
-} words;
 
 typedef struct story {
     store *store;
@@ -57,102 +51,6 @@ typedef struct story {
     size_t large; /* as dispatcher_config */
     bool new_history;
 } story;
-
-/* ---- words of a line ---- */
-
-static words split(slice line)
-{
-    words w = { .n = 0 };
-
-    for (size_t i = 0; i < line.n && w.n < WORDS_MAX;) {
-        size_t k = i;
-
-        while (k < line.n && line.p[k] != ' ')
-            k++;
-        if (k > i)
-            w.v[w.n++] = (slice){ line.p + i, k - i };
-        i = k + 1;
-    }
-    return w;
-}
-
-static slice next(words *w)
-{
-    return w->at < w->n ? w->v[w->at++] : (slice){ 0 };
-}
-
-static uint64_t number(slice s)
-{
-    uint64_t x = 0;
-
-    for (size_t i = 0; i < s.n && s.p[i] >= '0' && s.p[i] <= '9'; i++)
-        x = x * 10 + (uint64_t)(s.p[i] - '0');
-    return x;
-}
-
-/* The value of key=, anywhere in the line. */
-static slice option(const words *w, const char *key)
-{
-    size_t n = strlen(key);
-
-    for (size_t i = 0; i < w->n; i++)
-        if (w->v[i].n > n && memcmp(w->v[i].p, key, n) == 0 && w->v[i].p[n] == '=')
-            return (slice){ w->v[i].p + n + 1, w->v[i].n - n - 1 };
-    return (slice){ 0 };
-}
-
-static slices list(story *s, slice text, char by)
-{
-    slices l = { ARENA_ARRAY(&s->a, slice, text.n + 1), 0 };
-
-    for (size_t i = 0; i < text.n;) {
-        size_t k = i;
-
-        while (k < text.n && text.p[k] != by)
-            k++;
-        l.v[l.n++] = (slice){ text.p + i, k - i };
-        i = k + 1;
-    }
-    return l;
-}
-
-/* "1:1:running,2:1:done" */
-static rec_held_list held(story *s, slice text)
-{
-    slices l = list(s, text, ',');
-    rec_held_list h = { ARENA_ARRAY(&s->a, rec_held, l.n + 1), l.n };
-
-    if (slice_is(text, "-"))
-        h.n = 0;
-    for (size_t i = 0; i < h.n; i++) {
-        slices part = list(s, l.v[i], ':');
-
-        h.v[i].task = number(part.v[0]);
-        h.v[i].att = part.n > 1 ? number(part.v[1]) : 1;
-        h.v[i].state =
-            part.n > 2 ? (held_state)word_value(&words_held_state, part.v[2]) : HELD_RUNNING;
-    }
-    return h;
-}
-
-static rec_item_list items(story *s, slice text)
-{
-    slices l = list(s, text, ',');
-    rec_item_list r = { ARENA_ARRAY(&s->a, rec_item, l.n + 1), l.n };
-
-    for (size_t i = 0; i < l.n; i++)
-        r.v[i].verdict = (verdict)word_value(&words_verdict, l.v[i]);
-    return r;
-}
-
-/* 32 or 40 times the same digit. */
-static slice digits(story *s, slice digit, size_t n)
-{
-    char *p = arena_zero(&s->a, n + 1);
-
-    memset(p, digit.n ? digit.p[0] : '0', n);
-    return (slice){ p, n };
-}
 
 /* ---- what the dispatcher says ---- */
 
@@ -346,15 +244,15 @@ static void hello(story *s, msg *m, slice who, const words *w)
     slice digit = { who.p + 1, who.n - 1 };
 
     m->type = MSG_hello;
-    *h = (msg_hello){ .vmin = 1, .vmax = 1, .name = who, .id = digits(s, digit, 32) };
-    h->boot = digits(s, option(w, "boot"), 32);
+    *h = (msg_hello){ .vmin = 1, .vmax = 1, .name = who, .id = read_digits(&s->a, digit, 32) };
+    h->boot = read_digits(&s->a, words_option(w, "boot"), 32);
     h->hist = SLICE(HIST);
-    h->slots = number(option(w, "slots"));
+    h->slots = words_number(words_option(w, "slots"));
     h->slots = h->slots ? h->slots : 1;
-    h->labels = list(s, option(w, "labels"), ',');
-    h->held = held(s, option(w, "held"));
-    h->maxep = number(option(w, "maxep"));
-    if (option(w, "proof").n) {
+    h->labels = read_list(&s->a, words_option(w, "labels"), ',');
+    h->held = read_held(&s->a, words_option(w, "held"));
+    h->maxep = words_number(words_option(w, "maxep"));
+    if (words_option(w, "proof").n) {
         char *key = arena_zero(&s->a, 33);
 
         prove(SECRET, arena_printf(&s->a, HIST " epoch %" PRIu64, h->maxep), key);
@@ -365,14 +263,15 @@ static void hello(story *s, msg *m, slice who, const words *w)
 /* plan TASK ATT tests=FILE,FILE scripts=NAME,NAME:NEED:NEED: one job "tests", then the scripts. */
 static void plan(story *s, msg *m, const words *w)
 {
-    slices files = list(s, option(w, "tests"), ','), scripts = list(s, option(w, "scripts"), ',');
+    slices files = read_list(&s->a, words_option(w, "tests"), ','),
+           scripts = read_list(&s->a, words_option(w, "scripts"), ',');
     rec_job *jobs = ARENA_ARRAY(&s->a, rec_job, scripts.n + 1);
     size_t n = 0;
 
     if (files.n)
         jobs[n++] = (rec_job){ .name = SLICE("tests"), .tests = true, .files = files };
     for (size_t i = 0; i < scripts.n; i++) {
-        slices part = list(s, scripts.v[i], ':');
+        slices part = read_list(&s->a, scripts.v[i], ':');
 
         jobs[n].name = part.v[0];
         jobs[n].needs = (slices){ part.v + 1, part.n - 1 };
@@ -390,34 +289,34 @@ static void result(story *s, msg *m, slice verdict_word, const words *w)
 
     m->type = MSG_result;
     r->verdict = (verdict)word_value(&words_verdict, verdict_word);
-    r->items = items(s, option(w, "items"));
-    r->from = number(option(w, "from"));
-    r->log = option(w, "log");
-    r->log_bytes = r->log.n ? r->log.n : number(option(w, "bytes"));
+    r->items = read_items(&s->a, words_option(w, "items"));
+    r->from = words_number(words_option(w, "from"));
+    r->log = words_option(w, "log");
+    r->log_bytes = r->log.n ? r->log.n : words_number(words_option(w, "bytes"));
 }
 
 /* False: not understood. */
 static bool about_attempt(story *s, msg *m, slice verb, words *w)
 {
-    uint64_t task = number(next(w)), att = number(next(w));
-    slice third = next(w);
+    uint64_t task = words_number(words_next(w)), att = words_number(words_next(w));
+    slice third = words_next(w);
 
     if (slice_is(verb, "start")) {
         m->type = MSG_start;
     } else if (slice_is(verb, "nack")) {
         m->type = MSG_nack;
         m->nack.code = (code)word_value(&words_code, third);
-        m->nack.msg = option(w, "msg");
+        m->nack.msg = words_option(w, "msg");
     } else if (slice_is(verb, "plan")) {
         plan(s, m, w);
     } else if (slice_is(verb, "tests")) {
         m->type = MSG_tests;
-        m->tests.from = number(option(w, "from"));
-        m->tests.items = items(s, option(w, "items"));
+        m->tests.from = words_number(words_option(w, "from"));
+        m->tests.items = read_items(&s->a, words_option(w, "items"));
     } else if (slice_is(verb, "log")) {
         m->type = MSG_log;
-        m->log.off = number(option(w, "off"));
-        m->log.d = option(w, "d");
+        m->log.off = words_number(words_option(w, "off"));
+        m->log.d = words_option(w, "d");
     } else if (slice_is(verb, "result")) {
         result(s, m, third, w);
     } else {
@@ -430,7 +329,7 @@ static bool about_attempt(story *s, msg *m, slice verb, words *w)
 
 static bool by_runner(story *s, unsigned place, slice who, words *w)
 {
-    slice verb = next(w);
+    slice verb = words_next(w);
     msg m = { .type = MSG_hb };
 
     if (slice_is(verb, "breaks")) {
@@ -442,8 +341,8 @@ static bool by_runner(story *s, unsigned place, slice who, words *w)
         s->broken[place] = false;
         hello(s, &m, who, w);
     } else if (slice_is(verb, "hb")) {
-        m.hb.hb_ms = number(option(w, "every"));
-        m.hb.held = held(s, next(w));
+        m.hb.hb_ms = words_number(words_option(w, "every"));
+        m.hb.held = read_held(&s->a, words_next(w));
     } else if (slice_is(verb, "bye")) {
         m.type = MSG_bye;
     } else if (!about_attempt(s, &m, verb, w)) {
@@ -455,22 +354,22 @@ static bool by_runner(story *s, unsigned place, slice who, words *w)
 
 static bool by_client(story *s, unsigned place, words *w)
 {
-    slice verb = next(w), first = next(w);
+    slice verb = words_next(w), first = words_next(w);
     msg m = { .r = 1 };
 
     if (!s->peers[place])
         s->peers[place] = ++s->peers_n;
     if (slice_is(verb, "cancel")) {
         m.type = MSG_cancel_build;
-        m.cancel_build.build = number(first);
+        m.cancel_build.build = words_number(first);
     } else if (slice_is(verb, "rebuild")) {
         m.type = MSG_rebuild;
         m.rebuild.sid = slice_of(arena_printf(&s->a, "%032u", ++s->sids));
-        m.rebuild.build = number(first);
+        m.rebuild.build = words_number(first);
     } else if (slice_is(verb, "mode")) {
         m.type = MSG_set_mode;
         m.set_mode.runner = first;
-        m.set_mode.mode = (runner_mode)word_value(&words_runner_mode, next(w));
+        m.set_mode.mode = (runner_mode)word_value(&words_runner_mode, words_next(w));
     } else {
         return false;
     }
@@ -480,36 +379,37 @@ static bool by_client(story *s, unsigned place, words *w)
 
 static bool by_observer(story *s, words *w)
 {
-    slice verb = next(w), branch = next(w), digit = next(w);
+    slice verb = words_next(w), branch = words_next(w), digit = words_next(w);
     msg m = { .type = MSG_submit };
-    slice sid = option(w, "sid");
+    slice sid = words_option(w, "sid");
 
     if (!slice_is(verb, "submit"))
         return false;
-    m.submit.sid = sid.n ? digits(s, sid, 32) : slice_of(arena_printf(&s->a, "%032u", ++s->sids));
+    m.submit.sid =
+        sid.n ? read_digits(&s->a, sid, 32) : slice_of(arena_printf(&s->a, "%032u", ++s->sids));
     m.submit.obs = SLICE("obs");
     m.submit.repo = SLICE("demo");
     m.submit.url = SLICE("https://example.org/demo.git");
     m.submit.ref = slice_of(arena_printf(&s->a, "refs/heads/" SLICE_FMT, SLICE_ARG(branch)));
-    m.submit.oid = digits(s, digit, 40);
+    m.submit.oid = read_digits(&s->a, digit, 40);
     take(s, 0, &m);
     return true;
 }
 
 static bool happens(story *s, slice line)
 {
-    words w = split(line);
-    slice who = next(&w);
+    words w = words_split(line);
+    slice who = words_next(&w);
 
     if (who.n == 0 || who.p[0] == '#')
         return true;
     if (slice_is(who, "wait")) {
-        wait_ms(s, (int64_t)number(next(&w)));
+        wait_ms(s, (int64_t)words_number(words_next(&w)));
         return true;
     }
     if (slice_is(who, "restart")) {
-        s->large = number(option(&w, "large"));
-        s->new_history = option(&w, "accept-rollback").n > 0;
+        s->large = words_number(words_option(&w, "large"));
+        s->new_history = words_option(&w, "accept-rollback").n > 0;
         dispatcher_free(s->d);
         store_memory_crash(s->store);
         for (size_t i = 0; i < PEERS_MAX; i++) /* all connect anew */
