@@ -159,6 +159,8 @@ class Faults:
                     hurt[1] = int(time.time() * 1000) + 1000
                 else:
                     self.died.add(name)
+                    if name in self.slots:
+                        self.hurts(name, "agent killed")
 
     def disarm(self, mark):
         """Where the mark is there already, the process lives on."""

@@ -21,6 +21,9 @@ VOLT = os.environ.get("VOLT", "volt")
 PATIENCE_S = 60  # guards against a hang
 POLL_S = 0.02
 SHOWN_LINES = 60  # of each log of a test that failed
+# A shell that runs us in the background has SIGINT ignored, and so would each process until it has its own
+# handler: one that is sent while it starts would be lost.  A handler of ours is not inherited.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Nothing of the machine's own configuration, of Volt or git.
 ENVIRONMENT = {k: v for k, v in os.environ.items()
