@@ -161,6 +161,10 @@ static void pump_log(attempt *t, int64_t now, agent_effects *out)
     if (t->result) {
         uint64_t size = t->result->log_bytes;
 
+        /* Something else wrote into the spool.  What the dispatcher has it cannot forget, and it
+         * takes no result that tells of less. */
+        if (t->log_acked > size)
+            size = t->result->log_bytes = t->log_acked;
         if (t->log_sent >= size) {
             if (!t->log_ended)
                 send_log(t, (slice){ 0 }, true, out);

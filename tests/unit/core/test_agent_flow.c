@@ -270,6 +270,44 @@ static void asks_for_its_first_credit_too(void **fixture)
     close_world(w);
 }
 
+/* The task wrote into its own spool, and more was streamed than its executor counted. */
+static void ends_a_log_that_is_longer_than_its_result_says(void **fixture)
+{
+    world *w = ready_world(1);
+
+    (void)fixture;
+    hear(w, assign(1, 1, TASK_SCRIPT));
+    exec_says(w, 1, start(1, 1));
+    w->log_n = 100;
+    pass(w, 200);
+    hear(w, log_ok(100, 65536));
+    w->log_n = 300; /* under way when the result comes */
+    pass(w, 200);
+    exec_says(w, 1, result(1, 1, 20));
+    hear(w, log_ok(300, 65536));
+    pass(w, 1000);
+    hear(w, result_ok(1, 1));
+    check(w, "> assign\n"
+             "  slot 1: assign 1-1\n"
+             "> slot 1: start\n"
+             "  start 1-1\n"
+             "> 200 ms\n"
+             "  log 1-1 at 0: 100\n"
+             "> log_ok\n"
+             "> 200 ms\n"
+             "  log 1-1 at 100: 200\n"
+             "> slot 1: result\n"
+             "  log 1-1 at 300: 0 eof\n"
+             "  result 1-1 passed log 0 of 100, items 0 from 0\n"
+             "> log_ok\n"
+             "> 1000 ms\n"
+             "  hb 1-1/done\n"
+             "  result 1-1 passed log 0 of 300, items 0 from 0\n"
+             "> result_ok\n"
+             "  delete 1-1\n");
+    close_world(w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -281,6 +319,7 @@ int main(void)
         cmocka_unit_test(streams_a_log_under_credit),
         cmocka_unit_test(asks_for_its_first_credit_too),
         cmocka_unit_test(sends_a_lost_piece_again),
+        cmocka_unit_test(ends_a_log_that_is_longer_than_its_result_says),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
