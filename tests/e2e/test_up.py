@@ -3,7 +3,7 @@ import socket
 import unittest
 
 import harness
-from harness import FAIL, PASS
+from harness import FAIL, PASS, processes_of, wait_for
 
 
 class Up(harness.Case):
@@ -36,6 +36,21 @@ class Up(harness.Case):
         up = self.start("up", "up", "--once", repo.path)
         self.assertEqual(up.wait(), 1)
         self.assertIn("HEAD names no commit", up.said())
+
+    def test_killed_and_started_again_it_goes_on_with_what_runs(self):
+        self.killed = True
+        self.reserve()
+        repo = self.repository(files={"tests/a.sh": self.gate()})
+        args = ("up", "--runners", "1", "--port", str(self.port), "--data", self.path("data"), repo.path)
+        up = self.start("first", *args)
+        self.wait_start()
+        up.kill()
+        wait_for("the end of its processes", lambda: not [
+            c for c in processes_of(self.path("data")).values() if " executor " not in c and "volt " in c])
+        self.start("second", *args).wait_said("registered")
+        self.go()
+        wait_for("the verdict", lambda: [b.get("verdict") for b in self.json("builds")] == ["passed"])
+        self.assertEqual(len(self.starts()), 1)
 
 
 if __name__ == "__main__":

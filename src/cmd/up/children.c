@@ -182,7 +182,9 @@ void children_watch_parent(void)
     if (parent <= 0)
         return;
     unsetenv(PARENT_VARIABLE); /* what this process starts is not the parent's child */
-    prctl(PR_SET_PDEATHSIG, SIGTERM);
+    /* Not SIGTERM: a runner would drain, hold its directory meanwhile, and end only when a
+     * dispatcher has its results, so that no other `volt up` could start there. */
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != (pid_t)parent) /* it ended before this could be asked for */
         _exit(EXIT_INTERRUPTED);
 }

@@ -43,7 +43,8 @@ size_t children_running(const children *c, const char *prefix);
 bool children_reap(children *c, int64_t now_ms, child_end *ret);
 
 /* In a child, at the start of main: when the environment says that `volt up` started this process,
- * it gets SIGTERM at its parent's end. */
+ * it is killed at its parent's end.  Nothing is lost by that: the next `volt up` goes on, with the
+ * tests that still run, too. */
 void children_watch_parent(void);
 
 #endif
