@@ -588,7 +588,11 @@ void observer_check(const sim_observer *o)
     for (size_t i = 0; i < o->n; i++) {
         const watched *x = &o->v[i];
 
-        for (int b = 0; b < BRANCHES && strcmp(x->url, x->repo->url) == 0; b++) {
+        /* To an empty data directory whoever comes first gives the name its url. */
+        bool ours = strcmp(x->url, x->repo->url) == 0 &&
+                    !oracle_is_taken(o->w->oracle, slice_of(x->repo->name), slice_of(x->url));
+
+        for (int b = 0; b < BRANCHES && ours; b++) {
             check_kept(o, x, b);
             if (x->repo->tip[b] > x->known_commits && x->repo->tip[b] > x->forgiven &&
                 !oracle_has_build(o->w->oracle, slice_of(x->repo->name), slice_of(repo_branches[b]),

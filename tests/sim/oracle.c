@@ -14,6 +14,7 @@ static void free_parts(oracle *o)
     map_free(&o->runners);
     map_free(&o->peers);
     map_free(&o->submissions);
+    map_free(&o->repos);
     map_free(&o->identities);
     map_free(&o->truths);
     free(o->pend);
@@ -79,6 +80,10 @@ static void keep_texts(oracle *o, row *r)
         r->build.repo = arena_slice(a, r->build.repo);
         r->build.ref = arena_slice(a, r->build.ref);
         r->build.oid = arena_slice(a, r->build.oid);
+        break;
+    case ROW_REPO:
+        r->repo.name = arena_slice(a, r->repo.name);
+        r->repo.url = arena_slice(a, r->repo.url);
         break;
     case ROW_JOB: {
         slice *needs = ARENA_ARRAY(a, slice, r->job.needs.n + 1);

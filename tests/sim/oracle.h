@@ -117,6 +117,7 @@ struct oracle {
     uint64_t tasks_n, tasks_cap;
     map runners;         /* id -> known_runner */
     map peers;           /* connection -> known_runner, by its newest hello */
+    map repos;           /* name -> url it is bound to */
     map submissions;     /* sid -> known_submission */
     map identities;      /* repo, ref, oid, gen -> known_build */
     map truths;          /* task << 20 | att */

@@ -236,6 +236,13 @@ bool oracle_has_build(oracle *o, slice repo, slice ref, slice oid)
     return map_gets(&o->identities, slice_of(identity(&o->w->scratch, repo, ref, oid, 0))) != NULL;
 }
 
+bool oracle_is_taken(oracle *o, slice repo, slice url)
+{
+    const char *bound = map_gets(&o->repos, repo);
+
+    return bound && !slice_is(url, bound);
+}
+
 static void add_build(oracle *o, const row_build *r)
 {
     known_build *b = ARENA_NEW(&o->mem, known_build);
@@ -382,6 +389,10 @@ void oracle_apply(oracle *o, const pending *p)
         break;
     case ROW_UNIT:
         put_unit(o, &p->row.unit);
+        break;
+    case ROW_REPO:
+        map_puts(&o->repos, arena_slice(&o->mem, p->row.repo.name),
+                 arena_str(&o->mem, p->row.repo.url));
         break;
     case ROW_BUILD:
         put_build(o, &p->row.build);

@@ -438,6 +438,8 @@ uint64_t oracle_some_build(oracle *o);
  */
 uint64_t oracle_leased_task(const oracle *o, uint64_t nth);
 bool oracle_has_build(oracle *o, slice repo, slice ref, slice oid);
+/* The name belongs to a repository of another url, in the history that stands now. */
+bool oracle_is_taken(oracle *o, slice repo, slice url);
 bool oracle_sid_done(oracle *o, slice sid);
 /* Tells what runs and what waits. */
 void oracle_explain(oracle *o);
