@@ -73,7 +73,8 @@ static void print_head(const rec_build_row *row, bool color)
     buf_free(&b);
 }
 
-static void print_units(const rec_test_row *v, size_t n, bool all, bool color)
+/* Of a build that has ended (`final`) those without a verdict will never run. */
+static void print_units(const rec_test_row *v, size_t n, bool final, bool all, bool color)
 {
     static const char *const headings[] = {
         "STATE", ">TIME", "JOB", ">N", "UNIT", "RUNNER", "HOW"
@@ -88,6 +89,8 @@ static void print_units(const rec_test_row *v, size_t n, bool all, bool color)
             show_tone tone;
             const char *outcome = show_outcome(row->verdict, STATE_WAITING, &tone);
 
+            if (final && !row->verdict)
+                outcome = "not-run";
             if (rank(row) != r)
                 continue;
             if (r >= 2 && ++quiet > QUIET_MAX && !all) {
@@ -216,7 +219,7 @@ static exit_code run(const command_line *line)
     }
     color = show_color(line);
     print_head(&m->rows.v[0], color);
-    print_units(units, n, command_flag(line, "all"), color);
+    print_units(units, n, m->rows.v[0].verdict != verdict_none, command_flag(line, "all"), color);
     print_jobs(&m->jobs, color);
     print_tasks(&m->tasks, color);
     return EXIT_DONE;

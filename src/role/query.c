@@ -336,6 +336,10 @@ static volt_code answer_task(dispatcher *d, uint64_t peer, const msg *m, volt_er
         return code;
     a.task_is.rows = (rec_task_row_list){ ARENA_NEW(&d->arena, rec_task_row), 1 };
     describe_task(d, &row, name_of(&jobs, row.job), a.task_is.rows.v);
+    /* Stored is only that it was given away; the task knows whether it has started. */
+    if (attempts.n && row.state != STATE_FINAL &&
+        attempts.attempts[attempts.n - 1].state == STATE_LEASED)
+        attempts.attempts[attempts.n - 1].state = row.state;
     a.task_is.attempts = (rec_attempt_row_list){ attempts.attempts, attempts.n };
     outbox_send(d, peer, &a);
     return VOLT_OK;

@@ -272,6 +272,9 @@ class Results(harness.Case):
         tail = self.everything()
         self.ask("submit", one.path, "main")
         (_, pid), = self.wait_start("a")
+        started, = tail.wait("running", task_kind="tests")
+        task, = self.json("task", str(started["task"]))
+        self.assertEqual([a["state"] for a in task["attempts"]], ["running"])
         self.ask("submit", two.path, "main")
         tail.wait("planned", 2)
         self.ask("cancel", "2", "--why", "not now")
@@ -283,7 +286,10 @@ class Results(harness.Case):
                           if "a.sh" in c], [])
         self.assertFalse(self.starts("c"))
         self.ask("cancel", "1")  # canceled is canceled
-        self.assertIn("not now", self.ask("build", "2").decode())
+        shown = self.ask("build", "2").decode()
+        self.assertIn("not now", shown)
+        self.assertIn("not-run", shown)
+        self.assertNotIn("waiting", shown)
         self.tail("--from", "start", "--results", self.path("results"), "--until-build", "2",
                   name="files").wait()
         never, = harness.read_result(self.path("results", two.head())).units
