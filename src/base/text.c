@@ -6,25 +6,52 @@
 
 #define YEAR_MS (365LL * 24 * 3600 * 1000)
 
-volt_code text_duration_ms(const char *s, int64_t *ret, volt_err *err)
+/* A number and its unit at *s, which is moved behind them; -1: there is none. */
+static int64_t duration_part_ms(const char **s, int64_t *unit_ms)
 {
     static const struct {
         const char *unit;
         int64_t ms;
-    } units[] = { { "ms", 1 },    { "", 1000 },     { "s", 1000 },
-                  { "m", 60000 }, { "h", 3600000 }, { "d", 86400000 } };
-    char *end;
-    long long n;
+    } units[] = { { "ms", 1 }, { "s", 1000 }, { "m", 60000 }, { "h", 3600000 }, { "d", 86400000 } };
+    size_t digits = strspn(*s, "0123456789");
+    const char *unit = *s + digits;
+    size_t n = strcspn(unit, "0123456789");
+    long long count;
 
     errno = 0;
-    n = strtoll(s, &end, 10);
-    if (end != s && !errno && n >= 0 && *s >= '0' && *s <= '9')
-        for (size_t i = 0; i < sizeof units / sizeof *units; i++)
-            if (strcmp(end, units[i].unit) == 0 && n <= 10 * YEAR_MS / units[i].ms) {
-                *ret = n * units[i].ms;
-                return VOLT_OK;
-            }
-    return volt_fail(err, VOLT_EINVALID, "'%s' is not a duration (try 500ms, 5s, 10m, 2h, 7d)", s);
+    count = strtoll(*s, NULL, 10);
+    if (digits == 0 || errno)
+        return -1;
+    for (size_t i = 0; i < sizeof units / sizeof *units; i++)
+        if (slice_is((slice){ unit, n }, units[i].unit) && count <= 10 * YEAR_MS / units[i].ms) {
+            *s = unit + n;
+            *unit_ms = units[i].ms;
+            return count * units[i].ms;
+        }
+    return -1;
+}
+
+volt_code text_duration_ms(const char *s, int64_t *ret, volt_err *err)
+{
+    const char *p = s;
+    int64_t sum = 0, part, unit, last_unit = INT64_MAX;
+    int64_t seconds;
+
+    if (text_number(s, 0, 10 * YEAR_MS / 1000, &seconds, NULL) == VOLT_OK && *s >= '0' &&
+        *s <= '9') {
+        *ret = seconds * 1000;
+        return VOLT_OK;
+    }
+    do {
+        part = duration_part_ms(&p, &unit);
+        sum += part;
+        if (part < 0 || unit >= last_unit || sum > 10 * YEAR_MS)
+            return volt_fail(err, VOLT_EINVALID,
+                             "'%s' is not a duration (try 500ms, 5s, 10m, 1h30m, 7d)", s);
+        last_unit = unit;
+    } while (*p);
+    *ret = sum;
+    return VOLT_OK;
 }
 
 volt_code text_number(const char *s, int64_t min, int64_t max, int64_t *ret, volt_err *err)

@@ -12,7 +12,7 @@
 
 #define TEXT_DURATION_MAX 32
 
-/* "250ms", "5s", "10m", "2h", "7d"; a bare number is seconds.  0 <= result <= 10 years.
+/* "250ms", "5s", "10m", "1h30m", "7d"; a bare number is seconds.  0 <= result <= 10 years.
  * VOLT_EINVALID: anything else. */
 volt_code text_duration_ms(const char *s, int64_t *ret, volt_err *err);
 /* A decimal number in [min, max].  VOLT_EINVALID. */

@@ -15,9 +15,9 @@
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/nearest.h"
 #include "base/text.h"
 #include "cmd/help.h"
-#include "cmd/nearest.h"
 
 #define OPTIONS_MAX 32
 #define VALUES_MAX  4096 /* of one list option */

@@ -3,11 +3,11 @@
 #include <string.h>
 
 #include "base/kill.h"
+#include "base/nearest.h"
 #include "cmd/up/children.h"
 #include "cmd/command.h"
 #include "cmd/help.h"
 #include "cmd/json.h"
-#include "cmd/nearest.h"
 #include "net/sock.h"
 
 static exit_code unknown(const char *name)

@@ -8,7 +8,6 @@
 #include <unistd.h>
 
 #include "cmd/command.h"
-#include "cmd/nearest.h"
 
 /* What the last run of the command saw. */
 static struct {
@@ -235,31 +234,6 @@ static void state_directories_follow_the_environment(void **state)
     assert_int_equal(access(command_self(), X_OK), 0);
 }
 
-static const char *meant(const char *typed)
-{
-    nearest n = { .typed = typed };
-
-    nearest_try(&n, "status");
-    nearest_try(&n, "build");
-    nearest_try(&n, "builds");
-    nearest_try(&n, "dispatcher-server");
-    return nearest_found(&n);
-}
-
-static void mistyped_words_are_guessed_only_when_close(void **state)
-{
-    (void)state;
-    assert_string_equal(meant("statsu"), "status");
-    assert_string_equal(meant("stat"), "status");
-    assert_string_equal(meant("bulid"), "build");
-    assert_string_equal(meant("dispatcher"), "dispatcher-server");
-    assert_string_equal(meant("dispather-servr"), "dispatcher-server");
-    assert_null(meant("frobnicate"));
-    assert_null(meant("x"));
-    assert_null(meant(""));
-    assert_null(meant("a-word-that-is-longer-than-the-longest-word-that-is-compared"));
-}
-
 /* Every table that help, completion and the man page are made from is well formed. */
 static void the_tables_of_all_commands_are_sound(void **state)
 {
@@ -297,7 +271,6 @@ int main(void)
         cmocka_unit_test_setup(what_is_wrong_with_a_line_is_said, clean),
         cmocka_unit_test_setup(an_option_of_one_call_has_no_variable, clean),
         cmocka_unit_test_setup(state_directories_follow_the_environment, clean),
-        cmocka_unit_test(mistyped_words_are_guessed_only_when_close),
         cmocka_unit_test(the_tables_of_all_commands_are_sound),
     };
 

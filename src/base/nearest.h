@@ -1,8 +1,8 @@
 /*
  * nearest.h - "did you mean ...?": the known word closest to a mistyped one.
  */
-#ifndef VOLT_CMD_NEAREST_H
-#define VOLT_CMD_NEAREST_H
+#ifndef VOLT_BASE_NEAREST_H
+#define VOLT_BASE_NEAREST_H
 
 #include <stddef.h>
 
