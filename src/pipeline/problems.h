@@ -10,6 +10,7 @@
 #ifndef VOLT_PIPELINE_PROBLEMS_H
 #define VOLT_PIPELINE_PROBLEMS_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/arena.h"
@@ -38,6 +39,12 @@ typedef struct problems {
  * it is used. */
 void problems_add(problems *p, place at, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
+
+/* True: another one would hardly be kept, so a guess for its text is wasted. */
+static inline bool problems_full(const problems *p)
+{
+    return p->n == PROBLEMS_MAX;
+}
 
 /* Appends all of them for people, each with its line of `source`, in which control characters are
  * shown as '?'.  `file` is what the source is called. */

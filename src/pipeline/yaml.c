@@ -27,6 +27,7 @@ typedef struct builder {
     const yaml_node **done; /* nodes that are complete, but not their parents */
     size_t done_n, done_cap;
     size_t merged; /* entries looked at for merging */
+    place last;    /* of the event before */
     bool documents;
     bool stop; /* after a problem behind which nothing makes sense */
 } builder;
@@ -211,13 +212,18 @@ static void end(builder *b)
 
 static void on_scalar(builder *b, const struct fy_event *e, place at)
 {
-    yaml_node *node = node_new(b, YAML_SCALAR, at, e->scalar.anchor, e->scalar.tag);
+    enum fy_scalar_style style = fy_token_scalar_style(e->scalar.value);
     slice text = token_text(e->scalar.value);
+    yaml_node *node;
+
+    if (style == FYSS_SINGLE_QUOTED || style == FYSS_DOUBLE_QUOTED)
+        at.column--; /* libfyaml's mark is behind the quote */
+    node = node_new(b, YAML_SCALAR, at, e->scalar.anchor, e->scalar.tag);
 
     if (text.n && memchr(text.p, '\0', text.n))
         problems_add(b->problems, at, "a text cannot hold a NUL byte");
     node->text = arena_slice(b->mem, text);
-    node->plain = fy_token_scalar_style(e->scalar.value) == FYSS_PLAIN;
+    node->plain = style == FYSS_PLAIN;
     push_done(b, node);
 }
 
@@ -246,6 +252,10 @@ static void take(builder *b, struct fy_event *e)
 {
     place at = place_of_mark(fy_event_start_mark(e));
 
+    if (at.line)
+        b->last = at;
+    else
+        at = b->last; /* "a:", and nothing: the value is where its key is */
     switch (e->type) {
     case FYET_DOCUMENT_START:
         on_document(b, at);

@@ -107,7 +107,7 @@ static void says_what_is_wrong_and_where(void **state)
         "^\n");
     check("a: b\n\x1b[31m: c\n", "f:2:1: a control character (0x1b)\n    ?[31m: c\n    ^\n");
     check("a: b\n  c: \xff\n", "f:2:6: this is not UTF-8\n      c: \xff\n         ^\n");
-    check("a: \"x\\0y\"\n", "f:1:5: a text cannot hold a NUL byte\n    a: \"x\\0y\"\n        ^\n");
+    check("a: \"x\\0y\"\n", "f:1:4: a text cannot hold a NUL byte\n    a: \"x\\0y\"\n       ^\n");
 }
 
 static void syntax_errors_have_their_place(void **state)
