@@ -30,6 +30,7 @@ char *buf_room(buf *b, size_t more)
         while (cap < need)
             cap *= 2;
         b->p = mem_grow(b->p, cap, 1);
+        b->p[b->n] = '\0';
         b->cap = cap;
     }
     return b->p + b->n;

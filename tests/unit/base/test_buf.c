@@ -58,6 +58,11 @@ static void is_a_string_whatever_was_added(void **unused)
     buf_clear(&b);
     assert_string_equal(buf_str(&b), "");
     buf_free(&b);
+    memset(buf_room(&b, 60), 'x', 60); /* room that nothing was put into, in used memory */
+    buf_free(&b);
+    buf_room(&b, 60);
+    assert_string_equal(buf_str(&b), "");
+    buf_free(&b);
     assert_null(b.p);
 }
 
