@@ -20,6 +20,8 @@
     X(drain)        \
     X(resume)       \
     X(cordon)       \
+    X(lint)         \
+    X(plan)         \
     X(completion)   \
     X(man)
 /* clang-format on */

@@ -272,6 +272,7 @@ static bool is_job_name(slice name)
 static void read_job(reader *r, const yaml_entry *e, pipeline *p)
 {
     job_text *job = &p->texts[p->texts_n];
+    size_t before;
 
     *job = (job_text){ .name = e->key->text, .where = e->key->at, .network = true };
     p->texts_n++;
@@ -279,8 +280,10 @@ static void read_job(reader *r, const yaml_entry *e, pipeline *p)
         problems_add(r->problems, job->where,
                      "a job's name has no spaces, quotes or '/', and at most %d bytes",
                      JOB_NAME_MAX);
+    before = r->problems->n + r->problems->more;
     fields_read(r, e->value, "a job", job_fields, COUNT(job_fields), job);
-    if (e->value->kind == YAML_MAPPING)
+    if (r->problems->n + r->problems->more ==
+        before) /* else a misspelt key may be what is missing */
         check_job(r, job);
 }
 

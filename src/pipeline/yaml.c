@@ -9,7 +9,7 @@
 
 #define MERGE_KEY "<<"
 
-DEFINE_CLEANUP(struct fy_diag *, fy_diag_unref);
+DEFINE_CLEANUP(struct fy_diag *, fy_diag_destroy);
 DEFINE_CLEANUP(struct fy_parser *, fy_parser_destroy);
 
 typedef struct frame {
@@ -373,7 +373,7 @@ static void build(builder *b, struct fy_diag *diag)
 
 const yaml_node *yaml_parse(slice text, arena *mem, problems *p)
 {
-    CLEANUP(fy_diag_unref)
+    CLEANUP(fy_diag_destroy)
     struct fy_diag *diag = NULL;
     CLEANUP(fy_parser_destroy)
     struct fy_parser *parser = NULL;
