@@ -468,9 +468,10 @@ static void plan_final(dispatch *d, task *t)
 {
     if (t->verdict == VERDICT_PASSED)
         life_planned(d, t);
+    else if (t->verdict == VERDICT_CANCELED || t->verdict == VERDICT_SKIPPED)
+        build_final(d, t->build, t->verdict, t->why);
     else
-        build_final(d, t->build,
-                    t->verdict == VERDICT_CANCELED ? VERDICT_CANCELED : VERDICT_ERRORED, t->why);
+        build_final(d, t->build, VERDICT_ERRORED, t->why);
 }
 
 void life_task_final(dispatch *d, task *t, verdict v, slice why)

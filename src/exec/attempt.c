@@ -56,6 +56,13 @@ void attempt_refuse(attempt *a, code why, const char *text)
                              .msg = slice_of(text) } });
 }
 
+int attempt_open_log(void *ctx)
+{
+    attempt *a = ctx;
+
+    return spool_log_fd(a->spool);
+}
+
 code attempt_blame(volt_code rc)
 {
     switch (rc) {

@@ -1,6 +1,6 @@
 /*
  * attempt_parts.h - what the files that make up an attempt share: attempt.c (its life), plan.c (the
- * units of a commit), batch.c (running them).
+ * jobs of a commit), batch.c (running them).
  */
 #ifndef VOLT_EXEC_ATTEMPT_PARTS_H
 #define VOLT_EXEC_ATTEMPT_PARTS_H
@@ -41,8 +41,9 @@ struct attempt {
 
     /* The batch. */
     scratch scratch;
-    output *out;
+    output *out;     /* of a plan, too, when it has something to say */
     const char *dir; /* the workspace's */
+    msg_spec spec;   /* `level` is 0: the order has none, see detect.h */
     const char **env, **env_files;
     arena unit_mem; /* of the running unit */
     unit *unit;
@@ -66,16 +67,18 @@ volt_code attempt_tell(attempt *a, spool_part part, const msg *m, volt_err *err)
 void attempt_tell_start(attempt *a);
 /* Refuses it, or gives it up; the last thing said. */
 void attempt_refuse(attempt *a, code why, const char *text);
+/* The log of the attempt `ctx`, as output_new() takes it. */
+int attempt_open_log(void *ctx);
 /* The code for a failure to prepare: the repository's, or this machine's disk. */
 code attempt_blame(volt_code rc);
 /* Fills in what every result has, spools and says it. */
 void attempt_finish(attempt *a, msg_result *r);
 
-/* Reads the units of the commit in the store at `path`, says the plan and the result. */
+/* Reads what the commit in the store at `path` has to run, says the plan and the result. */
 void plan_run(attempt *a, const char *path);
 
-/* VOLT_EINVALID: the order cannot be understood. */
-volt_code batch_check(const attempt *a, volt_err *err);
+/* Reads the order's spec.  VOLT_EINVALID, VOLT_EMSG, VOLT_EVERSION: it cannot be understood. */
+volt_code batch_check(attempt *a, volt_err *err);
 /* Prepares the workspace from the repository at `path` and starts the first unit. */
 void batch_begin(attempt *a, const char *path, int64_t now_ms);
 void batch_step(attempt *a, int64_t now_ms);

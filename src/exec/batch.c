@@ -10,6 +10,7 @@
 #include "core/verdict.h"
 #include "exec/attempt_parts.h"
 #include "pipeline/detect.h"
+#include "pipeline/plan.h"
 #include "unittest_one.h" /* made from unittest_one.py: static const char unittest_one[] */
 
 #define ARGS_MAX 5 /* with the NULL */
@@ -45,18 +46,21 @@ static size_t units_n(const attempt *a)
     return is_script(a) ? 1 : a->order.files.n;
 }
 
-volt_code batch_check(const attempt *a, volt_err *err)
+volt_code batch_check(attempt *a, volt_err *err)
 {
     const msg_assign *order = &a->order;
 
-    if (is_script(a)) {
-        if (order->spec.n == 0 || memchr(order->spec.p, '\0', order->spec.n))
-            return volt_fail(err, VOLT_EINVALID, "the script is empty or not text");
-        return VOLT_OK;
+    volt_code rc;
+
+    if (order->spec.n > 0) {
+        rc = plan_spec_read(order->spec, &a->mem, &a->spec, err);
+        if (rc)
+            return rc;
     }
-    if (order->spec.n > 0)
-        return volt_fail(err, VOLT_EINVALID,
-                         "this runner cannot run tests as a pipeline file says");
+    if (is_script(a) ? !a->spec.script.n : a->spec.level && !a->spec.run.n)
+        return volt_fail(err, VOLT_EINVALID, "the order does not say what to run");
+    if (is_script(a))
+        return VOLT_OK;
     if (order->files.n == 0)
         return volt_fail(err, VOLT_EINVALID, "a batch without files");
     for (size_t i = 0; i < order->files.n; i++)
@@ -96,7 +100,7 @@ static rec_item judge(attempt *a, const unit_outcome *o)
 
     switch (o->end) {
     case UNIT_EXITED:
-        if (!is_script(a) && detect_unit(a->order.files.v[a->next]) == DETECT_PYTHON)
+        if (!a->spec.level && detect_unit(a->order.files.v[a->next]) == DETECT_PYTHON)
             item.verdict = python_verdict(a, o, &item);
         else
             item.verdict = o->exit == 0 && o->signal == 0 ? VERDICT_PASSED : VERDICT_FAILED;
@@ -166,6 +170,15 @@ static void record(attempt *a, const unit_outcome *o, int64_t now_ms)
 
 /* ---- running ---- */
 
+static void give_to_shell(attempt *a, slice commands, process_command *run, const char **argv)
+{
+    run->path = "/bin/sh";
+    argv[0] = "sh";
+    argv[1] = "-e";
+    argv[2] = "-c";
+    argv[3] = arena_str(&a->unit_mem, commands);
+}
+
 static void begin_unit(attempt *a, int64_t now_ms)
 {
     const site_config *config = site_settings(a->site);
@@ -178,17 +191,19 @@ static void begin_unit(attempt *a, int64_t now_ms)
 
     if (is_script(a)) {
         order.name = arena_str(&a->unit_mem, a->order.job);
-        order.run.path = "/bin/sh";
-        argv[0] = "sh";
-        argv[1] = "-e";
-        argv[2] = "-c";
-        argv[3] = arena_str(&a->unit_mem, a->order.spec);
+        give_to_shell(a, a->spec.script, &order.run, argv);
     } else {
         slice file = a->order.files.v[a->next];
 
         environ_set_files(a->env_files, file, &a->unit_mem);
         order.name = arena_str(&a->unit_mem, file);
-        if (detect_unit(file) == DETECT_PYTHON) {
+        if (a->spec.level) {
+            CLEANUP(buf)
+            buf run = { 0 };
+
+            plan_command(a->spec.run, file, &run);
+            give_to_shell(a, buf_slice(&run), &order.run, argv);
+        } else if (detect_unit(file) == DETECT_PYTHON) {
             order.run.path = environ_find(config->path, "python3", &a->unit_mem);
             argv[0] = "python3";
             argv[1] = "-c";
@@ -254,13 +269,6 @@ static void go_on(attempt *a, int64_t now_ms)
     }
 }
 
-static int open_log(void *ctx)
-{
-    attempt *a = ctx;
-
-    return spool_log_fd(a->spool);
-}
-
 static volt_code prepare(attempt *a, const char *path, volt_err *err)
 {
     const msg_assign *order = &a->order;
@@ -268,7 +276,9 @@ static volt_code prepare(attempt *a, const char *path, volt_err *err)
     char *key = mem_printf("%" PRIu64 " " SLICE_FMT " %s %s", order->build, SLICE_ARG(order->job),
                            a->commit.hex, path);
     workspace *ws = site_workspace(a->site, order->repo);
-    environ_place place = { .workspace = workspace_dir(ws), .scratch = &a->scratch };
+    environ_place place = { .workspace = workspace_dir(ws),
+                            .scratch = &a->scratch,
+                            .own = a->spec.env };
     uint64_t log_max = order->log_max ? order->log_max : site_settings(a->site)->log_max;
     volt_code rc;
 
@@ -282,7 +292,7 @@ static volt_code prepare(attempt *a, const char *path, volt_err *err)
     rc = scratch_make(a->site, &a->scratch, err);
     if (rc)
         return rc;
-    a->out = output_new(open_log, a, log_max);
+    a->out = output_new(attempt_open_log, a, log_max);
     a->dir = workspace_dir(ws);
     a->env = environ_make(site_settings(a->site), order, &place, &a->mem, &a->env_files);
     return VOLT_OK;

@@ -4,26 +4,50 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define VARIABLES_MAX 32
+#define VARIABLES_MAX 32 /* of Volt's */
 
-typedef struct variables {
+typedef struct environ_list {
     const char **v;
-    size_t n;
+    size_t n, cap;
     arena *a;
-} variables;
+} environ_list;
 
-static void add(variables *e, const char *name, slice value)
+static void add(environ_list *e, const char *name, slice value)
 {
-    if (e->n + 1 < VARIABLES_MAX && !memchr(value.p ? value.p : "", '\0', value.n))
+    if (e->n + 1 < e->cap && !memchr(value.p ? value.p : "", '\0', value.n))
         e->v[e->n++] = arena_printf(e->a, "%s=" SLICE_FMT, name, SLICE_ARG(value));
 }
 
-static void adds(variables *e, const char *name, const char *value)
+static void adds(environ_list *e, const char *name, const char *value)
 {
     add(e, name, slice_of(value));
 }
 
-static void add_number(variables *e, const char *name, uint64_t value)
+/* Where the variable of that name is, or where a new one goes. */
+static size_t place_of(const environ_list *e, slice name)
+{
+    size_t i = 0;
+
+    while (i < e->n && (strncmp(e->v[i], name.p, name.n) != 0 || e->v[i][name.n] != '='))
+        i++;
+    return i;
+}
+
+static void add_own(environ_list *e, const rec_var *var)
+{
+    size_t at = place_of(e, var->name);
+    bool fits = at + 1 < e->cap && !slice_starts(var->name, SLICE("VOLT")) &&
+                !memchr(var->name.p, '\0', var->name.n) &&
+                !(var->value.n && memchr(var->value.p, '\0', var->value.n));
+
+    if (!fits)
+        return;
+    e->v[at] =
+        arena_printf(e->a, SLICE_FMT "=" SLICE_FMT, SLICE_ARG(var->name), SLICE_ARG(var->value));
+    e->n += at == e->n;
+}
+
+static void add_number(environ_list *e, const char *name, uint64_t value)
 {
     e->v[e->n++] = arena_printf(e->a, "%s=%" PRIu64, name, value);
 }
@@ -32,7 +56,8 @@ const char **environ_make(const site_config *config, const msg_assign *assign,
                           const environ_place *place, arena *a, const char ***ret_files)
 {
     const slice heads = SLICE("refs/heads/");
-    variables e = { .v = ARENA_ARRAY(a, const char *, VARIABLES_MAX), .a = a };
+    size_t cap = VARIABLES_MAX + place->own.n;
+    environ_list e = { .v = ARENA_ARRAY(a, const char *, cap), .cap = cap, .a = a };
 
     adds(&e, "CI", "true");
     adds(&e, "VOLT", "true");
@@ -54,6 +79,8 @@ const char **environ_make(const site_config *config, const msg_assign *assign,
     adds(&e, "LANG", config->lang ? config->lang : "C.UTF-8");
     if (config->tz)
         adds(&e, "TZ", config->tz);
+    for (size_t i = 0; i < place->own.n; i++)
+        add_own(&e, &place->own.v[i]);
     *ret_files = &e.v[e.n]; /* the last one, absent until set; a NULL stands behind it */
     return e.v;
 }

@@ -1,5 +1,6 @@
 /*
- * environ.h - the environment of a task: what pipeline.md names, and nothing of the runner's own.
+ * environ.h - the environment of a task: what Volt says, what its pipeline file says, and nothing
+ * of the runner's own.
  */
 #ifndef VOLT_EXEC_ENVIRON_H
 #define VOLT_EXEC_ENVIRON_H
@@ -11,6 +12,7 @@
 typedef struct environ_place {
     const char *workspace; /* absolute */
     const scratch *scratch;
+    rec_var_list own; /* of the pipeline file: they replace Volt's, but for VOLT... */
 } environ_place;
 
 /* The variables of an attempt as execve() takes them, in `a`.  *ret_files is where the value of

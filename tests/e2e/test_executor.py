@@ -92,7 +92,8 @@ class ExecutorTest(harness.Case):
         url = f"local:{socket.gethostname()}:{self.repo.path}"
         return dict(
             task=task, att=1, ep=1, kind="script", build=1, job="j", repo="r", url=url,
-            oid=self.oid, ref="refs/heads/main", spec=text.encode(), **fields,
+            oid=self.oid, ref="refs/heads/main",
+            spec=msgpack.packb({"v": 1, "t": "spec", "level": 1, "script": text}), **fields,
         )  # fmt: skip
 
     def log(self, task=1):

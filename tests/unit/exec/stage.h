@@ -25,6 +25,7 @@
 #include "base/rmtree.h"
 #include "exec/executor.h"
 #include "exec/process.h"
+#include "pipeline/plan.h"
 #include "wire/codec.h"
 
 #define HANG_MS  60000
@@ -270,11 +271,21 @@ static inline const msg_result *run(stage *s, const msg_assign *a)
     return &m->result;
 }
 
+/* How to run a script; stands until the next one. */
+static inline slice spec_of(const char *script)
+{
+    static buf spec;
+
+    buf_clear(&spec);
+    plan_spec_write(&(msg_spec){ .script = slice_of(script) }, &spec);
+    return buf_slice(&spec);
+}
+
 static inline const msg_result *run_script(stage *s, uint64_t task, slice oid, const char *script)
 {
     msg_assign a = order(s, task, oid, NULL);
 
-    a.spec = slice_of(script);
+    a.spec = spec_of(script);
     return run(s, &a);
 }
 

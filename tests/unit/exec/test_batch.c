@@ -122,7 +122,7 @@ static void a_log_beyond_its_cap_is_cut_and_the_result_says_so(void **state)
     msg_assign a = order(s, 1, commit(s), NULL);
     const msg_result *r;
 
-    a.spec = SLICE("head -c 300000 /dev/zero; echo; echo end");
+    a.spec = spec_of("head -c 300000 /dev/zero; echo; echo end");
     a.log_max = 1000;
     r = run(s, &a);
     assert_int_equal(r->verdict, VERDICT_PASSED);
@@ -175,7 +175,7 @@ static void batches_of_one_job_share_a_workspace_others_get_a_clean_one(void **s
     run_script(s, 2, oid, touch);
     assert_string_equal(s->log, "a\nfile\nleft\n");
     a = order(s, 3, oid, NULL);
-    a.spec = slice_of(touch);
+    a.spec = spec_of(touch);
     a.build = 2;
     run(s, &a);
     assert_string_equal(s->log, "file\n");

@@ -193,7 +193,7 @@ static void no_attempt_starts_twice(void **state)
     run_script(s, 1, oid, "true");
     close_executor(s); /* killed, say, and another came */
     open_executor(s, 1);
-    a.spec = SLICE("true");
+    a.spec = spec_of("true");
     assert_refused(s, &a, CODE_LOST);
 }
 
@@ -202,7 +202,7 @@ static void an_assign_that_comes_again_repeats_what_was_said(void **state)
     stage *s = *state;
     msg_assign a = order(s, 1, commit(s), NULL), other;
 
-    a.spec = SLICE("echo up; sleep 100");
+    a.spec = spec_of("echo up; sleep 100");
     begin(s, &a);
     await_output(s);
     begin(s, &a);
@@ -239,7 +239,7 @@ static void reports_what_it_holds(void **state)
     assert_int_equal(last(s)->type, MSG_hb);
     assert_int_equal(last(s)->hb.held.n, 0);
     assert_int_equal(last(s)->hb.free, 1);
-    a.spec = SLICE("echo up; sleep 100");
+    a.spec = spec_of("echo up; sleep 100");
     begin(s, &a);
     await_output(s);
     give(s, &(msg){ .type = MSG_hb, .hb = { .n = 1 } });
