@@ -178,6 +178,16 @@ jobs:
         done = self.tail_of.wait("build_done", oid=self.repo.head())[0]
         self.assertEqual(done["verdict"], "errored")
 
+    def test_once_shows_the_end_of_what_failed(self):
+        repo = self.repository(files={
+            FILE: "jobs:\n  a: {script: \"echo one; echo two; exit 3\", retry: 1}\n"
+                  "  b: {tests: {files: t/*, run: \"sh {}\"}}\n", "t/no": "echo three; exit 1\n"})
+        said = self.volt("up", "--once", repo.path, rc=1).decode()
+        self.assertIn("    failed a\n      | one\n      | two\n    failed t/no\n      | three\n", said)
+        repo.commit({FILE: "jobs: {a: {scirpt: x}}\n"})
+        said = self.volt("up", "--once", repo.path, rc=1).decode()
+        self.assertIn("      | jobs: {a: {scirpt: x}}\n".replace("| ", "|     "), said)
+
     def test_other_branches_are_skipped_with_the_reason(self):
         done = self.build("branches: [main, \"release/*\"]\njobs:\n  a: {script: x=1}\n"
                           "  deploy: {script: x=1, branches: main}\n  then: {script: x=1, needs: deploy}\n")

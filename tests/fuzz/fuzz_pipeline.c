@@ -1,14 +1,22 @@
 /*
- * fuzz_pipeline.c - whatever a pipeline file holds, it is read, or refused with problems that have
- * their places in it; and what is read keeps to the limits.
+ * fuzz_pipeline.c - whatever a pipeline file holds, it is read and planned, or refused with
+ * problems that have their places in it; what is read keeps to the limits, and a runner understands
+ * the specs of a plan.
  */
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "pipeline/pipeline.h"
+#include "pipeline/plan.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n);
+
+/* Of libfyaml itself; see token_text() in yaml.c. */
+const char *__lsan_default_suppressions(void);
+const char *__lsan_default_suppressions(void)
+{
+    return "leak:libfyaml.so";
+}
 
 static void require(bool ok, const char *what)
 {
@@ -29,6 +37,28 @@ static void check_pipeline(const pipeline *p)
         require(job->needs.n <= PIPELINE_NEEDS_MAX, "its needs are bounded");
         for (size_t k = 0; k < job->needs.n; k++)
             require(!slice_eq(job->needs.v[k], job->name), "it does not need itself");
+    }
+}
+
+static void check_plan(plan *p)
+{
+    static const char *const paths[] = { "a", "tests/test_a.py", "t/b/c d", "tests/x/y.sh" };
+
+    require((p->n == 0) == (p->why_none != NULL), "it says why there is nothing");
+    for (size_t i = 0; i < sizeof paths / sizeof *paths; i++)
+        plan_offer(p, slice_of(paths[i]), 0100644);
+    require(plan_end(p, NULL) == VOLT_OK, "a few files are not too many");
+    for (size_t i = 0; i < p->n; i++) {
+        msg_spec spec;
+        buf command = { 0 };
+
+        require(p->jobs[i].spec.n <= PLAN_SPEC_MAX, "a spec fits");
+        require(plan_spec_read(p->jobs[i].spec, p->mem, &spec, NULL) == VOLT_OK,
+                "a runner reads what a planner wrote");
+        require((spec.script.n > 0) != p->jobs[i].tests, "it says what to run");
+        for (size_t k = 0; k < p->jobs[i].files.n; k++)
+            plan_command(spec.run, p->jobs[i].files.v[k], &command);
+        buf_free(&command);
     }
 }
 
@@ -56,8 +86,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n)
     problems problems = { .mem = &mem };
     const pipeline *p = pipeline_read(text, &mem, &problems);
 
-    if (p)
+    plan *made = NULL;
+
+    if (p) {
         check_pipeline(p);
+        made = plan_make(p, &(plan_settings){ .ref = SLICE("refs/heads/main") }, &mem, &problems);
+    }
+    if (made)
+        check_plan(made);
     else
         check_problems(&problems, text);
     arena_free(&mem);

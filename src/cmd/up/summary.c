@@ -137,6 +137,44 @@ static void print_bad_units(up_summary *s, uint64_t build)
     }
 }
 
+/* A task whose verdict stands for its job: not one that was retried. */
+static bool is_last(const rec_task_row_list *tasks, size_t i)
+{
+    for (size_t k = i + 1; k < tasks->n; k++)
+        if (slice_eq(tasks->v[k].job, tasks->v[i].job))
+            return false;
+    return true;
+}
+
+/* Scripts, and a plan that says what is wrong with the pipeline file. */
+static void print_bad_tasks(up_summary *s, uint64_t build)
+{
+    const msg ask = { .type = MSG_build, .build = { .build = build } };
+    CLEANUP(arena)
+    arena a = { 0 };
+    rec_test_row *bad;
+    size_t n = 0;
+    const msg *m;
+
+    if (client_ask(s->client, &ask, MSG_build_is, &m, NULL) != VOLT_OK)
+        return;
+    bad = ARENA_ARRAY(&a, rec_test_row, BAD_MAX);
+    for (size_t i = 0; i < m->build_is.tasks.n && n < BAD_MAX; i++) {
+        const rec_task_row *t = &m->build_is.tasks.v[i];
+        slice name = t->kind == TASK_PLAN ? SLICE("plan") : t->job;
+
+        if (t->kind == TASK_TESTS || !verdict_is_bad(t->verdict) || !is_last(&m->build_is.tasks, i))
+            continue;
+        bad[n++] = (rec_test_row){ .file = arena_slice(&a, name),
+                                   .verdict = t->verdict,
+                                   .task = t->task,
+                                   .att = t->att,
+                                   .log_len = t->log_bytes };
+    }
+    for (size_t i = 0; i < n; i++)
+        print_unit(s, &bad[i]);
+}
+
 static void print_build(up_summary *s, const rec_build_row *b)
 {
     char took[TEXT_DURATION_MAX];
@@ -199,8 +237,10 @@ bool up_summary_print(up_summary *s)
         if (is_superseded(rows, i))
             continue;
         print_build(s, &rows[i]);
-        if (rows[i].units_bad)
+        if (verdict_is_bad(rows[i].verdict)) {
+            print_bad_tasks(s, rows[i].build);
             print_bad_units(s, rows[i].build);
+        }
         passed &= rows[i].verdict == VERDICT_PASSED;
     }
     return passed;

@@ -8,6 +8,13 @@
 
 #include "base/cleanup.h"
 
+/* Of libfyaml itself; see token_text() in yaml.c. */
+const char *__lsan_default_suppressions(void);
+const char *__lsan_default_suppressions(void)
+{
+    return "leak:libfyaml.so";
+}
+
 /* Quoted as in JSON, nearly; what is plain and empty is `~`. */
 static void dump(const yaml_node *node, buf *out)
 {
@@ -122,13 +129,34 @@ static void syntax_errors_have_their_place(void **state)
     check("a: @b\n", "f:1:4: plain scalar cannot start with '@'\n    a: @b\n       ^\n");
 }
 
-/* ---- limits ---- */
-
 static void repeat(buf *out, const char *s, size_t times)
 {
     for (size_t i = 0; i < times; i++)
         buf_adds(out, s);
 }
+
+static void escapes_are_read_however_many(void **state)
+{
+    CLEANUP(buf)
+    buf text = { 0 };
+    CLEANUP(buf)
+    buf want = { 0 };
+
+    (void)state;
+    buf_adds(&text, "a: '");
+    repeat(&text, "''", 1000);
+    buf_adds(&text, "'\nb: \"");
+    repeat(&text, "\\x41\\n", 1000);
+    buf_adds(&text, "\"\n");
+    buf_adds(&want, "{a: '");
+    repeat(&want, "'", 1000);
+    buf_adds(&want, "', b: '");
+    repeat(&want, "A\n", 1000);
+    buf_adds(&want, "'}");
+    check(buf_str(&text), buf_str(&want));
+}
+
+/* ---- limits ---- */
 
 static void expect_first(const buf *text, const char *want)
 {
@@ -205,6 +233,7 @@ int main(void)
         cmocka_unit_test(scalars_stay_texts),
         cmocka_unit_test(anchors_and_merge_keys_work),
         cmocka_unit_test(says_what_is_wrong_and_where),
+        cmocka_unit_test(escapes_are_read_however_many),
         cmocka_unit_test(syntax_errors_have_their_place),
         cmocka_unit_test(depth_is_bounded),
         cmocka_unit_test(aliases_do_not_explode),
