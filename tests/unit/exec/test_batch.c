@@ -147,6 +147,45 @@ static void nothing_leaks_into_a_task(void **state)
                                 "VOLT_REPO VOLT_RUNNER VOLT_TASK VOLT_WORKSPACE ");
 }
 
+static void variables_of_the_pipeline_file_replace_all_but_volts_own(void **state)
+{
+    rec_var own[] = { { SLICE("LANG"), SLICE("x y") },       { SLICE("MINE"), { 0 } },
+                      { SLICE("VOLT_JOB"), SLICE("other") }, { SLICE("VOLT"), SLICE("no") },
+                      { SLICE("HOM"), SLICE("e") },          { SLICE("CUT"), SLICE("a\0b") } };
+    stage *s = *state;
+    msg_assign a = order(s, 1, commit(s), NULL);
+    CLEANUP(buf)
+    buf spec = { 0 };
+
+    plan_spec_write(&(msg_spec){ .script = SLICE("env | sort | grep -E '^(LANG|MINE|VOLT|VOLT_JOB|"
+                                                 "HOM|CUT|CI)=' | tr '\\n' ';'; test -d $HOME"),
+                                 .env = { own, sizeof own / sizeof *own } },
+                    &spec);
+    a.spec = buf_slice(&spec);
+    assert_int_equal(run(s, &a)->verdict, VERDICT_PASSED);
+    assert_string_equal(s->log, "CI=true;HOM=e;LANG=x y;MINE=;VOLT=true;VOLT_JOB=tests;");
+}
+
+static void files_are_run_by_the_command_of_the_spec(void **state)
+{
+    stage *s = *state;
+    msg_assign a = order(s, 1, commit(s), "a/test_x.py gone");
+    CLEANUP(buf)
+    buf spec = { 0 };
+    rec_item got[2];
+
+    plan_spec_write(&(msg_spec){ .run = SLICE("echo {} $VOLT_TEST_FILES\nfalse | true\n"
+                                              "test {} != gone\necho end") },
+                    &spec);
+    a.spec = buf_slice(&spec);
+    assert_int_equal(run(s, &a)->verdict, VERDICT_FAILED);
+    assert_int_equal(outcomes(s, got), 2);
+    assert_int_equal(got[0].verdict, VERDICT_PASSED); /* by exit status 0, though a Python file */
+    assert_int_equal(got[1].verdict, VERDICT_FAILED);
+    assert_int_equal(got[1].exit, 1);
+    assert_string_equal(s->log, "a/test_x.py a/test_x.py\nend\ngone gone\n");
+}
+
 static void home_is_empty_each_time_and_goes(void **state)
 {
     stage *s = *state;
@@ -214,6 +253,8 @@ int main(void)
         TEST(a_hanging_test_is_stopped_and_named),
         TEST(a_log_beyond_its_cap_is_cut_and_the_result_says_so),
         TEST(nothing_leaks_into_a_task),
+        TEST(variables_of_the_pipeline_file_replace_all_but_volts_own),
+        TEST(files_are_run_by_the_command_of_the_spec),
         TEST(home_is_empty_each_time_and_goes),
         TEST(batches_of_one_job_share_a_workspace_others_get_a_clean_one),
         TEST(a_fixed_commit_after_a_broken_one_is_green),
