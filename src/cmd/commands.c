@@ -17,6 +17,7 @@
     X(runners)      \
     X(cancel)       \
     X(rebuild)      \
+    X(retry)        \
     X(drain)        \
     X(resume)       \
     X(cordon)       \

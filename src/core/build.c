@@ -3,6 +3,7 @@
 #include <assert.h>
 #include <stdlib.h>
 
+#include "base/cleanup.h"
 #include "base/mem.h"
 #include "base/mutant.h"
 
@@ -78,6 +79,11 @@ static slices keep_list(arena *a, slices s)
     return kept;
 }
 
+slices build_keep_list(build *b, slices s)
+{
+    return keep_list(&b->arena, s);
+}
+
 job *job_new(build *b, arena *a, const row_job *like)
 {
     job *j = arena_zero(a, like->tests ? sizeof *j : offsetof(job, item));
@@ -93,6 +99,7 @@ job *job_new(build *b, arena *a, const row_job *like)
     j->retry = like->retry;
     j->batch = like->batch;
     j->allow_failure = like->allow_failure;
+    j->always = like->always;
     j->tests = like->tests;
     j->state = STATE_WAITING;
     if (j->tests)
@@ -131,6 +138,31 @@ void build_resolve(build *b)
         }
 }
 
+void build_take_over(build *b)
+{
+    map by_name = { 0 };
+
+    for (size_t i = 0; i < b->passed.n; i++)
+        map_puts(&by_name, b->passed.v[i], b);
+    for (size_t i = 0; i < b->jobs_n && b->passed.n; i++) {
+        job *j = b->jobs[i];
+
+        if (!map_gets(&by_name, j->name))
+            continue;
+        j->taken_over = true;
+        free(TAKE(j->units));
+        j->units_n = 0;
+    }
+    map_free(&by_name);
+}
+
+size_t job_size(const job *j)
+{
+    if (j->tests)
+        return j->units_n;
+    return j->taken_over ? 0 : 1;
+}
+
 job *build_job(const build *b, slice name)
 {
     for (size_t i = 0; i < b->jobs_n; i++)
@@ -150,6 +182,8 @@ job_need job_needs(const job *j, const job **which)
             if (need == NEED_MET)
                 *which = other;
             need = NEED_OPEN;
+        } else if (j->always && !MUTANT(always_skipped)) {
+            continue;
         } else if ((verdict_is_bad(other->verdict) && !other->allow_failure &&
                     !MUTANT(needs_failed)) ||
                    other->verdict == VERDICT_SKIPPED) {
@@ -244,6 +278,8 @@ void build_to_row(const build *b, row_build *ret)
                         .ref = b->ref,
                         .oid = b->oid,
                         .gen = b->gen,
+                        .retry_of = b->retry_of,
+                        .passed = b->passed,
                         .subject = b->subject,
                         .author = b->author,
                         .priority = b->priority,
@@ -270,11 +306,12 @@ void job_to_row(const job *j, row_job *ret)
                       .retry = j->retry,
                       .batch = j->batch,
                       .allow_failure = j->allow_failure,
+                      .always = j->always,
                       .tests = j->tests,
                       .state = j->state,
                       .verdict = j->verdict,
                       .why = j->why,
-                      .units = j->tests ? j->units_n : 1,
+                      .units = job_size(j),
                       .units_done = j->units_done,
                       .units_bad = j->units_bad };
 }

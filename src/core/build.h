@@ -55,7 +55,8 @@ typedef struct job {
     slices labels;
     slice spec;
     uint64_t priority, timeout_ms, retry, batch;
-    bool allow_failure, tests;
+    bool allow_failure, always, tests;
+    bool taken_over; /* it passed in the build that is retried */
     state state;
     verdict verdict;
     slice why;
@@ -79,7 +80,8 @@ typedef struct plan_draft {
     size_t bytes; /* of its texts */
     uint64_t next_part;
     bool whole;
-    arena arena; /* with all of it but the arrays that grow */
+    bool supersede; /* older builds of the branch are canceled */
+    arena arena;    /* with all of it but the arrays that grow */
 } plan_draft;
 
 typedef struct task {
@@ -116,6 +118,8 @@ struct build {
     repo *repo;
     slice ref, oid, subject, author, why;
     uint64_t gen, priority;
+    uint64_t retry_of; /* build whose passed jobs count here; 0: none */
+    slices passed;     /* their names */
     state state;
     verdict verdict;
     int64_t created_wall_ms, finished_wall_ms;
@@ -137,6 +141,7 @@ void build_free(build *b);
 task *task_new(build *b, job *j, uint64_t id, task_kind kind);
 /* A copy that lives as long as the build. */
 slice build_keep(build *b, slice s);
+slices build_keep_list(build *b, slices s);
 
 /* A job at the end of the draft, or at that of a loaded build: its texts and lists in `a`. */
 job *job_new(build *b, arena *a, const row_job *like);
@@ -145,12 +150,18 @@ void draft_clear(plan_draft *draft);
 /* The plan is accepted, or all its jobs are loaded: finds the jobs that others need, and those
  * others, and counts the open ones. */
 void build_resolve(build *b);
+/* Of an accepted plan: marks the jobs that passed in the build that is retried, which have no units
+ * here. */
+void build_take_over(build *b);
 
+/* Its test files, 1 for a script; what is taken over counts for nothing. */
+size_t job_size(const job *j);
 /* The job of that name, or NULL. */
 job *build_job(const build *b, slice name);
 
 typedef enum job_need { NEED_MET, NEED_OPEN, NEED_FAILED } job_need;
-/* Whether j's needs have all passed, some are open, or one can no longer pass (*which). */
+/* Whether j's needs have all passed, some are open, or one can no longer pass (*which).  What
+ * always runs only waits until they have ended. */
 job_need job_needs(const job *j, const job **which);
 
 /* Checks what the draft's jobs say, also of each other: files of tests jobs only, unique names,

@@ -42,6 +42,7 @@ typedef struct dispatch_facts {
     const row_submission *submission; /* submit, submission, rebuild: the row with that sid */
     const row_build *latest; /* submit: greatest gen of (repo, ref, oid); rebuild: of build's */
     const row_build *build;  /* rebuild, cancel_build: the row */
+    slices passed;           /* rebuild of failed ones: names of build's jobs that passed */
     const row_task *tasks;   /* result, hello, tests, plan, log, nack, start, hb: rows of the   */
     size_t tasks_n;          /* named tasks that dispatch_task_known() does not have, any order */
 } dispatch_facts;

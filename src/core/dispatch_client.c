@@ -212,7 +212,21 @@ void on_rebuild(dispatch *d, const msg_rebuild *m)
         answer_err(d, CODE_BUSY, "100000 builds wait already");
         return;
     }
+    if (m->failed && old->state != STATE_FINAL) {
+        answer_err(
+            d, CODE_STATE,
+            arena_printf(&d->out->arena, "build %llu has not ended", (unsigned long long)m->build));
+        return;
+    }
+    if (m->failed && !verdict_is_bad(old->verdict)) {
+        answer_err(d, CODE_STATE,
+                   arena_printf(&d->out->arena, "build %llu has %s: there is nothing to retry",
+                                (unsigned long long)m->build, verdict_text(old->verdict)));
+        return;
+    }
     like = *old;
+    like.retry_of = m->failed ? old->build : 0;
+    like.passed = m->failed ? d->ev->facts.passed : (slices){ 0 };
     like.gen = (latest && !MUTANT(gen_reused) ? latest->gen : old->gen) + 1;
     b = life_submit(d, p, &like, old->priority);
     put_submission(d, m->sid, b->id, code_none);

@@ -61,6 +61,8 @@ build *life_submit(dispatch *d, repo *p, const row_build *like, uint64_t priorit
     b->subject = build_keep(b, like->subject);
     b->author = build_keep(b, like->author);
     b->gen = like->gen;
+    b->retry_of = like->retry_of;
+    b->passed = build_keep_list(b, like->passed);
     b->priority = priority;
     b->created_wall_ms = d->wall_ms;
     map_put(&d->builds, b->id, b);
@@ -314,7 +316,7 @@ static void job_final(dispatch *d, job *j, verdict v, slice why)
     e->job = j->name;
     e->verdict = v;
     e->why = j->why;
-    e->n = j->tests ? j->units_n : 1;
+    e->n = job_size(j);
     j->build->jobs_open--;
 }
 
@@ -527,18 +529,44 @@ static void cancel_jobs(dispatch *d, build *b)
         build_roll_up(d, b);
 }
 
+static void take_over(dispatch *d, const build *b)
+{
+    slice why = step_text(d, "it passed in build %llu", (unsigned long long)b->retry_of);
+
+    for (size_t i = 0; i < b->jobs_n; i++)
+        if (b->jobs[i]->taken_over)
+            job_final(d, b->jobs[i], VERDICT_PASSED, why);
+}
+
+/* A newer push to the branch makes them pointless.  Of a commit that is tested once more nothing
+ * follows for others. */
+static void supersede(dispatch *d, const build *b)
+{
+    slice why = step_text(d, "superseded by build %llu", (unsigned long long)b->id);
+
+    LIST_FOR_SAFE(l, &d->build_list)
+    {
+        build *old = LIST_OWNER(l, build, in_dispatch);
+
+        if (old->id < b->id && old->repo == b->repo && slice_eq(old->ref, b->ref))
+            life_cancel_build(d, old, why);
+    }
+}
+
 void life_planned(dispatch *d, task *plan)
 {
     build *b = plan->build;
     plan_draft *draft = &b->draft;
+    bool newer = draft->supersede && b->gen == 0 && !b->canceled && !MUTANT(supersede_off);
 
     b->jobs = draft->jobs;
     b->jobs_n = draft->n;
     b->plan = draft->arena;
     *draft = (plan_draft){ 0 };
     build_resolve(b);
+    build_take_over(b);
     for (size_t i = 0; i < b->jobs_n; i++)
-        b->units += b->jobs[i]->tests ? b->jobs[i]->units_n : 1;
+        b->units += job_size(b->jobs[i]);
     b->state = STATE_RUNNING;
     put_build(d, b);
     for (size_t i = 0; i < b->jobs_n; i++) {
@@ -547,10 +575,15 @@ void life_planned(dispatch *d, task *plan)
             put_unit(d, b->jobs[i], k, NULL, NULL);
     }
     emit(d, EVENT_PLANNED, b)->n = b->units;
+    if (newer)
+        supersede(d, b);
+    take_over(d, b);
     if (b->jobs_n == 0)
         build_final(d, b, VERDICT_NO_TESTS, SLICE("nothing to run was found at this commit"));
     else if (b->canceled)
         cancel_jobs(d, b);
+    else if (b->jobs_open == 0)
+        build_roll_up(d, b);
     else
         build_begin(d, b);
 }

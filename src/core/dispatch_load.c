@@ -21,6 +21,8 @@ static volt_code load_build(dispatch *d, const row_build *row, volt_err *err)
     b->author = build_keep(b, row->author);
     b->why = build_keep(b, row->why);
     b->gen = row->gen;
+    b->retry_of = row->retry_of;
+    b->passed = build_keep_list(b, row->passed);
     b->priority = row->priority;
     b->state = row->state;
     b->canceled = row->state == STATE_CANCELING && !MUTANT(cancel_not_loaded);

@@ -112,6 +112,7 @@ static job *draft_job(build *b, plan_draft *draft, const rec_job *m)
                             .retry = m->retry,
                             .batch = m->batch,
                             .allow_failure = m->allow_failure,
+                            .always = m->always,
                             .tests = m->tests });
     if (draft->n == draft->cap) {
         draft->cap = draft->cap ? draft->cap * 2 : 8;
@@ -170,6 +171,7 @@ void on_plan(dispatch *d, runner *r, const msg_plan *m)
             }
         t->build->draft.next_part++;
         t->build->draft.whole = m->last;
+        t->build->draft.supersede |= m->supersede;
     }
     ok = &effects_send(d->out, r->peer, MSG_plan_ok)->plan_ok;
     *ok = (msg_plan_ok){ .task = t->id, .att = t->att, .next = t->build->draft.next_part };

@@ -37,6 +37,8 @@ typedef struct row_build { /* key: build; unique (repo, ref, oid, gen) */
     slice why;
     int64_t created_ms, finished_ms; /* wall */
     uint64_t units, units_done, units_bad;
+    uint64_t retry_of; /* build of the same commit whose passed jobs count here; 0: none */
+    slices passed;     /* their names */
 } row_build;
 
 typedef struct row_job { /* key: (build, idx); name is unique in the build */
@@ -47,7 +49,7 @@ typedef struct row_job { /* key: (build, idx); name is unique in the build */
     slices labels;
     slice spec;
     uint64_t priority, timeout_ms, retry, batch;
-    bool allow_failure, tests;
+    bool allow_failure, always, tests;
     state state;
     verdict verdict;
     slice why;

@@ -1,3 +1,5 @@
+#include "base/mutant.h"
+#include "core/build.h"
 #include "role/dispatcher_internal.h"
 
 /* VOLT_ENOTFOUND is an answer, not an error. */
@@ -74,6 +76,31 @@ static volt_code find_held(dispatcher *d, const msg_hello *m, dispatch_facts *re
     return find_tasks(d, ids, n, ret, err);
 }
 
+typedef struct passed_jobs {
+    arena *a;
+    slices names;
+} passed_jobs;
+
+static volt_code keep_passed(void *ctx, const row *r, volt_err *err)
+{
+    passed_jobs *p = ctx;
+
+    (void)err;
+    if (r->job.verdict == VERDICT_PASSED || r->job.verdict == VERDICT_FLAKY ||
+        MUTANT(retry_takes_all))
+        p->names.v[p->names.n++] = arena_slice(p->a, r->job.name);
+    return VOLT_OK;
+}
+
+static volt_code find_passed(dispatcher *d, uint64_t build, dispatch_facts *ret, volt_err *err)
+{
+    passed_jobs p = { &d->arena, { ARENA_ARRAY(&d->arena, slice, BUILD_JOBS_MAX), 0 } };
+    volt_code code = d->store->ops->jobs(d->store, build, keep_passed, &p, err);
+
+    ret->passed = p.names;
+    return code;
+}
+
 volt_code facts_find(dispatcher *d, const msg *m, dispatch_facts *ret, volt_err *err)
 {
     volt_code code;
@@ -93,6 +120,8 @@ volt_code facts_find(dispatcher *d, const msg *m, dispatch_facts *ret, volt_err 
             code = find_build(d, m->rebuild.build, ret, err);
         if (code == VOLT_OK && ret->build)
             code = find_latest(d, ret->build->repo, ret->build->ref, ret->build->oid, ret, err);
+        if (code == VOLT_OK && ret->build && m->rebuild.failed)
+            code = find_passed(d, ret->build->build, ret, err);
         return code;
     case MSG_cancel_build:
         return find_build(d, m->cancel_build.build, ret, err);

@@ -43,7 +43,11 @@ static const char version_1[] =
     "CREATE TABLE event(seq INTEGER PRIMARY KEY, time_ms INTEGER, kind TEXT, build INTEGER,"
     " task INTEGER, att INTEGER, verdict TEXT, bytes BLOB);";
 
-static const char *const steps[] = { version_1 };
+static const char version_2[] = "ALTER TABLE job ADD COLUMN always INTEGER NOT NULL DEFAULT 0;"
+                                "ALTER TABLE build ADD COLUMN retry_of INTEGER NOT NULL DEFAULT 0;"
+                                "ALTER TABLE build ADD COLUMN passed TEXT;";
+
+static const char *const steps[] = { version_1, version_2 };
 
 const schema schema_current = { steps, sizeof steps / sizeof *steps };
 

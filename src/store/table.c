@@ -83,6 +83,8 @@ static const column build_columns[] = {
     NUMBER(row_build, units),
     NUMBER(row_build, units_done),
     NUMBER(row_build, units_bad),
+    NUMBER(row_build, retry_of),
+    LIST(row_build, passed),
 };
 
 static const column job_columns[] = {
@@ -98,6 +100,7 @@ static const column job_columns[] = {
     NUMBER(row_job, retry),
     NUMBER(row_job, batch),
     BOOLEAN(row_job, allow_failure),
+    BOOLEAN(row_job, always),
     BOOLEAN(row_job, tests),
     TEXT(row_job, why),
     NUMBER(row_job, units),

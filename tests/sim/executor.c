@@ -97,9 +97,21 @@ static void refuse_own(executor *x, code why)
 
 /* ---- what a commit holds: decided by its id ---- */
 
+static prng of_oid(slice oid, uint64_t salt)
+{
+    return (prng){ mix_bytes(UINT64_C(14695981039346656037) + salt, oid) };
+}
+
 static prng of_commit(const executor *x, uint64_t salt)
 {
-    return (prng){ mix_bytes(UINT64_C(14695981039346656037) + salt, x->order.assign.oid) };
+    return of_oid(x->order.assign.oid, salt);
+}
+
+bool commit_supersedes(slice oid)
+{
+    prng r = of_oid(oid, 3);
+
+    return prng_below(&r, 8) == 0;
 }
 
 static slices some_files(arena *a, uint64_t n)
@@ -124,6 +136,7 @@ static rec_job some_job(arena *a, prng *r, size_t i, bool tests)
     }
     j.priority = prng_below(r, 3);
     j.allow_failure = prng_below(r, 6) == 0;
+    j.always = prng_below(r, 8) == 0;
     if (prng_below(r, 5) == 0) {
         j.labels = (slices){ ARENA_NEW(a, slice), 1 };
         j.labels.v[0] = SLICE(LABEL_SPECIAL);
@@ -311,7 +324,9 @@ static void plan(executor *x)
     verdict v;
     rec_job_list jobs = make_plan(x, &a, &v);
     msg m = { .type = MSG_plan,
-              .plan = { .task = x->order.assign.task, .att = x->order.assign.att } };
+              .plan = { .task = x->order.assign.task,
+                        .att = x->order.assign.att,
+                        .supersede = commit_supersedes(x->order.assign.oid) } };
 
     for (size_t i = 0; i < jobs.n; i++) {
         rec_job j = jobs.v[i];

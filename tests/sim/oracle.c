@@ -15,6 +15,7 @@ static void free_parts(oracle *o)
     map_free(&o->peers);
     map_free(&o->submissions);
     map_free(&o->repos);
+    map_free(&o->superseding);
     map_free(&o->identities);
     map_free(&o->truths);
     free(o->pend);
@@ -66,6 +67,15 @@ truth *oracle_truth(oracle *o, uint64_t task, uint64_t att)
 /* ---- transactions ---- */
 
 /* Texts of the rows that are looked at, for they stand for the call only. */
+static void keep_list(arena *a, slices *l)
+{
+    slice *v = ARENA_ARRAY(a, slice, l->n + 1);
+
+    for (size_t i = 0; i < l->n; i++)
+        v[i] = arena_slice(a, l->v[i]);
+    l->v = v;
+}
+
 static void keep_texts(oracle *o, row *r)
 {
     arena *a = &o->open;
@@ -80,20 +90,16 @@ static void keep_texts(oracle *o, row *r)
         r->build.repo = arena_slice(a, r->build.repo);
         r->build.ref = arena_slice(a, r->build.ref);
         r->build.oid = arena_slice(a, r->build.oid);
+        keep_list(a, &r->build.passed);
         break;
     case ROW_REPO:
         r->repo.name = arena_slice(a, r->repo.name);
         r->repo.url = arena_slice(a, r->repo.url);
         break;
-    case ROW_JOB: {
-        slice *needs = ARENA_ARRAY(a, slice, r->job.needs.n + 1);
-
-        for (size_t i = 0; i < r->job.needs.n; i++)
-            needs[i] = arena_slice(a, r->job.needs.v[i]);
-        r->job.needs.v = needs;
+    case ROW_JOB:
+        keep_list(a, &r->job.needs);
         r->job.name = arena_slice(a, r->job.name);
         break;
-    }
     case ROW_EVENT:
         r->event.why = arena_slice(a, r->event.why);
         r->event.runner_id = arena_slice(a, r->event.runner_id);
@@ -119,7 +125,8 @@ void oracle_put(oracle *o, const row *r, slice encoded)
     }
     p = &o->pend[o->pend_n++];
     p->row = *r;
-    p->canceled = r->kind == ROW_BUILD && slice_starts(r->build.why, SLICE("canceled"));
+    p->canceled = r->kind == ROW_BUILD && (slice_starts(r->build.why, SLICE("canceled")) ||
+                                           slice_starts(r->build.why, SLICE("superseded")));
     if (r->kind == ROW_EVENT)
         p->event = (known_event){ mix_bytes(0, encoded), event_fields(&r->event) };
     keep_texts(o, &p->row);
@@ -582,6 +589,19 @@ uint64_t oracle_leased_task(const oracle *o, uint64_t nth)
             nth--;
         }
     return found;
+}
+
+uint64_t oracle_bad_build(oracle *o)
+{
+    uint64_t from = o->builds_n ? pick(o->w, o->builds_n) : 0;
+
+    for (uint64_t i = 0; i < o->builds_n; i++) {
+        const known_build *b = o->builds[(from + i) % o->builds_n + 1];
+
+        if (b && b->jobs_n > 1 && b->state == STATE_FINAL && !is_good(b->verdict))
+            return b->id;
+    }
+    return 0;
 }
 
 uint64_t oracle_some_build(oracle *o)

@@ -18,7 +18,7 @@
 
 /* Rows as they were committed. */
 typedef struct known_job {
-    bool there, tests, allow_failure, special; /* special: wants the label */
+    bool there, tests, allow_failure, always, special; /* special: wants the label */
     slice name;
     slices needs;
     state state;
@@ -33,6 +33,8 @@ typedef struct known_build {
     uint64_t id;
     slice repo, ref, oid;
     uint64_t gen;
+    uint64_t retry_of;
+    slices passed; /* jobs that it takes over from there */
     state state;
     verdict verdict;
     bool canceled;
@@ -118,6 +120,7 @@ struct oracle {
     map runners;         /* id -> known_runner */
     map peers;           /* connection -> known_runner, by its newest hello */
     map repos;           /* name -> url it is bound to */
+    map superseding;     /* repo|ref -> newest known_build that superseded others */
     map submissions;     /* sid -> known_submission */
     map identities;      /* repo, ref, oid, gen -> known_build */
     map truths;          /* task << 20 | att */

@@ -57,10 +57,30 @@ static bool may_follow(state from, state to)
     }
 }
 
-static bool lets_go_on(const known_job *j)
+static bool lets_go_on(const known_job *j, const known_job *next)
 {
-    return j->state == STATE_FINAL &&
-           (is_good(j->verdict) || (j->allow_failure && j->verdict != VERDICT_SKIPPED));
+    return j->state == STATE_FINAL && (next->always || is_good(j->verdict) ||
+                                       (j->allow_failure && j->verdict != VERDICT_SKIPPED));
+}
+
+static const char *branch(arena *a, const known_build *b)
+{
+    return arena_printf(a, SLICE_FMT "|" SLICE_FMT, SLICE_ARG(b->repo), SLICE_ARG(b->ref));
+}
+
+/* The newest build whose plan canceled the older ones of b's branch; 0: none. */
+static uint64_t newest_superseding(oracle *o, const known_build *b)
+{
+    const known_build *newest = map_gets(&o->superseding, slice_of(branch(&o->w->scratch, b)));
+
+    return newest ? newest->id : 0;
+}
+
+static void planned(oracle *o, known_build *b)
+{
+    if (!b->canceled && b->gen == 0 && commit_supersedes(b->oid) &&
+        newest_superseding(o, b) < b->id)
+        map_puts(&o->superseding, slice_of(branch(&o->mem, b)), b);
 }
 
 /* A new attempt: S13. */
@@ -76,13 +96,17 @@ static void check_lease(oracle *o, const known_task *t)
     if (b->state == STATE_FINAL || b->state == STATE_CANCELING)
         broken(o->w, RULE_CANCEL, "task %llu is leased though its build is %s", ULL(t->id),
                state_text(b->state));
+    checked(o->w, RULE_SUPERSEDE);
+    if (b->id < newest_superseding(o, b))
+        broken(o->w, RULE_SUPERSEDE, "task %llu is leased though build %llu supersedes its build",
+               ULL(t->id), ULL(newest_superseding(o, b)));
     if (t->job == ROW_JOB_PLAN)
         return;
     checked(o->w, RULE_S13);
     j = &b->jobs[t->job];
     for (size_t i = 0; i < j->needs.n; i++)
         for (size_t k = 0; k < b->jobs_n; k++)
-            if (slice_eq(b->jobs[k].name, j->needs.v[i]) && !lets_go_on(&b->jobs[k]))
+            if (slice_eq(b->jobs[k].name, j->needs.v[i]) && !lets_go_on(&b->jobs[k], j))
                 broken(o->w, RULE_S13,
                        "task %llu of job " SLICE_FMT " starts before " SLICE_FMT " passed",
                        ULL(t->id), SLICE_ARG(j->name), SLICE_ARG(b->jobs[k].name));
@@ -208,6 +232,7 @@ static void put_job(oracle *o, const row_job *r)
             j->needs.v[i] = arena_slice(&o->mem, r->needs.v[i]);
         j->tests = r->tests;
         j->allow_failure = r->allow_failure;
+        j->always = r->always;
         j->special = r->labels.n > 0;
         j->units = r->units;
         b->jobs_n = r->idx + 1 > b->jobs_n ? (size_t)r->idx + 1 : b->jobs_n;
@@ -260,6 +285,10 @@ static void add_build(oracle *o, const row_build *r)
     b->ref = arena_slice(&o->mem, r->ref);
     b->oid = arena_slice(&o->mem, r->oid);
     b->gen = r->gen;
+    b->retry_of = r->retry_of;
+    b->passed = (slices){ ARENA_ARRAY(&o->mem, slice, r->passed.n + 1), r->passed.n };
+    for (size_t i = 0; i < r->passed.n; i++)
+        b->passed.v[i] = arena_slice(&o->mem, r->passed.v[i]);
     o->builds[b->id] = b;
     o->builds_n = b->id;
     o->open_builds++;
@@ -287,6 +316,8 @@ static void put_build(oracle *o, const row_build *r)
         broken(o->w, RULE_CANCEL, "build %llu forgets that it was canceled", ULL(b->id));
     if (b->state != STATE_FINAL && r->state == STATE_FINAL)
         o->open_builds--;
+    if (b->state == STATE_WAITING && r->state == STATE_RUNNING)
+        planned(o, b);
     b->state = r->state;
     b->verdict = r->verdict;
     b->canceled |= r->state == STATE_CANCELING;

@@ -94,11 +94,44 @@ static void check_files(oracle *o, const known_build *b, const known_job *j)
                SLICE_ARG(j->name), ULL(b->id), verdict_text(j->verdict));
 }
 
+static bool is_taken_over(const known_build *b, const known_job *j)
+{
+    for (size_t i = 0; i < b->passed.n; i++)
+        if (slice_eq(b->passed.v[i], j->name))
+            return true;
+    return false;
+}
+
+/* It runs nothing, and it did pass there. */
+static void check_taken_over(oracle *o, const known_build *b, const known_job *j)
+{
+    const known_build *from = o->builds[b->retry_of];
+
+    cover("job", "taken over");
+    if (j->verdict != VERDICT_PASSED || j->scripts || j->units)
+        broken(o->w, RULE_S15, "job " SLICE_FMT " of build %llu was to be taken over from %llu",
+               SLICE_ARG(j->name), ULL(b->id), ULL(b->retry_of));
+    for (size_t i = 0; from && i < from->jobs_n; i++)
+        if (slice_eq(from->jobs[i].name, j->name) && from->jobs[i].verdict != VERDICT_PASSED &&
+            from->jobs[i].verdict != VERDICT_FLAKY)
+            broken(o->w, RULE_S15,
+                   "job " SLICE_FMT " is taken over from build %llu, where it is %s",
+                   SLICE_ARG(j->name), ULL(b->retry_of), verdict_text(from->jobs[i].verdict));
+}
+
 void oracle_check_job(oracle *o, const known_build *b, const known_job *j)
 {
     checked(o->w, RULE_S15);
-    if (j->verdict == VERDICT_SKIPPED)
+    if (is_taken_over(b, j)) {
+        check_taken_over(o, b, j);
         return;
+    }
+    if (j->verdict == VERDICT_SKIPPED) {
+        if (j->always)
+            broken(o->w, RULE_S13, "job " SLICE_FMT " always runs, and is skipped",
+                   SLICE_ARG(j->name));
+        return;
+    }
     if (j->tests)
         check_files(o, b, j);
     else

@@ -299,10 +299,10 @@ static slice some_runner(world *w)
 
 static void command(sim_client *c)
 {
-    static const msg_type types[] = { MSG_cancel_build, MSG_cancel_build, MSG_rebuild,
+    static const msg_type types[] = { MSG_cancel_build, MSG_cancel_build, MSG_rebuild, MSG_rebuild,
                                       MSG_set_mode };
     world *w = c->w;
-    msg_type type = types[pick(w, 4)];
+    msg_type type = types[pick(w, 5)];
     uint64_t build = oracle_some_build(w->oracle);
     question *q = build ? ask(c, type, true) : NULL;
 
@@ -316,6 +316,9 @@ static void command(sim_client *c)
         prng_hex32(&w->rng, q->sid);
         q->m.rebuild.sid = slice_of(q->sid);
         q->m.rebuild.build = build;
+        build = chance(w, 500) ? oracle_bad_build(w->oracle) : 0;
+        if (build)
+            q->m.rebuild = (msg_rebuild){ .sid = slice_of(q->sid), .build = build, .failed = true };
     } else {
         q->m.set_mode.runner = some_runner(w);
         q->m.set_mode.mode = chance(w, 500) ? MODE_RUN : chance(w, 300) ? MODE_DRAIN : MODE_CORDON;

@@ -434,6 +434,8 @@ uint64_t oracle_events(const oracle *o);
 void oracle_sum(const oracle *o, sim_report *ret);
 /* A build's id, of those that were ever committed; 0: there is none. */
 uint64_t oracle_some_build(oracle *o);
+/* One that ended badly, of several jobs; 0: none. */
+uint64_t oracle_bad_build(oracle *o);
 /* The nth newest task that is leased, from 1, or the oldest when they are fewer; without any, nth.
  */
 uint64_t oracle_leased_task(const oracle *o, uint64_t nth);
@@ -461,6 +463,8 @@ static inline uint64_t mix_word(uint64_t h, uint64_t x)
     return h ^ h >> 29;
 }
 uint64_t mix_bytes(uint64_t h, slice s);
+/* Whether the plan of that commit cancels the older builds of its branch; see executor.c. */
+bool commit_supersedes(slice oid);
 uint64_t event_fields(const msg_event *e); /* a hash of all of them */
 
 #endif

@@ -86,6 +86,7 @@ static void a_runner_comes_back_whole(void **state_)
 static void a_build_comes_back_whole(void **state_)
 {
     fixture *f = *state_;
+    slice passed[] = { SLICE("lint"), SLICE("unit/3.10") };
     row_build r = { 3,
                     SLICE("volt"),
                     SLICE("refs/heads/x"),
@@ -101,7 +102,9 @@ static void a_build_comes_back_whole(void **state_)
                     12,
                     13,
                     14,
-                    15 };
+                    15,
+                    2,
+                    { passed, 2 } };
     const row_build *got =
         &after_restart(f, (row){ .kind = ROW_BUILD, .build = r }, read_builds)->build;
 
@@ -116,7 +119,9 @@ static void a_build_comes_back_whole(void **state_)
     assert_int_equal(got->state, STATE_CANCELING);
     assert_int_equal(got->verdict, VERDICT_NO_TESTS);
     assert_slice(got->why, r.why);
-    assert_memory_equal(&got->created_ms, &r.created_ms, 5 * sizeof(uint64_t));
+    assert_memory_equal(&got->created_ms, &r.created_ms, 6 * sizeof(uint64_t));
+    assert_int_equal(got->passed.n, 2);
+    assert_slice(got->passed.v[1], passed[1]);
 }
 
 static void a_job_comes_back_whole(void **state_)
@@ -124,8 +129,8 @@ static void a_job_comes_back_whole(void **state_)
     fixture *f = *state_;
     slice needs[] = { SLICE("build"), SLICE("lint/3.10") }, labels[] = { SLICE("linux") };
     row_job r = {
-        3, 0,    SLICE("job"), { needs, 2 }, { labels, 1 }, SLICE("\x81\xa3run"), 1, 2, 3,
-        4, true, false,        STATE_FINAL,  VERDICT_FLAKY, SLICE("because"),     5, 6, 7
+        3,    0,    SLICE("job"), { needs, 2 }, { labels, 1 }, SLICE("\x81\xa3run"), 1, 2, 3, 4,
+        true, true, false,        STATE_FINAL,  VERDICT_FLAKY, SLICE("because"),     5, 6, 7
     };
     const row_job *got = &after_restart(f, (row){ .kind = ROW_JOB, .job = r }, read_jobs)->job;
 
@@ -137,7 +142,7 @@ static void a_job_comes_back_whole(void **state_)
     assert_int_equal(got->labels.n, 1);
     assert_slice(got->labels.v[0], labels[0]);
     assert_memory_equal(&got->priority, &r.priority, 4 * sizeof(uint64_t));
-    assert_true(got->allow_failure && !got->tests);
+    assert_true(got->allow_failure && got->always && !got->tests);
     assert_int_equal(got->state, STATE_FINAL);
     assert_int_equal(got->verdict, VERDICT_FLAKY);
     assert_slice(got->why, r.why);
