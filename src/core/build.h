@@ -3,7 +3,7 @@
  *
  * A build has one plan task, then jobs.  A script job has one task at a time; a tests job has units
  * (files), which are handed out in batches: a batch is a task that lists units.  Units are handed
- * out in order, so "not handed out yet" is one index.
+ * out in order (split.h puts them in it), so "not handed out yet" is one index.
  *
  * These are plain types with the rules that concern only themselves (roll-up, readiness); who runs
  * what and when is decided in match.c and by the handlers behind dispatch.c.
@@ -38,7 +38,8 @@ typedef struct repo {
 
 typedef struct unit {
     slice file;
-    verdict verdict; /* verdict_none: not done */
+    verdict verdict;      /* verdict_none: not done */
+    uint32_t expected_ms; /* by its history, > 0; 0: nothing is known */
 } unit;
 
 typedef struct build build;
@@ -64,6 +65,7 @@ typedef struct job {
     size_t units_n;
     size_t units_expected; /* while loading */
     size_t units_out;      /* [0, units_out) are in a batch or done */
+    uint64_t units_left;   /* weight of the others, by split.h */
     size_t units_done, units_bad;
     verdict rolled;    /* roll-up of what is done so far */
     uint64_t retried;  /* script: failed tries so far */

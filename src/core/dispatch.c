@@ -179,6 +179,13 @@ bool dispatch_task_known(const dispatch *d, uint64_t task)
     return map_get(&d->tasks, task) != NULL;
 }
 
+slice dispatch_task_repo(const dispatch *d, uint64_t task)
+{
+    const struct task *t = map_get(&d->tasks, task);
+
+    return t ? t->build->repo->name : (slice){ 0 };
+}
+
 size_t dispatch_builds(const dispatch *d)
 {
     return d->builds_n;

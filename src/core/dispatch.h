@@ -45,6 +45,8 @@ typedef struct dispatch_facts {
     slices passed;           /* rebuild of failed ones: names of build's jobs that passed */
     const row_task *tasks;   /* result, hello, tests, plan, log, nack, start, hb: rows of the   */
     size_t tasks_n;          /* named tasks that dispatch_task_known() does not have, any order */
+    const uint32_t *expected_ms; /* plan: how long each file of its jobs takes by its history, in */
+    size_t expected_n;           /* their order; 0: nothing is known.  None at all: of no file.   */
 } dispatch_facts;
 
 typedef enum dispatch_event_kind {
@@ -90,6 +92,8 @@ uint64_t dispatch_log_shown(const dispatch *d, uint64_t task, uint64_t att);
 
 /* False: the task is not in memory, so facts must bring its row when there is one. */
 bool dispatch_task_known(const dispatch *d, uint64_t task);
+/* The repository of a task in memory; empty: it is not. */
+slice dispatch_task_repo(const dispatch *d, uint64_t task);
 /* Builds without a verdict. */
 size_t dispatch_builds(const dispatch *d);
 /* What an operator should know, for people; empty: nothing.  Stands until the next step. */

@@ -37,6 +37,9 @@ void life_queue_job(dispatch *d, job *j)
     const queue_place place = { b->id, j->idx, UINT64_MAX };
 
     j->item.stands_for = (uint32_t)(j->units_n - j->units_out);
+    j->units_left = 0;
+    for (size_t i = j->units_out; i < j->units_n; i++)
+        j->units_left += split_weight(&j->units[i]);
     queue_push(&d->queue, class_of(d, b, j), &j->item, b->repo, &b->repo->share, priority_of(b, j),
                place);
 }
@@ -83,8 +86,8 @@ build *life_submit(dispatch *d, repo *p, const row_build *like, uint64_t priorit
 /* The next units of a job as a batch. */
 static task *cut_batch(dispatch *d, job *j)
 {
-    size_t n =
-        split_batch(j->units_n - j->units_out, d->fleet.slots_up ? d->fleet.slots_up : 1, j->batch);
+    size_t n = split_batch(&j->units[j->units_out], j->units_n - j->units_out, j->units_left,
+                           d->fleet.slots_up ? d->fleet.slots_up : 1, j->batch);
     task *t = add_task(d, j->build, j, TASK_TESTS);
     size_t bytes = 0;
 
@@ -93,6 +96,7 @@ static task *cut_batch(dispatch *d, job *j)
         bytes += j->units[j->units_out].file.n + 8;
         if (t->units_n && bytes > BATCH_BYTES_MAX)
             break;
+        j->units_left -= split_weight(&j->units[j->units_out]);
         t->units[t->units_n++] = (uint32_t)j->units_out++;
     }
     queue_shrink(&d->queue, &j->item, (uint32_t)t->units_n);
@@ -571,6 +575,7 @@ void life_planned(dispatch *d, task *plan)
     put_build(d, b);
     for (size_t i = 0; i < b->jobs_n; i++) {
         put_job(d, b->jobs[i]);
+        split_order(b->jobs[i]->units, b->jobs[i]->units_n);
         for (size_t k = 0; k < b->jobs[i]->units_n; k++)
             put_unit(d, b->jobs[i], k, NULL, NULL);
     }

@@ -78,6 +78,7 @@ static volt_code load_unit(dispatch *d, const row_unit *row, volt_err *err)
     u = &j->units[j->units_n++];
     u->file = arena_slice(&b->plan, row->file);
     u->verdict = row->verdict;
+    u->expected_ms = row->expected_ms < UINT32_MAX ? (uint32_t)row->expected_ms : UINT32_MAX;
     if (u->verdict) {
         j->units_out = j->units_n;
         j->units_done++;

@@ -39,6 +39,7 @@ void put_unit(dispatch *d, const job *j, size_t i, const task *t, const rec_item
     *r = (row_unit){ .build = j->build->id, .job = j->idx, .i = i };
     if (!item) {
         r->file = j->units[i].file;
+        r->expected_ms = j->units[i].expected_ms;
         return;
     }
     r->verdict = item->verdict;

@@ -131,7 +131,8 @@ static size_t bytes_of(slices s)
     return n;
 }
 
-static bool draft_add(build *b, plan_draft *draft, const rec_job *m)
+/* `expected_ms` of each file, or NULL. */
+static bool draft_add(build *b, plan_draft *draft, const rec_job *m, const uint32_t *expected_ms)
 {
     job *j;
 
@@ -145,13 +146,15 @@ static bool draft_add(build *b, plan_draft *draft, const rec_job *m)
         return false;
     j->units = mem_grow(j->units, j->units_n + m->files.n, sizeof *j->units);
     for (size_t i = 0; i < m->files.n; i++)
-        j->units[j->units_n++] = (unit){ .file = arena_slice(&draft->arena, m->files.v[i]) };
+        j->units[j->units_n++] = (unit){ .file = arena_slice(&draft->arena, m->files.v[i]),
+                                         .expected_ms = expected_ms ? expected_ms[i] : 0 };
     return true;
 }
 
 void on_plan(dispatch *d, runner *r, const msg_plan *m)
 {
     task *t = task_of(d, r, m->task, m->att);
+    const uint32_t *expected_ms = d->ev->facts.expected_n ? d->ev->facts.expected_ms : NULL;
     msg_plan_ok *ok;
 
     if (!t || t->kind != TASK_PLAN) {
@@ -161,14 +164,17 @@ void on_plan(dispatch *d, runner *r, const msg_plan *m)
     if ((m->part == t->build->draft.next_part ||
          (MUTANT(plan_twice) && m->part < t->build->draft.next_part)) &&
         !t->build->draft.whole) {
-        for (size_t i = 0; i < m->jobs.n; i++)
-            if (!draft_add(t->build, &t->build->draft, &m->jobs.v[i])) {
+        for (size_t i = 0; i < m->jobs.n; i++) {
+            if (!draft_add(t->build, &t->build->draft, &m->jobs.v[i], expected_ms)) {
                 life_task_final(
                     d, t, VERDICT_ERRORED,
                     SLICE("the plan is too large: at most 1000 jobs, 100000 files and 32 MiB"));
                 fence(d, r, m->task, m->att);
                 return;
             }
+            if (expected_ms)
+                expected_ms += m->jobs.v[i].files.n;
+        }
         t->build->draft.next_part++;
         t->build->draft.whole = m->last;
         t->build->draft.supersede |= m->supersede;
@@ -179,14 +185,35 @@ void on_plan(dispatch *d, runner *r, const msg_plan *m)
 
 /* ---- units ---- */
 
+/* What a unit's runner says of it is part of its file's history. */
+static void count_run(dispatch *d, const task *t, const unit *u, const rec_item *item)
+{
+    const build *b = t->build;
+    file_run *run;
+
+    if (!history_counts(item->verdict) || (MUTANT(run_forgotten) && d->ev->msg->type == MSG_result))
+        return;
+    run = ARENA_NEW(&d->out->arena, file_run);
+    *run = (file_run){ .repo = b->repo->name,
+                       .job = t->job->name,
+                       .file = u->file,
+                       .oid = b->oid,
+                       .verdict = item->verdict,
+                       .duration_ms = item->duration_ms,
+                       .wall_ms = d->wall_ms };
+    effects_add(d->out, EFFECT_RUN)->run = run;
+}
+
 /* Takes what is new of items that begin at `from`; false: something before them is missing. */
 static bool take_items(dispatch *d, task *t, uint64_t from, const rec_item_list *items)
 {
     if (from > t->done)
         return false;
     for (size_t i = MUTANT(items_appended) ? 0 : t->done - (size_t)from;
-         i < items->n && t->done < t->units_n; i++)
+         i < items->n && t->done < t->units_n; i++) {
+        count_run(d, t, &t->job->units[t->units[t->done]], &items->v[i]);
         life_unit_done(d, t, &items->v[i]);
+    }
     return true;
 }
 

@@ -2,7 +2,7 @@
  * effect.h - what a pure core asks its shell to do, in order.
  *
  * An effects list owns an arena: everything its entries point to lives there until
- * effects_clear().  A shell carries out PUT, LOG_WRITE and LOG_SYNC at once inside an open
+ * effects_clear().  A shell carries out PUT, RUN, LOG_WRITE and LOG_SYNC at once inside an open
  * transaction, and SEND and PUBLISH only after it is committed.
  */
 #ifndef VOLT_CORE_EFFECT_H
@@ -10,10 +10,12 @@
 
 #include "base/arena.h"
 #include "base/err.h"
+#include "core/history.h"
 #include "core/row.h"
 
 typedef enum effect_kind {
     EFFECT_PUT,       /* row: persist */
+    EFFECT_RUN,       /* run: count it in the history of its file */
     EFFECT_LOG_WRITE, /* task, att, off, bytes: write this piece of an attempt's log file */
     EFFECT_LOG_SYNC,  /* task, att, off: the file is `off` bytes long and must be durable before the
                          commit */
@@ -27,6 +29,7 @@ typedef struct effect {
     uint64_t peer;
     const char *topic;
     const row *row;
+    const file_run *run;
     const msg *msg;
     uint64_t task, att, off;
     slice bytes;

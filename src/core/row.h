@@ -60,8 +60,9 @@ typedef struct row_unit { /* key: (build, job, i): one test file of a job */
     uint64_t build;
     uint64_t job; /* idx */
     uint64_t i;
-    slice file;      /* empty in an update: leave as it is */
-    verdict verdict; /* 0: not done */
+    slice file;           /* empty in an update: leave as it is */
+    uint64_t expected_ms; /* its duration by its history; 0: nothing is known */
+    verdict verdict;      /* 0: not done */
     uint64_t duration_ms, task, att, log_off, log_len, exit, signal;
 } row_unit;
 
@@ -100,6 +101,20 @@ typedef struct row_log { /* key: (task, att): a short log; long ones are files *
     slice bytes;
 } row_log;
 
+typedef struct row_file { /* key: (repo, job, file): the history of a test file; core/history.h */
+    slice repo;
+    slice job; /* name */
+    slice file;
+    uint64_t mean_ms;  /* duration, what is older counting less */
+    uint64_t runs;     /* that told something of the file */
+    uint64_t failures; /* of them */
+    uint64_t flaky;    /* commits at which it both failed and passed */
+    slice flaky_oid;   /* the newest of these; empty: none */
+    slice oid;         /* of the newest run */
+    verdict verdict;   /* of the newest run */
+    int64_t seen_ms;   /* wall: newest run */
+} row_file;
+
 typedef struct row_runner { /* key: id */
     slice id;
     slice name;
@@ -123,6 +138,7 @@ typedef enum row_kind {
     ROW_TASK,
     ROW_ATTEMPT,
     ROW_LOG,
+    ROW_FILE,
     ROW_RUNNER,
     ROW_EVENT,
     ROW_KINDS
@@ -139,6 +155,7 @@ typedef struct row {
         row_task task;
         row_attempt attempt;
         row_log log;
+        row_file file;
         row_runner runner;
         msg_event event; /* key: seq; stored encoded, so that a replay only copies */
     };

@@ -105,6 +105,9 @@ static volt_code apply_one(dispatcher *d, const effect *e, volt_err *err)
         if (e->row->kind == ROW_EVENT)
             return put_event(d, e->row, err);
         return d->store->ops->put(d->store, e->row, (slice){ 0 }, err);
+    case EFFECT_RUN:
+        d->dirty = true;
+        return facts_count(d, e->run, err);
     case EFFECT_LOG_WRITE:
         return d->logs.write(d->logs.ctx, e->task, e->att, e->off, e->bytes, err);
     case EFFECT_LOG_SYNC:

@@ -42,6 +42,9 @@ void outbox_send(dispatcher *d, uint64_t peer, const msg *m);
 /* Looks up what `m` needs; rows live in d->arena. */
 volt_code facts_find(dispatcher *d, const msg *m, dispatch_facts *ret, volt_err *err);
 
+/* Counts a run in the history of its file, in the open transaction (it begins one). */
+volt_code facts_count(dispatcher *d, const file_run *run, volt_err *err);
+
 bool query_is(msg_type type);
 volt_code query_answer(dispatcher *d, uint64_t peer, const msg *m, volt_err *err);
 

@@ -101,6 +101,55 @@ static volt_code find_passed(dispatcher *d, uint64_t build, dispatch_facts *ret,
     return code;
 }
 
+/* What the history says of a file; *ret is untouched when there is none. */
+static volt_code find_file(dispatcher *d, slice repo, slice job, slice file, row_file *ret,
+                           bool *there, volt_err *err)
+{
+    return found(d->store->ops->file(d->store, repo, job, file, &d->arena, ret, err), there);
+}
+
+static volt_code find_expected(dispatcher *d, const msg_plan *m, dispatch_facts *ret, volt_err *err)
+{
+    slice repo = dispatch_task_repo(d->core, m->task);
+    uint32_t *expected_ms;
+    size_t n = 0;
+
+    for (size_t i = 0; i < m->jobs.n; i++)
+        n += m->jobs.v[i].files.n;
+    if (repo.n == 0 || n == 0)
+        return VOLT_OK;
+    expected_ms = ARENA_ARRAY(&d->arena, uint32_t, n);
+    for (size_t i = 0; i < m->jobs.n; i++)
+        for (size_t k = 0; k < m->jobs.v[i].files.n; k++) {
+            row_file row;
+            bool there;
+            volt_code code =
+                find_file(d, repo, m->jobs.v[i].name, m->jobs.v[i].files.v[k], &row, &there, err);
+
+            if (code)
+                return code;
+            if (there) /* what takes no time is known, too */
+                expected_ms[ret->expected_n] = row.mean_ms == 0           ? 1
+                                               : row.mean_ms < UINT32_MAX ? (uint32_t)row.mean_ms
+                                                                          : UINT32_MAX;
+            ret->expected_n++;
+        }
+    ret->expected_ms = expected_ms;
+    return VOLT_OK;
+}
+
+volt_code facts_count(dispatcher *d, const file_run *run, volt_err *err)
+{
+    row r = { .kind = ROW_FILE, .file = { .repo = run->repo, .job = run->job, .file = run->file } };
+    bool there;
+    volt_code code = find_file(d, run->repo, run->job, run->file, &r.file, &there, err);
+
+    if (code)
+        return code;
+    history_count(&r.file, run);
+    return d->store->ops->put(d->store, &r, (slice){ 0 }, err);
+}
+
 volt_code facts_find(dispatcher *d, const msg *m, dispatch_facts *ret, volt_err *err)
 {
     volt_code code;
@@ -127,6 +176,8 @@ volt_code facts_find(dispatcher *d, const msg *m, dispatch_facts *ret, volt_err 
         return find_build(d, m->cancel_build.build, ret, err);
     case MSG_result: /* the only one whose answer differs for a task that is final and forgotten */
         return find_tasks(d, &m->result.task, 1, ret, err);
+    case MSG_plan:
+        return find_expected(d, &m->plan, ret, err);
     case MSG_hello:
         return find_held(d, &m->hello, ret, err);
     default:

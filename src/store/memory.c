@@ -339,6 +339,14 @@ static volt_code short_log(store *base, uint64_t id, uint64_t att, arena *a, sli
     return rc;
 }
 
+static volt_code file(store *base, slice repo, slice job, slice name, arena *a, row_file *ret,
+                      volt_err *err)
+{
+    row_file key = { .repo = repo, .job = job, .file = name };
+
+    return fetch((memory_store *)base, ROW_FILE, &key, a, ret, "file", err);
+}
+
 static volt_code latest_build(store *base, slice repo, slice ref, slice oid, arena *a,
                               row_build *ret, volt_err *err)
 {
@@ -521,6 +529,7 @@ static const store_ops ops = {
     .latest_build = latest_build,
     .task = task,
     .short_log = short_log,
+    .file = file,
     .builds = builds,
     .jobs = jobs,
     .tasks = tasks,

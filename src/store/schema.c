@@ -43,9 +43,15 @@ static const char version_1[] =
     "CREATE TABLE event(seq INTEGER PRIMARY KEY, time_ms INTEGER, kind TEXT, build INTEGER,"
     " task INTEGER, att INTEGER, verdict TEXT, bytes BLOB);";
 
-static const char version_2[] = "ALTER TABLE job ADD COLUMN always INTEGER NOT NULL DEFAULT 0;"
-                                "ALTER TABLE build ADD COLUMN retry_of INTEGER NOT NULL DEFAULT 0;"
-                                "ALTER TABLE build ADD COLUMN passed TEXT;";
+/* Histories outlive the builds they come from. */
+static const char version_2[] =
+    "ALTER TABLE job ADD COLUMN always INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE build ADD COLUMN retry_of INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE build ADD COLUMN passed TEXT;"
+    "ALTER TABLE test ADD COLUMN expected_ms INTEGER;"
+    "CREATE TABLE file(repo TEXT, job TEXT, file TEXT, mean_ms INTEGER, runs INTEGER,"
+    " failures INTEGER, flaky INTEGER, flaky_oid TEXT, oid TEXT, verdict TEXT, seen_ms INTEGER,"
+    " PRIMARY KEY(repo, job, file)) WITHOUT ROWID;";
 
 static const char *const steps[] = { version_1, version_2 };
 

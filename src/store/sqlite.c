@@ -293,6 +293,7 @@ static const store_ops ops = {
     .latest_build = sqlite_latest_build,
     .task = sqlite_task,
     .short_log = sqlite_short_log,
+    .file = sqlite_file,
     .builds = sqlite_builds,
     .jobs = sqlite_jobs,
     .tasks = sqlite_tasks,

@@ -116,6 +116,23 @@ volt_code sqlite_short_log(store *base, uint64_t task, uint64_t att, arena *a, s
     return rc;
 }
 
+volt_code sqlite_file(store *base, slice repo, slice job, slice file, arena *a, row_file *ret,
+                      volt_err *err)
+{
+    sqlite_store *s = (sqlite_store *)base;
+    sqlite3_stmt *st = s->sql[SQL_FILE];
+    row r;
+    volt_code rc;
+
+    sqlite_bind_slice(st, 1, repo);
+    sqlite_bind_slice(st, 2, job);
+    sqlite_bind_slice(st, 3, file);
+    rc = fetch(s, st, ROW_FILE, a, &r, "file", err);
+    if (!rc)
+        *ret = r.file;
+    return rc;
+}
+
 volt_code sqlite_builds(store *base, slice repo, uint64_t before, size_t max, store_row_fn fn,
                         void *ctx, volt_err *err)
 {

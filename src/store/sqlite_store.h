@@ -45,6 +45,7 @@ typedef enum sql_id {
     SQL_TASKS,
     SQL_ATTEMPTS,
     SQL_LOG,
+    SQL_FILE,
     SQL_EVENTS,
     /* retention */
     SQL_OLD_BUILDS,
@@ -127,6 +128,8 @@ volt_code sqlite_latest_build(store *base, slice repo, slice ref, slice oid, are
 volt_code sqlite_task(store *base, uint64_t task, arena *a, row_task *ret, volt_err *err);
 volt_code sqlite_short_log(store *base, uint64_t task, uint64_t att, arena *a, slice *ret,
                            volt_err *err);
+volt_code sqlite_file(store *base, slice repo, slice job, slice file, arena *a, row_file *ret,
+                      volt_err *err);
 volt_code sqlite_builds(store *base, slice repo, uint64_t before, size_t max, store_row_fn fn,
                         void *ctx, volt_err *err);
 volt_code sqlite_jobs(store *base, uint64_t build, store_row_fn fn, void *ctx, volt_err *err);

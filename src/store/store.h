@@ -81,6 +81,8 @@ typedef struct store_ops {
     volt_code (*task)(store *s, uint64_t task, arena *a, row_task *ret, volt_err *err);
     volt_code (*short_log)(store *s, uint64_t task, uint64_t att, arena *a, slice *ret,
                            volt_err *err);
+    volt_code (*file)(store *s, slice repo, slice job, slice file, arena *a, row_file *ret,
+                      volt_err *err);
 
     /* Pages.  builds: newest first, id < before (0: all), of `repo` when not empty. */
     volt_code (*builds)(store *s, slice repo, uint64_t before, size_t max, store_row_fn fn,
@@ -101,9 +103,10 @@ typedef struct store_ops {
      * (max >= 1) that ended before `before_wall_ms`: tasks (with their attempts and logs), units
      * and jobs of final builds, then their builds; submissions of builds that are gone or never
      * were; and the oldest events, up to the first that the oldest kept build needs.  The newest
-     * event stays. A build that one slice does not finish is there until a later one does, without
-     * its tasks. Calls `log_gone` (may be NULL) for each forgotten attempt. *more: the slice was
-     * used up, so call again; false: there is no more to forget. */
+     * event stays, and so do the histories of files. A build that one slice does not finish is
+     * there until a later one does, without its tasks. Calls `log_gone` (may be NULL) for each
+     * forgotten attempt. *more: the slice was used up, so call again; false: there is no more to
+     * forget. */
     volt_code (*prune)(store *s, int64_t before_wall_ms, size_t max, store_log_fn log_gone,
                        void *ctx, bool *more, volt_err *err);
 

@@ -114,6 +114,7 @@ static const column unit_columns[] = {
     KEY(row_unit, job),
     KEY(row_unit, i),
     TEXT_FIX(row_unit, file),
+    FIXED(row_unit, expected_ms),
     WORD_OF(row_unit, verdict, verdict),
     NUMBER(row_unit, duration_ms),
     NUMBER(row_unit, task),
@@ -165,6 +166,15 @@ static const column log_columns[] = {
     TEXT(row_log, bytes),
 };
 
+static const column file_columns[] = {
+    TEXT_KEY(row_file, repo),  TEXT_KEY(row_file, job),
+    TEXT_KEY(row_file, file),  NUMBER(row_file, mean_ms),
+    NUMBER(row_file, runs),    NUMBER(row_file, failures),
+    NUMBER(row_file, flaky),   TEXT(row_file, flaky_oid),
+    TEXT(row_file, oid),       WORD_OF(row_file, verdict, verdict),
+    NUMBER(row_file, seen_ms),
+};
+
 static const column runner_columns[] = {
     TEXT_KEY(row_runner, id),
     TEXT(row_runner, name),
@@ -203,6 +213,7 @@ static const table tables[ROW_KINDS] = {
     [ROW_TASK] = TABLE("task", row_task, task_columns, 1),
     [ROW_ATTEMPT] = TABLE("attempt", row_attempt, attempt_columns, 2),
     [ROW_LOG] = TABLE("log", row_log, log_columns, 2),
+    [ROW_FILE] = TABLE("file", row_file, file_columns, 3),
     [ROW_RUNNER] = TABLE("runner", row_runner, runner_columns, 1),
     [ROW_EVENT] = TABLE("event", msg_event, event_columns, 1),
 };

@@ -14,9 +14,10 @@ static void free_parts(oracle *o)
     map_free(&o->runners);
     map_free(&o->peers);
     map_free(&o->submissions);
-    map_free(&o->repos);
     map_free(&o->superseding);
+    map_free(&o->repos);
     map_free(&o->identities);
+    map_free(&o->files);
     map_free(&o->truths);
     free(o->pend);
     free(o->tasks);
@@ -100,6 +101,11 @@ static void keep_texts(oracle *o, row *r)
         keep_list(a, &r->job.needs);
         r->job.name = arena_slice(a, r->job.name);
         break;
+    case ROW_FILE:
+        r->file.repo = arena_slice(a, r->file.repo);
+        r->file.job = arena_slice(a, r->file.job);
+        r->file.file = arena_slice(a, r->file.file);
+        break;
     case ROW_EVENT:
         r->event.why = arena_slice(a, r->event.why);
         r->event.runner_id = arena_slice(a, r->event.runner_id);
@@ -145,6 +151,8 @@ void oracle_commit(oracle *o)
             o->builds[o->pend[i].row.build.build]->canceled = true;
     for (size_t i = 0; i < o->pend_n; i++)
         oracle_apply(o, &o->pend[i]);
+    if (o->counted)
+        broken(o->w, RULE_HISTORY, "a run is counted, but no file has its outcome");
     o->pend_n = 0;
     arena_reset(&o->open);
     while ((e = map_next(&o->runners, &at))) {

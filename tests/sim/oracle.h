@@ -77,6 +77,11 @@ typedef struct known_runner {
     size_t held_n;
 } known_runner;
 
+typedef struct known_file {
+    uint64_t runs;
+    uint64_t failures;
+} known_file;
+
 typedef struct known_submission {
     slice sid;
     uint64_t build;
@@ -123,6 +128,8 @@ struct oracle {
     map superseding;     /* repo|ref -> newest known_build that superseded others */
     map submissions;     /* sid -> known_submission */
     map identities;      /* repo, ref, oid, gen -> known_build */
+    map files;           /* repo, job, file -> known_file */
+    verdict counted;     /* the run of a file that was committed before its outcome */
     map truths;          /* task << 20 | att */
     known_event *events; /* by seq */
     uint64_t events_n, events_cap;

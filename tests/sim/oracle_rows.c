@@ -199,6 +199,35 @@ static void put_task(oracle *o, const row_task *r)
 
 /* ---- jobs, units ---- */
 
+/* It says something of the file, and in a simulation only a process says so. */
+static bool is_run(verdict v)
+{
+    return is_good(v) || v == VERDICT_FAILED || v == VERDICT_TIMEOUT;
+}
+
+/* A run comes right before the outcome that it counts. */
+static void put_file(oracle *o, const row_file *r)
+{
+    char *key = arena_printf(&o->open, SLICE_FMT "\n" SLICE_FMT "\n" SLICE_FMT, SLICE_ARG(r->repo),
+                             SLICE_ARG(r->job), SLICE_ARG(r->file));
+    known_file *f = map_gets(&o->files, slice_of(key));
+    bool failed = r->verdict == VERDICT_FAILED || r->verdict == VERDICT_TIMEOUT;
+
+    checked(o->w, RULE_HISTORY);
+    if (!f) {
+        f = ARENA_NEW(&o->mem, known_file);
+        map_puts(&o->files, slice_of(key), f);
+    }
+    if (o->counted)
+        broken(o->w, RULE_HISTORY, "two runs for one outcome");
+    if (r->runs != f->runs + 1 || r->failures != f->failures + failed)
+        broken(o->w, RULE_HISTORY, "%s had %llu runs and %llu failures, now %llu and %llu", key,
+               ULL(f->runs), ULL(f->failures), ULL(r->runs), ULL(r->failures));
+    f->runs = r->runs;
+    f->failures = r->failures;
+    o->counted = r->verdict;
+}
+
 static void put_unit(oracle *o, const row_unit *r)
 {
     known_build *b = o->builds[r->build];
@@ -212,6 +241,10 @@ static void put_unit(oracle *o, const row_unit *r)
                ULL(r->build), verdict_text(*v), verdict_text(r->verdict));
     if (r->verdict && !*v)
         oracle_check_unit(o, r);
+    if (o->counted != (is_run(r->verdict) && !*v ? r->verdict : verdict_none))
+        broken(o->w, RULE_HISTORY, "unit %llu of build %llu is %s, counted is %s", ULL(r->i),
+               ULL(r->build), verdict_text(r->verdict), verdict_text(o->counted));
+    o->counted = verdict_none;
     *v = r->verdict;
 }
 
@@ -424,6 +457,9 @@ void oracle_apply(oracle *o, const pending *p)
     case ROW_REPO:
         map_puts(&o->repos, arena_slice(&o->mem, p->row.repo.name),
                  arena_str(&o->mem, p->row.repo.url));
+        break;
+    case ROW_FILE:
+        put_file(o, &p->row.file);
         break;
     case ROW_BUILD:
         put_build(o, &p->row.build);

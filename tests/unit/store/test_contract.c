@@ -140,6 +140,32 @@ static void a_unit_keeps_its_file_when_the_update_names_none(void **state_)
     assert_int_equal(f->s->ops->put(f->s, &r, (slice){ 0 }, &f->err), VOLT_ECORRUPT);
 }
 
+static void a_file_of_one_name_has_a_history_in_each_job(void **state_)
+{
+    fixture *f = *state_;
+    row_file got;
+
+    for (uint64_t i = 0; i < 3; i++)
+        put(f, (row){ .kind = ROW_FILE,
+                      .file = { .repo = SLICE("volt"),
+                                .job = i ? SLICE("unit/3.10") : SLICE("unit"),
+                                .file = SLICE("tests/test_a.py"),
+                                .mean_ms = i } });
+    commit(f);
+    fixture_restart(f);
+    assert_int_equal(f->s->ops->file(f->s, SLICE("volt"), SLICE("unit"), SLICE("tests/test_a.py"),
+                                     &f->a, &got, &f->err),
+                     VOLT_OK);
+    assert_int_equal(got.mean_ms, 0);
+    assert_int_equal(f->s->ops->file(f->s, SLICE("volt"), SLICE("unit/3.10"),
+                                     SLICE("tests/test_a.py"), &f->a, &got, &f->err),
+                     VOLT_OK);
+    assert_int_equal(got.mean_ms, 2);
+    assert_int_equal(f->s->ops->file(f->s, SLICE("other"), SLICE("unit"), SLICE("tests/test_a.py"),
+                                     &f->a, &got, &f->err),
+                     VOLT_ENOTFOUND);
+}
+
 static void only_what_was_committed_survives(void **state_)
 {
     fixture *f = *state_;
@@ -395,6 +421,7 @@ static void a_restart_loads_what_is_not_final_in_order(void **state_)
     TEST(a_row_is_replaced_by_the_next_with_its_key)             \
     TEST(what_a_row_is_of_never_changes)                         \
     TEST(a_unit_keeps_its_file_when_the_update_names_none)       \
+    TEST(a_file_of_one_name_has_a_history_in_each_job)           \
     TEST(only_what_was_committed_survives)                       \
     TEST(an_old_copy_stays_one_until_it_is_another_history)      \
     TEST(events_are_numbered_without_gaps_and_replayed_in_order) \

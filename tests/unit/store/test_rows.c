@@ -152,13 +152,44 @@ static void a_job_comes_back_whole(void **state_)
 static void a_unit_comes_back_whole(void **state_)
 {
     fixture *f = *state_;
-    row_unit r = { 3, 2, 1, SLICE("tests/test_a.py"), VERDICT_TIMEOUT, 1, 9, 3, 4, 5, 6, 7 };
+    row_unit r = { 3, 2, 1, SLICE("tests/test_a.py"), 50, VERDICT_TIMEOUT, 1, 9, 3, 4, 5, 6, 7 };
     const row_unit *got = &after_restart(f, (row){ .kind = ROW_UNIT, .unit = r }, read_units)->unit;
 
     assert_memory_equal(&got->build, &r.build, 3 * sizeof(uint64_t));
     assert_slice(got->file, r.file);
+    assert_int_equal(got->expected_ms, 50);
     assert_int_equal(got->verdict, VERDICT_TIMEOUT);
     assert_memory_equal(&got->duration_ms, &r.duration_ms, 7 * sizeof(uint64_t));
+}
+
+static void a_file_comes_back_whole(void **state_)
+{
+    fixture *f = *state_;
+    row_file r = { SLICE("volt"),
+                   SLICE("unit"),
+                   SLICE("tests/test_\xff.py"),
+                   1,
+                   2,
+                   3,
+                   4,
+                   SLICE("f"),
+                   SLICE("o"),
+                   VERDICT_FLAKY,
+                   5 };
+    row_file got;
+
+    put(f, (row){ .kind = ROW_FILE, .file = r });
+    commit(f);
+    fixture_restart(f);
+    assert_int_equal(f->s->ops->file(f->s, r.repo, r.job, r.file, &f->a, &got, &f->err), VOLT_OK);
+    assert_slice(got.repo, r.repo);
+    assert_slice(got.job, r.job);
+    assert_slice(got.file, r.file);
+    assert_memory_equal(&got.mean_ms, &r.mean_ms, 4 * sizeof(uint64_t));
+    assert_slice(got.flaky_oid, r.flaky_oid);
+    assert_slice(got.oid, r.oid);
+    assert_int_equal(got.verdict, VERDICT_FLAKY);
+    assert_int_equal(got.seen_ms, 5);
 }
 
 static void a_task_comes_back_whole(void **state_)
@@ -306,6 +337,7 @@ static void odd_bytes_come_back_as_they_were(void **state_)
     TEST(a_build_comes_back_whole)             \
     TEST(a_job_comes_back_whole)               \
     TEST(a_unit_comes_back_whole)              \
+    TEST(a_file_comes_back_whole)              \
     TEST(a_task_comes_back_whole)              \
     TEST(an_attempt_comes_back_whole)          \
     TEST(a_submission_comes_back_whole)        \

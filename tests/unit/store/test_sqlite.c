@@ -317,6 +317,36 @@ static void an_unknown_word_is_said(void **state_)
     assert_non_null(strstr(f->err.msg, "'dancing' as state"));
 }
 
+static void a_file_from_before_histories_goes_on(void **state_)
+{
+    fixture *f = *state_;
+    const schema first = { schema_current.steps, 1 };
+    sqlite3 *db = NULL;
+    row_file got;
+
+    close_it(f);
+    assert_int_equal(unlink(f->file), 0);
+    assert_int_equal(sqlite3_open(f->file, &db), SQLITE_OK);
+    assert_int_equal(schema_migrate(db, &first, f->file, 0, &f->err), VOLT_OK);
+    assert_int_equal(sqlite3_exec(db,
+                                  "INSERT INTO test(build, job, i, file, verdict) "
+                                  "VALUES(1, 0, 0, 'a', 'passed')",
+                                  NULL, NULL, NULL),
+                     SQLITE_OK);
+    sqlite3_close(db);
+    fixture_open(f);
+    assert_int_equal(f->s->ops->units(f->s, 1, 0, 9, collect, f, &f->err), VOLT_OK);
+    assert_int_equal(f->rows_n, 1);
+    assert_int_equal(f->rows[0].unit.verdict, VERDICT_PASSED);
+    assert_int_equal(f->rows[0].unit.expected_ms, 0);
+    put(f, (row){ .kind = ROW_FILE, .file = { .repo = SLICE("volt"), .mean_ms = 3 } });
+    commit(f);
+    assert_int_equal(
+        f->s->ops->file(f->s, SLICE("volt"), (slice){ 0 }, (slice){ 0 }, &f->a, &got, &f->err),
+        VOLT_OK);
+    assert_int_equal(got.mean_ms, 3);
+}
+
 static void a_newer_schema_is_refused_and_kept(void **state_)
 {
     fixture *f = *state_;
@@ -500,6 +530,7 @@ int main(void)
         TEST(another_programs_database_is_refused_and_kept),
         TEST(changed_tables_are_refused_and_kept),
         TEST(an_unknown_word_is_said),
+        TEST(a_file_from_before_histories_goes_on),
         TEST(a_newer_schema_is_refused_and_kept),
         TEST(a_refused_file_keeps_its_write_ahead_log),
         TEST(a_directory_that_is_not_there_is_said),

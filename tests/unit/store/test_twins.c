@@ -74,6 +74,13 @@ static row random_row(twins *t, char room[3][16], slice items[2])
         return r;
     case ROW_LOG:
         return (row){ .kind = ROW_LOG, .log = { task, 1, text } };
+    case ROW_FILE:
+        return (row){ .kind = ROW_FILE,
+                      .file = { .repo = { text.p, text.n % 2 },
+                                .job = { items[0].p, items[0].n % 2 },
+                                .file = { items[1].p, items[1].n % 3 },
+                                .mean_ms = small,
+                                .oid = text } };
     case ROW_RUNNER:
         return (row){ .kind = ROW_RUNNER,
                       .runner = { .id = { HIST + small, 1 },
@@ -217,6 +224,15 @@ static void tell(fixture *f, int sids, buf *b)
         r.log = (row_log){ .task = task, .att = 1 };
         if (ops->short_log(f->s, task, 1, &f->a, &r.log.bytes, NULL) == VOLT_OK)
             tell_row(b, &r, NULL);
+    }
+    for (const char *name = "ab\n"; *name; name++) {
+        slice one = { name, 1 }, none = { name, 0 };
+
+        r.kind = ROW_FILE;
+        for (int k = 0; k < 8; k++)
+            if (ops->file(f->s, k & 1 ? one : none, k & 2 ? one : none, k & 4 ? one : none, &f->a,
+                          &r.file, NULL) == VOLT_OK)
+                tell_row(b, &r, NULL);
     }
     for (int i = sids > 40 ? sids - 40 : 1; i <= sids; i++) {
         char sid[16];
