@@ -28,6 +28,7 @@ typedef struct planner {
     rec_job *jobs;
     size_t n, bytes;
     uint64_t part;
+    bool supersede;
     volt_code rc; /* of telling */
     volt_err err;
 } planner;
@@ -42,6 +43,7 @@ static void tell_part(planner *p, bool last)
                         .att = a->order.att,
                         .part = p->part++,
                         .last = last,
+                        .supersede = p->supersede,
                         .jobs = { .v = p->jobs, .n = p->n } } };
 
     attempt_tell_start(a);
@@ -78,6 +80,7 @@ static rec_job *add_job(planner *p, const rec_job *job)
 static void tell(planner *p, const plan *made)
 {
     p->jobs = ARENA_ARRAY(&p->mem, rec_job, made->n);
+    p->supersede = made->supersede;
     for (size_t i = 0; i < made->n; i++) {
         const rec_job *job = &made->jobs[i];
         rec_job *added = add_job(p, job);
@@ -140,6 +143,7 @@ static volt_code make(planner *p, objects *store, plan **ret, volt_err *err)
     const attempt *a = p->a;
     const site_config *config = site_settings(a->site);
     const plan_settings settings = { .ref = a->order.ref,
+                                     .default_branch = a->order.default_branch,
                                      .timeout_ms = (uint64_t)config->timeout_ms,
                                      .batch = config->batch };
     const pipeline *file;

@@ -105,13 +105,11 @@ static void check_tests(problems *p, const job_text *job)
 
 static void check_able(problems *p, const pipeline *file)
 {
-    not_yet(p, file->at.supersede, file->supersede, "supersede");
     for (size_t i = 0; i < file->texts_n; i++) {
         const job_text *job = &file->texts[i];
 
         check_tests(p, job);
         not_yet(p, job->at.concurrency, job->concurrency.n > 0, "concurrency");
-        not_yet(p, job->at.always, job->always, "always");
         not_yet(p, job->at.submodules, job->submodules, "submodules");
         not_yet(p, job->at.home, job->home == HOME_KEPT, "home: kept");
         not_yet(p, job->at.artifacts, job->at.artifacts.line, "artifacts");
@@ -140,6 +138,19 @@ static bool fits(slices branches, slice ref)
         if (text_glob(branches.v[i].p, branch))
             return true;
     return false;
+}
+
+/* Each commit of the default branch is somebody's release. */
+static bool supersedes(const pipeline *file, const plan_settings *settings)
+{
+    const slice heads = SLICE(BRANCHES);
+    slice branch = settings->ref;
+
+    if (!file->supersede || !slice_starts(branch, heads))
+        return false;
+    if (!slice_starts(settings->default_branch, heads))
+        branch = (slice){ branch.p + heads.n, branch.n - heads.n };
+    return !slice_eq(branch, settings->default_branch);
 }
 
 /* Adds variables; one of that name that is there already gets the new value. */
@@ -181,6 +192,7 @@ static rec_job make_job(plan *p, const pipeline_job *job, const plan_settings *s
                     .timeout_ms = text->timeout_ms ? text->timeout_ms : settings->timeout_ms,
                     .retry = text->retry,
                     .allow_failure = text->allow_failure,
+                    .always = text->always,
                     .tests = text->at.tests.line > 0,
                     .batch = text->tests.batch,
                     .spec = make_spec(p, job) };
@@ -236,6 +248,7 @@ plan *plan_make(const pipeline *file, const plan_settings *settings, arena *mem,
     p->of = ARENA_ARRAY(mem, const pipeline_job *, file->jobs_n);
     p->files = ARENA_ARRAY(mem, plan_files, file->texts_n);
     p->left_out.v = ARENA_ARRAY(mem, slice, file->jobs_n);
+    p->supersede = supersedes(file, settings);
     check_able(problems, file);
     leave_out(p, settings->ref, &out);
     for (size_t i = 0; i < file->jobs_n; i++) {

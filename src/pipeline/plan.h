@@ -23,9 +23,10 @@
 #define PLAN_BYTES_MAX ((size_t)32 << 20)
 
 typedef struct plan_settings {
-    slice ref;           /* full name ("refs/heads/main"); empty: all jobs */
-    uint64_t timeout_ms; /* where a job names none; 0: none */
-    uint64_t batch;      /* of plan_detect() */
+    slice ref;            /* full name ("refs/heads/main"); empty: all jobs */
+    slice default_branch; /* full or short name; empty: not known */
+    uint64_t timeout_ms;  /* where a job names none; 0: none */
+    uint64_t batch;       /* of plan_detect() */
 } plan_settings;
 
 /* The files that one `tests` of the file names, shared by the expansions of its job. */
@@ -42,6 +43,7 @@ typedef struct plan {
     rec_job *jobs;            /* in the file's order; `files` by plan_end() */
     const pipeline_job **of;  /* each: what it was made from; NULL: detected */
     size_t n;
+    bool supersede;       /* older builds of the branch end; not on the default branch */
     const char *why_none; /* n is 0: why */
     slices left_out;      /* names of the jobs that are not for this ref, or need one that is not */
     plan_files *files;

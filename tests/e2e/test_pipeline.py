@@ -44,6 +44,49 @@ jobs:
         self.assertEqual(self.log("1/one"), "no 4 5 in sub as one of demo, main, C\n")
         self.assertEqual(self.log("1/fails"), "before\n")
 
+    def test_what_always_runs_does_so_after_a_failure(self):
+        done = self.build("""
+jobs:
+  first: {script: exit 3}
+  next: {needs: first, script: "true"}
+  report: {needs: [first, next], always: true, script: echo told}
+""")
+        self.assertEqual(done["verdict"], "failed")
+        self.assertEqual(self.jobs(), {"first": "failed", "next": "skipped", "report": "passed"})
+        self.assertEqual(self.log("1/report"), "told\n")
+
+    def test_a_retry_runs_only_what_did_not_pass(self):
+        ready = self.path("ready")
+        self.build(f"""
+jobs:
+  good: {{script: echo once >> {self.path("runs")}}}
+  bad: {{needs: good, script: test -e {ready}}}
+  behind: {{needs: bad, script: "true"}}
+""")
+        self.assertEqual(self.jobs(), {"good": "passed", "bad": "failed", "behind": "skipped"})
+        open(ready, "x").close()
+        self.ask("retry", "1", "--wait")
+        self.tail_of.wait("build_done", build=2)
+        self.assertEqual(self.jobs(2), {"good": "passed", "bad": "passed", "behind": "passed"})
+        with open(self.path("runs")) as f:
+            self.assertEqual(f.read(), "once\n")
+        self.assertIn("it passed in build 1", self.ask("build", "2").decode())
+        self.ask("retry", "2", rc=5)
+
+    def test_a_newer_push_cancels_older_builds_of_its_branch(self):
+        file = "supersede: true\njobs: {long: {script: sleep 60}, none: {needs: long, script: 'true'}}\n"
+        self.repo = self.repository(files={"README": "first"})
+        self.tail_of = self.everything(self.repo)
+        self.tail_of.wait("build_done", build=1)
+        self.repo.git("checkout", "-q", "-b", "topic")
+        old = self.repo.commit({FILE: file})
+        self.tail_of.wait("running", oid=old, job="long")
+        self.repo.commit({FILE: "supersede: true\njobs: {quick: {script: 'true'}}\n"})
+        done = self.tail_of.wait("build_done", oid=old)[0]
+        self.assertEqual(done["verdict"], "canceled")
+        self.assertIn("superseded by build", done["why"])
+        self.assertEqual(self.tail_of.wait("build_done", oid=self.repo.head())[0]["verdict"], "passed")
+
     def test_needs_order_jobs_and_a_failure_skips_what_needs_it(self):
         done = self.build("""
 jobs:

@@ -235,6 +235,35 @@ static void a_file_stands_quoted_where_a_shell_needs_that(void **state)
     }
 }
 
+static bool superseding(const char *ref, const char *default_branch)
+{
+    arena mem = { 0 };
+    problems problems = { .mem = &mem };
+    const pipeline *p =
+        pipeline_read(SLICE("supersede: true\njobs: {t: {script: x}}\n"), &mem, &problems);
+    const plan *made = plan_make(
+        p, &(plan_settings){ .ref = slice_of(ref), .default_branch = slice_of(default_branch) },
+        &mem, &problems);
+    bool supersede;
+
+    assert_non_null(made);
+    supersede = made->supersede;
+    arena_free(&mem);
+    return supersede;
+}
+
+static void only_branches_but_the_default_one_supersede(void **state)
+{
+    (void)state;
+    assert_true(superseding("refs/heads/topic", "main"));
+    assert_true(superseding("refs/heads/topic", "refs/heads/main"));
+    assert_true(superseding("refs/heads/topic", ""));
+    assert_false(superseding("refs/heads/main", "main"));
+    assert_false(superseding("refs/heads/main", "refs/heads/main"));
+    assert_false(superseding("refs/tags/v1", "main"));
+    assert_false(superseding("", "main"));
+}
+
 /* ---- what cannot be done yet ---- */
 
 static void what_is_not_done_is_refused(void **state)
@@ -243,8 +272,7 @@ static void what_is_not_done_is_refused(void **state)
         const char *keys, *what; /* NULL: it is done */
     } cases[] = {
         { "script: x, concurrency: a", "concurrency" },
-        { "script: x, always: true", "always" },
-        { "script: x, always: false", NULL },
+        { "script: x, always: true", NULL },
         { "script: x, submodules: true", "submodules" },
         { "script: x, submodules: false", NULL },
         { "script: x, home: kept", "home: kept" },
@@ -384,6 +412,7 @@ int main(void)
         cmocka_unit_test(bad_specs_are_refused),
         cmocka_unit_test(a_spec_is_bounded),
         cmocka_unit_test(a_file_stands_quoted_where_a_shell_needs_that),
+        cmocka_unit_test(only_branches_but_the_default_one_supersede),
         cmocka_unit_test(what_is_not_done_is_refused),
         cmocka_unit_test(files_go_to_the_jobs_that_name_them),
         cmocka_unit_test(files_are_bounded_over_all_jobs),
