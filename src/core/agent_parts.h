@@ -25,6 +25,7 @@ typedef struct attempt {
     bool doomed;   /* no longer ours: only waits for its executor to end it */
     bool placed;   /* an executor has it, in `slot` */
     bool found;    /* from the spool of an earlier agent, executor not yet known */
+    bool no_spool; /* it was canceled before an executor had it */
     unsigned slot;
     arena arena;        /* of `assign` and `result` */
     msg *assign;        /* only while it waits for a slot */

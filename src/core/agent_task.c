@@ -120,7 +120,8 @@ void agent_give_up(agent *a, attempt *t, code why, slice text, agent_effects *ou
     if (why && !a->stopping) /* else bye gives all back at once, and nothing new comes between */
         send_nack(a, t->task, t->att, why, text, out);
     remember_ended(a, t->task, t->att, why);
-    if (!t->assign && !(MUTANT(spool_kept) && !why))
+    /* Else the spool of that name is another's: an attempt of an older history that still ends. */
+    if (!t->assign && !t->no_spool && !(MUTANT(spool_kept) && !why))
         agent_delete_spool(t, out);
     unlist(a, t);
     agent_free_attempt(t);
@@ -298,6 +299,7 @@ void agent_cancel(agent *a, const msg_cancel *m, int64_t now, agent_effects *out
 
         a->waiting--;
         t->assign = NULL;
+        t->no_spool = true;
         never.result.verdict = VERDICT_CANCELED;
         never.result.msg = m->why;
         never.result.from = t->items_from;

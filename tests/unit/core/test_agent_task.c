@@ -190,6 +190,7 @@ static void cancels(void **fixture)
     hear(w, two);
     hear(w, two);
     hear(w, nine);
+    hear(w, result_ok(2, 1)); /* it never had a spool */
     check(w, "> assign\n"
              "  slot 1: assign 1-1\n"
              "> cancel\n"
@@ -201,7 +202,8 @@ static void cancels(void **fixture)
              "  result 2-1 canceled log 0 of 0, items 0 from 0\n"
              "> cancel\n"
              "> cancel\n"
-             "  nack 9-1 LOST\n");
+             "  nack 9-1 LOST\n"
+             "> result_ok\n");
     close_world(w);
 }
 
