@@ -516,7 +516,9 @@ bool runner_works_at(const world *w, slice id, uint64_t task, uint64_t att)
         for (unsigned k = 0; k <= SLOTS_MAX && slice_is(id, w->runners[i]->id); k++) {
             const executor *x = &w->runners[i]->exec[k];
 
-            if (executor_busy(x) && x->order.assign.task == task && x->order.assign.att == att)
+            /* What goes by these numbers in an older history is another. */
+            if (executor_busy(x) && x->spool->timeline == w->timeline &&
+                x->order.assign.task == task && x->order.assign.att == att)
                 return true;
         }
     return false;
