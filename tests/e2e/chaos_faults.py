@@ -2,6 +2,7 @@
 
 Each method named <group>_<what> of Faults is one kind of fault; False: there is nobody it could
 happen to now."""
+import contextlib
 import os
 import random
 import signal
@@ -252,7 +253,8 @@ class Faults:
         self.note("  kill executor", pid)
         self.hurts(name, "executor killed")
         self.stopped.pop(pid, None)
-        os.kill(pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):  # it may have died at a point just now
+            os.kill(pid, signal.SIGKILL)
 
     def kill_whole(self, name):
         self.hurts(name, "runner killed")
