@@ -271,6 +271,13 @@ volt_code draft_check(const plan_draft *draft, volt_err *err)
     return code;
 }
 
+void job_add_work(job *j, uint64_t duration_ms)
+{
+    j->work_ms += duration_ms;
+    if (duration_ms > j->longest_ms)
+        j->longest_ms = duration_ms;
+}
+
 void build_to_row(const build *b, row_build *ret)
 {
     *ret = (row_build){ .build = b->id,
@@ -290,7 +297,8 @@ void build_to_row(const build *b, row_build *ret)
                         .finished_ms = b->finished_wall_ms,
                         .units = b->units,
                         .units_done = b->units_done,
-                        .units_bad = b->units_bad };
+                        .units_bad = b->units_bad,
+                        .slots = b->slots };
 }
 
 void job_to_row(const job *j, row_job *ret)
@@ -313,7 +321,12 @@ void job_to_row(const job *j, row_job *ret)
                       .why = j->why,
                       .units = job_size(j),
                       .units_done = j->units_done,
-                      .units_bad = j->units_bad };
+                      .units_bad = j->units_bad,
+                      .ready_ms = j->ready_wall_ms,
+                      .started_ms = j->started_wall_ms,
+                      .ended_ms = j->ended_wall_ms,
+                      .work_ms = j->work_ms,
+                      .longest_ms = j->longest_ms };
 }
 
 void task_to_row(const task *t, arena *a, row_task *ret)

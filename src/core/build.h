@@ -67,11 +67,14 @@ typedef struct job {
     size_t units_out;      /* [0, units_out) are in a batch or done */
     uint64_t units_left;   /* weight of the others, by split.h */
     size_t units_done, units_bad;
-    verdict rolled;    /* roll-up of what is done so far */
-    uint64_t retried;  /* script: failed tries so far */
-    size_t tasks_open; /* not final */
-    queue_item item;   /* queued while units wait to be cut into batches; a script's job ends before
-                          it, for there may be a million of them */
+    verdict rolled;                                        /* roll-up of what is done so far */
+    uint64_t retried;                                      /* script: failed tries so far */
+    size_t tasks_open;                                     /* not final */
+    size_t busy;                                           /* of these, leased */
+    int64_t ready_wall_ms, started_wall_ms, ended_wall_ms; /* 0: not yet */
+    uint64_t work_ms, longest_ms; /* of units that are done, or of a script's tries */
+    queue_item item; /* queued while units wait to be cut into batches; a script's job ends before
+                        it, for there may be a million of them */
 } job;
 
 /* The jobs of a plan whose parts have not all come, or were not accepted yet. */
@@ -129,7 +132,10 @@ struct build {
     size_t jobs_n;
     size_t jobs_open; /* not final */
     uint64_t units, units_done, units_bad;
-    list tasks; /* of task.in_build */
+    uint64_t left_ms; /* expected of the units that are not done */
+    size_t busy;      /* its tasks that are leased */
+    size_t slots;     /* most that were up when something of it was leased */
+    list tasks;       /* of task.in_build */
     bool canceled;
     arena arena;
     plan_draft draft; /* what came of the plan task's newest attempt */
@@ -158,6 +164,8 @@ void build_take_over(build *b);
 
 /* Its test files, 1 for a script; what is taken over counts for nothing. */
 size_t job_size(const job *j);
+/* A unit of it, or a try of its script, took so long. */
+void job_add_work(job *j, uint64_t duration_ms);
 /* The job of that name, or NULL. */
 job *build_job(const build *b, slice name);
 

@@ -135,6 +135,21 @@ void life_assign(dispatch *d, const task *t)
         m->files.v[i] = j->units[t->units[t->done + i]].file;
 }
 
+/* What `volt build` shows of slots and times. */
+static void count_lease(dispatch *d, task *t)
+{
+    job *j = t->job;
+
+    t->build->busy++;
+    if (d->fleet.slots_up > t->build->slots)
+        t->build->slots = d->fleet.slots_up;
+    if (!j)
+        return;
+    j->busy++;
+    if (!j->started_wall_ms)
+        j->started_wall_ms = d->wall_ms;
+}
+
 void life_lease(dispatch *d, runner *r, queue_item *item)
 {
     task *t;
@@ -165,6 +180,7 @@ void life_lease(dispatch *d, runner *r, queue_item *item)
         r->plans++;
     else
         r->busy++;
+    count_lease(d, t);
     fleet_update(&d->fleet, r, false);
     if (!MUTANT(lease_not_stored))
         put_task(d, t);
@@ -195,6 +211,9 @@ static void release(dispatch *d, task *t)
         r->plans--;
     else if (!(MUTANT(room_leaks) && t->state == STATE_LEASED))
         r->busy--;
+    t->build->busy--;
+    if (t->job)
+        t->job->busy--;
     fleet_update(&d->fleet, r, true);
 }
 
@@ -314,6 +333,7 @@ static void job_final(dispatch *d, job *j, verdict v, slice why)
         queue_remove(&d->queue, &j->item);
     j->state = STATE_FINAL;
     j->verdict = v;
+    j->ended_wall_ms = d->wall_ms;
     j->why = build_keep(j->build, why);
     put_job(d, j);
     e = emit(d, EVENT_JOB_DONE, j->build);
@@ -327,6 +347,7 @@ static void job_final(dispatch *d, job *j, verdict v, slice why)
 static void job_ready(dispatch *d, job *j)
 {
     j->state = STATE_QUEUED;
+    j->ready_wall_ms = d->wall_ms;
     put_job(d, j);
     emit(d, EVENT_QUEUED, j->build)->job = j->name;
     if (j->tests) {
@@ -428,6 +449,8 @@ void life_unit_done(dispatch *d, task *t, const rec_item *item)
     assert(t->done < t->units_n && j->units[i].verdict == verdict_none);
     t->done++;
     j->units[i].verdict = item->verdict;
+    job_add_work(j, item->duration_ms);
+    j->build->left_ms -= j->units[i].expected_ms;
     j->rolled = verdict_worse(j->rolled, item->verdict);
     j->units_done++;
     j->build->units_done++;
@@ -452,6 +475,7 @@ static void script_final(dispatch *d, task *t)
     job *j = t->job;
     verdict v = t->verdict;
 
+    job_add_work(j, t->duration_ms);
     if ((v == VERDICT_FAILED || v == VERDICT_TIMEOUT) && j->retried < j->retry &&
         (!j->build->canceled || MUTANT(canceled_retried))) {
         task *again = add_task(d, j->build, j, TASK_SCRIPT);
@@ -576,8 +600,10 @@ void life_planned(dispatch *d, task *plan)
     for (size_t i = 0; i < b->jobs_n; i++) {
         put_job(d, b->jobs[i]);
         split_order(b->jobs[i]->units, b->jobs[i]->units_n);
-        for (size_t k = 0; k < b->jobs[i]->units_n; k++)
+        for (size_t k = 0; k < b->jobs[i]->units_n; k++) {
+            b->left_ms += b->jobs[i]->units[k].expected_ms;
             put_unit(d, b->jobs[i], k, NULL, NULL);
+        }
     }
     emit(d, EVENT_PLANNED, b)->n = b->units;
     if (newer)

@@ -28,6 +28,7 @@ static volt_code load_build(dispatch *d, const row_build *row, volt_err *err)
     b->canceled = row->state == STATE_CANCELING && !MUTANT(cancel_not_loaded);
     b->created_wall_ms = row->created_ms;
     b->units = row->units;
+    b->slots = (size_t)row->slots;
     map_put(&d->builds, b->id, b);
     list_push(&d->build_list, &b->in_dispatch);
     d->builds_n++;
@@ -50,6 +51,9 @@ static volt_code load_job(dispatch *d, const row_job *row, volt_err *err)
     j->state = row->state;
     j->verdict = row->verdict;
     j->why = build_keep(b, row->why);
+    j->ready_wall_ms = row->ready_ms;
+    j->started_wall_ms = row->started_ms;
+    j->ended_wall_ms = row->ended_ms;
     if (j->tests && row->units) {
         j->units = NEW_ARRAY(unit, (size_t)row->units);
     } else if (!j->tests && j->state == STATE_FINAL) {
@@ -79,7 +83,10 @@ static volt_code load_unit(dispatch *d, const row_unit *row, volt_err *err)
     u->file = arena_slice(&b->plan, row->file);
     u->verdict = row->verdict;
     u->expected_ms = row->expected_ms < UINT32_MAX ? (uint32_t)row->expected_ms : UINT32_MAX;
+    if (!u->verdict)
+        b->left_ms += u->expected_ms;
     if (u->verdict) {
+        job_add_work(j, row->duration_ms);
         j->units_out = j->units_n;
         j->units_done++;
         b->units_done++;
@@ -137,12 +144,16 @@ static volt_code load_task(dispatch *d, const row_task *row, volt_err *err)
         if (r)
             t->runner_name = build_keep(b, r->name);
     }
+    if (j && t->att && (!j->started_wall_ms || row->since_ms < j->started_wall_ms))
+        j->started_wall_ms = row->since_ms;
     if (t->state == STATE_FINAL && j) {
         j->tasks_open--;
-        if (t->kind == TASK_SCRIPT)
+        if (t->kind == TASK_SCRIPT) {
             j->retried += verdict_is_bad(t->verdict);
-        else
+            job_add_work(j, row->duration_ms);
+        } else {
             j->rolled = verdict_worse(j->rolled, t->verdict);
+        }
     }
     map_put(&d->tasks, t->id, t);
     return load_batch(t, row, err);
@@ -214,6 +225,9 @@ static void resume_task(dispatch *d, task *t)
     lease_grant(&d->leases, &t->lease, r, &r->leases,
                 resumed_until(d, t, dispatch_pace(d, r)->lease_ms));
     t->lease.least_ms = t->lease.deadline.key;
+    t->build->busy++;
+    if (t->job)
+        t->job->busy++;
     if (t->kind == TASK_PLAN)
         r->plans++;
     else

@@ -218,6 +218,9 @@ void dispatch_progress(const dispatch *d, rec_build_row *row)
     row->units = b->units;
     row->units_done = b->units_done;
     row->units_bad = b->units_bad;
+    row->slots = b->slots;
+    row->busy = b->busy;
+    row->left_ms = b->left_ms;
 }
 
 void dispatch_job_progress(const dispatch *d, int64_t now_ms, uint64_t id, rec_job_row *row,
@@ -232,6 +235,10 @@ void dispatch_job_progress(const dispatch *d, int64_t now_ms, uint64_t id, rec_j
     row->state = j->state;
     row->units_done = j->units_done;
     row->units_bad = j->units_bad;
+    row->busy = j->busy;
+    row->started_ms = (uint64_t)j->started_wall_ms;
+    row->work_ms = j->work_ms;
+    row->longest_ms = j->longest_ms;
     if (j->state == STATE_WAITING && job_needs(j, &which) == NEED_OPEN && which)
         row->why = slice_of(arena_printf(a, "needs " SLICE_FMT, SLICE_ARG(which->name)));
     else if (j->tests && queue_has(&j->item))

@@ -37,6 +37,7 @@ typedef struct row_build { /* key: build; unique (repo, ref, oid, gen) */
     slice why;
     int64_t created_ms, finished_ms; /* wall */
     uint64_t units, units_done, units_bad;
+    uint64_t slots;    /* most that were up when something of it was handed out */
     uint64_t retry_of; /* build of the same commit whose passed jobs count here; 0: none */
     slices passed;     /* their names */
 } row_build;
@@ -54,6 +55,8 @@ typedef struct row_job { /* key: (build, idx); name is unique in the build */
     verdict verdict;
     slice why;
     uint64_t units, units_done, units_bad;
+    int64_t ready_ms, started_ms, ended_ms; /* wall; 0: not yet */
+    uint64_t work_ms, longest_ms;           /* durations of units, or of a script's tries */
 } row_job;
 
 typedef struct row_unit { /* key: (build, job, i): one test file of a job */

@@ -54,6 +54,15 @@ static slice keep(page *p, slice s)
     return arena_slice(&p->d->arena, s);
 }
 
+static slices keep_list(page *p, slices list)
+{
+    slices ret = { ARENA_ARRAY(&p->d->arena, slice, list.n), list.n };
+
+    for (size_t i = 0; i < list.n; i++)
+        ret.v[i] = keep(p, list.v[i]);
+    return ret;
+}
+
 static slice name_of(const page *names, uint64_t idx)
 {
     return idx < names->n ? names->jobs[idx].name : (slice){ 0 };
@@ -77,7 +86,8 @@ static void describe_build(dispatcher *d, const row_build *r, rec_build_row *ret
                             .finished_ms = (uint64_t)r->finished_ms,
                             .units = r->units,
                             .units_done = r->units_done,
-                            .units_bad = r->units_bad };
+                            .units_bad = r->units_bad,
+                            .slots = r->slots };
     dispatch_progress(d->core, ret);
 }
 
@@ -134,7 +144,15 @@ static volt_code add_job(void *ctx, const row *r, volt_err *err)
                         .units = r->job.units,
                         .units_done = r->job.units_done,
                         .units_bad = r->job.units_bad,
-                        .tests = r->job.tests };
+                        .tests = r->job.tests,
+                        .allow_failure = r->job.allow_failure,
+                        .ready_ms = (uint64_t)r->job.ready_ms,
+                        .started_ms = (uint64_t)r->job.started_ms,
+                        .ended_ms = (uint64_t)r->job.ended_ms,
+                        .work_ms = r->job.work_ms,
+                        .longest_ms = r->job.longest_ms };
+    if (p->bytes <= PAGE_BYTES_MAX)
+        j->needs = keep_list(p, r->job.needs);
     dispatch_job_progress(p->d->core, p->d->now_ms, p->build, j, &p->d->memo, &p->d->arena);
     return VOLT_OK;
 }

@@ -53,7 +53,14 @@ static const char version_2[] =
     " failures INTEGER, flaky INTEGER, flaky_oid TEXT, oid TEXT, verdict TEXT, seen_ms INTEGER,"
     " PRIMARY KEY(repo, job, file)) WITHOUT ROWID;";
 
-static const char *const steps[] = { version_1, version_2 };
+static const char version_3[] = "ALTER TABLE build ADD COLUMN slots INTEGER NOT NULL DEFAULT 0;"
+                                "ALTER TABLE job ADD COLUMN ready_ms INTEGER NOT NULL DEFAULT 0;"
+                                "ALTER TABLE job ADD COLUMN started_ms INTEGER NOT NULL DEFAULT 0;"
+                                "ALTER TABLE job ADD COLUMN ended_ms INTEGER NOT NULL DEFAULT 0;"
+                                "ALTER TABLE job ADD COLUMN work_ms INTEGER NOT NULL DEFAULT 0;"
+                                "ALTER TABLE job ADD COLUMN longest_ms INTEGER NOT NULL DEFAULT 0;";
+
+static const char *const steps[] = { version_1, version_2, version_3 };
 
 const schema schema_current = { steps, sizeof steps / sizeof *steps };
 

@@ -83,6 +83,7 @@ static const column build_columns[] = {
     NUMBER(row_build, units),
     NUMBER(row_build, units_done),
     NUMBER(row_build, units_bad),
+    NUMBER(row_build, slots),
     NUMBER(row_build, retry_of),
     LIST(row_build, passed),
 };
@@ -106,6 +107,11 @@ static const column job_columns[] = {
     NUMBER(row_job, units),
     NUMBER(row_job, units_done),
     NUMBER(row_job, units_bad),
+    NUMBER(row_job, ready_ms),
+    NUMBER(row_job, started_ms),
+    NUMBER(row_job, ended_ms),
+    NUMBER(row_job, work_ms),
+    NUMBER(row_job, longest_ms),
     TEXT(row_job, spec),
 };
 

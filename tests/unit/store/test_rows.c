@@ -103,6 +103,7 @@ static void a_build_comes_back_whole(void **state_)
                     13,
                     14,
                     15,
+                    16,
                     2,
                     { passed, 2 } };
     const row_build *got =
@@ -119,7 +120,7 @@ static void a_build_comes_back_whole(void **state_)
     assert_int_equal(got->state, STATE_CANCELING);
     assert_int_equal(got->verdict, VERDICT_NO_TESTS);
     assert_slice(got->why, r.why);
-    assert_memory_equal(&got->created_ms, &r.created_ms, 6 * sizeof(uint64_t));
+    assert_memory_equal(&got->created_ms, &r.created_ms, 7 * sizeof(uint64_t));
     assert_int_equal(got->passed.n, 2);
     assert_slice(got->passed.v[1], passed[1]);
 }
@@ -128,10 +129,30 @@ static void a_job_comes_back_whole(void **state_)
 {
     fixture *f = *state_;
     slice needs[] = { SLICE("build"), SLICE("lint/3.10") }, labels[] = { SLICE("linux") };
-    row_job r = {
-        3,    0,    SLICE("job"), { needs, 2 }, { labels, 1 }, SLICE("\x81\xa3run"), 1, 2, 3, 4,
-        true, true, false,        STATE_FINAL,  VERDICT_FLAKY, SLICE("because"),     5, 6, 7
-    };
+    row_job r = { 3,
+                  0,
+                  SLICE("job"),
+                  { needs, 2 },
+                  { labels, 1 },
+                  SLICE("\x81\xa3run"),
+                  1,
+                  2,
+                  3,
+                  4,
+                  true,
+                  true,
+                  false,
+                  STATE_FINAL,
+                  VERDICT_FLAKY,
+                  SLICE("because"),
+                  5,
+                  6,
+                  7,
+                  8,
+                  9,
+                  10,
+                  11,
+                  12 };
     const row_job *got = &after_restart(f, (row){ .kind = ROW_JOB, .job = r }, read_jobs)->job;
 
     assert_slice(got->name, r.name);
@@ -146,7 +167,7 @@ static void a_job_comes_back_whole(void **state_)
     assert_int_equal(got->state, STATE_FINAL);
     assert_int_equal(got->verdict, VERDICT_FLAKY);
     assert_slice(got->why, r.why);
-    assert_memory_equal(&got->units, &r.units, 3 * sizeof(uint64_t));
+    assert_memory_equal(&got->units, &r.units, 8 * sizeof(uint64_t));
 }
 
 static void a_unit_comes_back_whole(void **state_)
