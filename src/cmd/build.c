@@ -4,6 +4,8 @@
 #include "base/cleanup.h"
 #include "base/text.h"
 #include "cmd/client.h"
+#include "cmd/failures.h"
+#include "cmd/jobs.h"
 #include "cmd/json.h"
 #include "cmd/query.h"
 #include "cmd/show.h"
@@ -14,19 +16,16 @@
 DEFINE_CLEANUP(client *, client_free);
 DEFINE_CLEANUP(show_table *, show_table_free);
 
-/* How early a unit is listed: what went wrong first. */
+/* How early a unit is listed. */
 static int rank(const rec_test_row *row)
 {
     switch (row->verdict) {
-    case VERDICT_PASSED:
-    case VERDICT_SKIPPED:
-        return 3;
-    case verdict_none:
-        return 2;
     case VERDICT_FLAKY:
+        return 0;
+    case verdict_none:
         return 1;
     default:
-        return 0;
+        return 2;
     }
 }
 
@@ -73,7 +72,8 @@ static void print_head(const rec_build_row *row, bool color)
     buf_free(&b);
 }
 
-/* Of a build that has ended (`final`) those without a verdict will never run. */
+/* What failed is not listed here: failures.h shows it.  Of a build that has ended (`final`) those
+ * without a verdict will never run. */
 static void print_units(const rec_test_row *v, size_t n, bool final, bool all, bool color)
 {
     static const char *const headings[] = {
@@ -83,7 +83,7 @@ static void print_units(const rec_test_row *v, size_t n, bool final, bool all, b
     show_table *t = show_table_new(color, headings, 7);
     size_t quiet = 0, left_out = 0;
 
-    for (int r = 0; r <= 3; r++)
+    for (int r = 0; r <= 2; r++)
         for (size_t i = 0; i < n; i++) {
             const rec_test_row *row = &v[i];
             show_tone tone;
@@ -91,9 +91,9 @@ static void print_units(const rec_test_row *v, size_t n, bool final, bool all, b
 
             if (final && !row->verdict)
                 outcome = "not-run";
-            if (rank(row) != r)
+            if (rank(row) != r || failures_has(row->verdict))
                 continue;
-            if (r >= 2 && ++quiet > QUIET_MAX && !all) {
+            if (r > 0 && ++quiet > QUIET_MAX && !all) {
                 left_out++;
                 continue;
             }
@@ -101,7 +101,7 @@ static void print_units(const rec_test_row *v, size_t n, bool final, bool all, b
             show_cell_ms(t, row->duration_ms);
             show_cell_text(t, TONE_PLAIN, row->job, 40);
             show_cell(t, TONE_DIM, "%llu", (unsigned long long)row->i);
-            show_cell_text(t, r == 0 ? TONE_BAD : TONE_PLAIN, row->file, 0);
+            show_cell_text(t, TONE_PLAIN, row->file, 0);
             show_cell_text(t, TONE_PLAIN, row->runner, 40);
             if (row->signal)
                 show_cell(t, TONE_PLAIN, "signal %llu", (unsigned long long)row->signal);
@@ -115,34 +115,6 @@ static void print_units(const rec_test_row *v, size_t n, bool final, bool all, b
     show_table_print(t, stdout);
     if (left_out)
         printf("… and %zu more that passed or wait; --all lists them\n", left_out);
-}
-
-/* Said of jobs that are not told by their units alone. */
-static void print_jobs(const rec_job_row_list *jobs, bool color)
-{
-    static const char *const headings[] = { "JOB", "STATE", ">UNITS", "WHY" };
-    CLEANUP(show_table_free)
-    show_table *t = NULL;
-    bool worth = jobs->n > 1;
-
-    for (size_t i = 0; i < jobs->n; i++)
-        worth |= !jobs->v[i].tests || jobs->v[i].why.n;
-    if (!worth)
-        return;
-    t = show_table_new(color, headings, 4);
-    for (size_t i = 0; i < jobs->n; i++) {
-        const rec_job_row *row = &jobs->v[i];
-        show_tone tone;
-        const char *outcome = show_outcome(row->verdict, row->state, &tone);
-
-        show_cell_text(t, TONE_PLAIN, row->name, 60);
-        show_cell(t, tone, "%s", outcome);
-        show_cell(t, TONE_PLAIN, "%llu/%llu", (unsigned long long)row->units_done,
-                  (unsigned long long)row->units);
-        show_cell_text(t, TONE_PLAIN, row->why, 0);
-    }
-    puts("");
-    show_table_print(t, stdout);
 }
 
 /* What is under way, and what ended otherwise than by its units. */
@@ -219,8 +191,10 @@ static exit_code run(const command_line *line)
     }
     color = show_color(line);
     print_head(&m->rows.v[0], color);
+    jobs_print_sums(&m->rows.v[0], &m->jobs);
+    failures_print(c, &(failures_of){ &m->tasks, units, n }, color);
+    jobs_print(&m->jobs, (uint64_t)loop_wall_ms(), color, stdout);
     print_units(units, n, m->rows.v[0].verdict != verdict_none, command_flag(line, "all"), color);
-    print_jobs(&m->jobs, color);
     print_tasks(&m->tasks, color);
     return EXIT_DONE;
 }
@@ -238,9 +212,14 @@ const command command_build = {
     .args = "ID",
     .args_min = 1,
     .args_max = 1,
-    .summary = "show a build: what failed first, then the rest",
-    .text = "With --json one object: the build's fields, and the lists jobs, tasks and tests "
-            "(its units). The output of a unit: volt log ID/JOB/N.",
+    .summary = "show a build: what failed first, then its jobs and the rest",
+    .text =
+        "Of its first 20 failures the last lines of their output; then the jobs, each below what "
+        "it needs, with how long it waited for a slot and how long it ran. No way of sharing "
+        "the work out can be quicker than the time that is given as the least: all work "
+        "divided by the slots, or the longest unit.\nWith --json one object: the build's fields, "
+        "and the lists jobs, tasks and tests "
+        "(its units). The output of a unit: volt log ID/JOB/N.",
     .options = options,
     .options_n = sizeof options / sizeof *options,
     .run = run,

@@ -1,12 +1,11 @@
 #include "cmd/query.h"
 
 #include <poll.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <unistd.h>
 
 #include "base/mem.h"
 #include "base/text.h"
+#include "cmd/progress.h"
 #include "net/loop.h"
 
 #define POLL_FIRST_MS  100
@@ -67,32 +66,10 @@ volt_code query_units(client *c, uint64_t build, rec_test_row **ret, size_t *ret
     return VOLT_OK;
 }
 
-/* One line on a terminal, written over by the next. */
-static void show_progress(const rec_build_row *row, int64_t start_ms)
-{
-    char took[TEXT_DURATION_MAX];
-
-    if (!isatty(STDERR_FILENO))
-        return;
-    fprintf(stderr, "\r\033[Kbuild %llu: %s", (unsigned long long)row->build,
-            state_text(row->state));
-    if (row->units)
-        fprintf(stderr, ", %llu of %llu units", (unsigned long long)row->units_done,
-                (unsigned long long)row->units);
-    if (row->units_bad)
-        fprintf(stderr, ", %llu not passed", (unsigned long long)row->units_bad);
-    fprintf(stderr, ", %s", text_show_ms(loop_now_ms() - start_ms, took));
-}
-
-static void end_progress(void)
-{
-    if (isatty(STDERR_FILENO))
-        fputs("\r\033[K", stderr);
-}
-
 volt_code query_wait(client *c, uint64_t build, const rec_build_row **ret, volt_err *err)
 {
     int64_t start = loop_now_ms(), heard = start;
+    progress shown = { 0 };
     int pause = POLL_FIRST_MS;
     volt_code code;
 
@@ -108,12 +85,12 @@ volt_code query_wait(client *c, uint64_t build, const rec_build_row **ret, volt_
                 *ret = row;
                 break;
             }
-            show_progress(row, start);
+            progress_show(&shown, row, 1, heard);
         }
         poll(NULL, 0, pause);
         if (loop_now_ms() - start > 50 * POLL_FIRST_MS && pause < POLL_LAST_MS)
             pause += POLL_FIRST_MS; /* a build that takes long can be told of a little later */
     }
-    end_progress();
+    progress_end(&shown);
     return code;
 }

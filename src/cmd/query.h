@@ -17,9 +17,9 @@ volt_code query_build(client *c, uint64_t build, const rec_build_row **ret, volt
  * as long as the client. */
 volt_code query_units(client *c, uint64_t build, rec_test_row **ret, size_t *ret_n, volt_err *err);
 
-/* Waits until the build has its verdict; *ret stands until the next question.  On a terminal a line
- * of progress is kept up to date on standard error.  A dispatcher that is away is waited for up to
- * a minute, since its restart loses nothing. */
+/* Waits until the build has its verdict; *ret stands until the next question.  Shows progress
+ * meanwhile (progress.h).  A dispatcher that is away is waited for up to a minute, since its
+ * restart loses nothing. */
 volt_code query_wait(client *c, uint64_t build, const rec_build_row **ret, volt_err *err);
 
 #endif

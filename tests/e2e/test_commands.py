@@ -206,8 +206,12 @@ class CommandsTest(unittest.TestCase):
         self.volt("submit", repo, "HEAD", "--wait", code=1)
         build = str(self.submit(repo, "HEAD"))
         lines = self.volt("build", build).decode().splitlines()
-        heading = next(i for i, line in enumerate(lines) if line.startswith("STATE"))
-        self.assertRegex(lines[heading + 1], r"^failed .* tests/test_20\.py +box +exit 1$")
+        failed = next(i for i, line in enumerate(lines) if line.startswith("    failed"))
+        self.assertRegex(lines[failed],
+                         r"^    failed tests/test_20\.py  \(tests/20, exit 1, .*, on box\)$")
+        self.assertRegex(lines[failed + 1], r"^      \| ")  # its output, before all else
+        self.assertLess(failed, next(i for i, line in enumerate(lines) if line.startswith("STATE")))
+        self.assertRegex(lines[3], r" of work in .* on 1 slot; at least .*: \d+ %$")
         self.assertIn("9 more", lines[-1])
         self.assertEqual(len(self.volt("build", build, "--all").decode().splitlines()),
                          len(lines) + 8)

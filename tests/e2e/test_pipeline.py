@@ -226,7 +226,8 @@ jobs:
             FILE: "jobs:\n  a: {script: \"echo one; echo two; exit 3\", retry: 1}\n"
                   "  b: {tests: {files: t/*, run: \"sh {}\"}}\n", "t/no": "echo three; exit 1\n"})
         said = self.volt("up", "--once", repo.path, rc=1).decode()
-        self.assertIn("    failed a\n      | one\n      | two\n    failed t/no\n      | three\n", said)
+        self.assertRegex(said, r"    failed a  \(exit 3, .*\)\n      \| one\n      \| two\n"
+                               r"    failed t/no  \(b/0, exit 1, .*\)\n      \| three\n")
         repo.commit({FILE: "jobs: {a: {scirpt: x}}\n"})
         said = self.volt("up", "--once", repo.path, rc=1).decode()
         self.assertIn("      | jobs: {a: {scirpt: x}}\n".replace("| ", "|     "), said)

@@ -52,11 +52,12 @@ typedef struct tail {
     holdback lines; /* what is to be shown */
     buf out;        /* what is being written */
     int64_t heard_ms, rotate_ms;
-    bool met;    /* something was heard at all */
-    bool paged;  /* an answer to `replay` has come */
-    bool silent; /* said so */
-    bool ending; /* nothing new; what was begun is finished */
-    bool over;   /* leave at once */
+    bool met;      /* something was heard at all */
+    bool paged;    /* an answer to `replay` has come */
+    bool silent;   /* said so */
+    bool ending;   /* nothing new; what was begun is finished */
+    bool over;     /* leave at once */
+    bool terminal; /* standard output is one */
     exit_code code;
 } tail;
 
@@ -121,8 +122,11 @@ static void apply(tail *t, int64_t now_ms, const msg_event *e)
         holdback_hold(&t->lines);
     if (shown && t->json)
         show_json(t, e);
-    else if (shown)
+    else if (shown) {
+        if (t->terminal) /* the line of progress that `volt up` keeps on the same terminal */
+            buf_adds(&t->lines.text, "\r\033[K");
         line_of_event(e, t->color, &t->lines.text);
+    }
     if (t->logs)
         logs_event(t->logs, now_ms, e, wanted);
     if (wanted && e->kind == EVENT_BUILD_DONE) {
@@ -477,6 +481,7 @@ static volt_code set_up(tail *t, const command_line *line, volt_err *err)
     t->server = command_text(line, "dispatcher-server");
     t->json = command_flag(line, "json");
     t->color = !t->json && show_color(line);
+    t->terminal = isatty(STDOUT_FILENO);
     t->all = command_flag(line, "all");
     t->repo = command_text(line, "repo");
     t->count_left = (uint64_t)command_number(line, "count");

@@ -15,7 +15,7 @@ volt_code up_summary_new(const char *server, up_summary **ret, volt_err *err);
 void up_summary_free(up_summary *s);
 
 /* Every build has its verdict, of those accepted so far.  Asks the dispatcher; false also when it
- * does not answer. */
+ * does not answer.  Shows how far the others are (cmd/progress.h). */
 bool up_summary_complete(up_summary *s);
 /* Prints a line a build and, for each unit that did not pass, the end of its output.  True: there
  * were builds, and all passed. */

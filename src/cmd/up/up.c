@@ -275,9 +275,17 @@ static void stop(up *u)
 
 static exit_code run_until_stopped(up *u)
 {
+    up_summary *summary = NULL;
+
     log_note("watching; dispatcher at %s; Ctrl-C stops", u->server);
-    while (!u->interrupts && !u->ended_name)
-        wait_a_little(u, TICK_MS * 10);
+    if (isatty(STDERR_FILENO) && up_summary_new(u->server, &summary, NULL) != VOLT_OK)
+        summary = NULL; /* then without a line of progress */
+    while (!u->interrupts && !u->ended_name) {
+        wait_a_little(u, TICK_MS * (summary ? 2 : 10));
+        if (summary)
+            up_summary_complete(summary);
+    }
+    up_summary_free(summary);
     if (!u->interrupts && u->ended_name)
         return command_fail_with(u->line, EXIT_RED, "%s ended and does not start again",
                                  u->ended_name);
