@@ -11,6 +11,7 @@
     X(submit)       \
     X(status)       \
     X(builds)       \
+    X(tests)        \
     X(build)        \
     X(task)         \
     X(log)          \

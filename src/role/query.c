@@ -18,6 +18,7 @@ bool query_is(msg_type type)
     case MSG_builds:
     case MSG_build:
     case MSG_units:
+    case MSG_files:
     case MSG_task:
     case MSG_runners:
     case MSG_get:
@@ -40,6 +41,8 @@ struct page {
     rec_job_row *jobs;
     rec_task_row *tasks;
     rec_test_row *tests;
+    rec_file_row *files;
+    slice repo; /* files: only those of this one; empty: of all */
     rec_attempt_row *attempts;
     slice *items;
     uint64_t next; /* number behind the last event */
@@ -225,6 +228,33 @@ static volt_code add_unit(void *ctx, const row *r, volt_err *err)
     return VOLT_OK;
 }
 
+static volt_code add_file(void *ctx, const row *r, volt_err *err)
+{
+    page *p = ctx;
+    const row_file *f = &r->file;
+
+    (void)err;
+    if (p->more || (p->repo.n && !slice_eq(f->repo, p->repo)))
+        return VOLT_OK;
+    if (p->n == p->max || p->bytes > PAGE_BYTES_MAX) {
+        p->more = true;
+        return VOLT_OK;
+    }
+    p->bytes += ROW_BYTES;
+    p->files[p->n++] = (rec_file_row){ .repo = keep(p, f->repo),
+                                       .job = keep(p, f->job),
+                                       .file = keep(p, f->file),
+                                       .mean_ms = f->mean_ms,
+                                       .runs = f->runs,
+                                       .failures = f->failures,
+                                       .flaky = f->flaky,
+                                       .flaky_oid = keep(p, f->flaky_oid),
+                                       .oid = keep(p, f->oid),
+                                       .verdict = f->verdict,
+                                       .seen_ms = (uint64_t)f->seen_ms };
+    return VOLT_OK;
+}
+
 static volt_code add_event(void *ctx, uint64_t seq, slice bytes, volt_err *err)
 {
     page *p = ctx;
@@ -331,6 +361,25 @@ static volt_code answer_units(dispatcher *d, uint64_t peer, const msg *m, volt_e
     code = d->store->ops->units(d->store, row.build, m->units.from, p.max + 1, add_unit, &p, err);
     a.units_are.rows = (rec_test_row_list){ p.tests, p.n };
     a.units_are.more = p.more;
+    if (code == VOLT_OK)
+        outbox_send(d, peer, &a);
+    return code;
+}
+
+static volt_code answer_files(dispatcher *d, uint64_t peer, const msg *m, volt_err *err)
+{
+    const msg_files *q = &m->files;
+    msg a = { .type = MSG_files_are, .r = m->r };
+    page p = { .d = d, .max = q->max ? (size_t)q->max : ROWS_MAX, .repo = q->repo };
+    const row_file after = { .repo = q->after_repo.n ? q->after_repo : q->repo,
+                             .job = q->after_job,
+                             .file = q->after_file };
+    volt_code code;
+
+    p.files = ARENA_ARRAY(&d->arena, rec_file_row, p.max);
+    code = d->store->ops->files(d->store, &after, p.max + 1, add_file, &p, err);
+    a.files_are.rows = (rec_file_row_list){ p.files, p.n };
+    a.files_are.more = p.more;
     if (code == VOLT_OK)
         outbox_send(d, peer, &a);
     return code;
@@ -457,6 +506,8 @@ volt_code query_answer(dispatcher *d, uint64_t peer, const msg *m, volt_err *err
         return answer_build(d, peer, m, err);
     case MSG_units:
         return answer_units(d, peer, m, err);
+    case MSG_files:
+        return answer_files(d, peer, m, err);
     case MSG_task:
         return answer_task(d, peer, m, err);
     case MSG_runners:

@@ -425,6 +425,17 @@ static volt_code tasks(store *base, uint64_t id, size_t max, store_row_fn fn, vo
     return rc;
 }
 
+static volt_code files(store *base, const row_file *after, size_t max, store_row_fn fn, void *ctx,
+                       volt_err *err)
+{
+    const memory_store *s = (memory_store *)base;
+    const shelf *sh = &s->shelves[ROW_FILE];
+    size_t from = memory_place(sh, after);
+
+    from += memory_find(sh, after) != NULL;
+    return walk(s, ROW_FILE, from, max < sh->n - from ? from + max : sh->n, fn, ctx, err);
+}
+
 static volt_code attempts(store *base, uint64_t id, store_row_fn fn, void *ctx, volt_err *err)
 {
     const memory_store *s = (memory_store *)base;
@@ -534,6 +545,7 @@ static const store_ops ops = {
     .jobs = jobs,
     .tasks = tasks,
     .units = units,
+    .files = files,
     .attempts = attempts,
     .runners = runners,
     .events = events,

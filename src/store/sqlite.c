@@ -298,6 +298,7 @@ static const store_ops ops = {
     .jobs = sqlite_jobs,
     .tasks = sqlite_tasks,
     .units = sqlite_units,
+    .files = sqlite_files,
     .attempts = sqlite_attempts,
     .runners = sqlite_runners,
     .events = sqlite_events,

@@ -175,6 +175,19 @@ volt_code sqlite_units(store *base, uint64_t build, uint64_t from, size_t max, s
     return walk(s, s->sql[SQL_UNITS], ROW_UNIT, fn, ctx, err);
 }
 
+volt_code sqlite_files(store *base, const row_file *after, size_t max, store_row_fn fn, void *ctx,
+                       volt_err *err)
+{
+    sqlite_store *s = (sqlite_store *)base;
+    sqlite3_stmt *st = s->sql[SQL_FILES];
+
+    sqlite_bind_slice(st, 1, after->repo);
+    sqlite_bind_slice(st, 2, after->job);
+    sqlite_bind_slice(st, 3, after->file);
+    sqlite_bind_limit(st, 4, max);
+    return walk(s, st, ROW_FILE, fn, ctx, err);
+}
+
 volt_code sqlite_attempts(store *base, uint64_t task, store_row_fn fn, void *ctx, volt_err *err)
 {
     sqlite_store *s = (sqlite_store *)base;

@@ -44,6 +44,8 @@ static const sql_text texts[SQL_IDS] = {
     [SQL_ATTEMPTS] = SELECT(ROW_ATTEMPT, "WHERE task=?1 ORDER BY att"),
     [SQL_LOG] = SELECT(ROW_LOG, "WHERE task=?1 AND att=?2"),
     [SQL_FILE] = SELECT(ROW_FILE, "WHERE repo=?1 AND job=?2 AND file=?3"),
+    [SQL_FILES] = SELECT(ROW_FILE, "WHERE (repo, job, file)>(?1, ?2, ?3) ORDER BY repo, job, file "
+                                   "LIMIT ?4"),
     [SQL_EVENTS] = { .sql = "SELECT seq, bytes FROM event WHERE seq>=?1 ORDER BY seq LIMIT ?2" },
 
     [SQL_OLD_BUILDS] = { .sql = "SELECT build, state='final' AND finished_ms<?1, created_ms<?1 "

@@ -46,6 +46,7 @@ typedef enum sql_id {
     SQL_ATTEMPTS,
     SQL_LOG,
     SQL_FILE,
+    SQL_FILES,
     SQL_EVENTS,
     /* retention */
     SQL_OLD_BUILDS,
@@ -137,6 +138,8 @@ volt_code sqlite_tasks(store *base, uint64_t build, size_t max, store_row_fn fn,
                        volt_err *err);
 volt_code sqlite_units(store *base, uint64_t build, uint64_t from, size_t max, store_row_fn fn,
                        void *ctx, volt_err *err);
+volt_code sqlite_files(store *base, const row_file *after, size_t max, store_row_fn fn, void *ctx,
+                       volt_err *err);
 volt_code sqlite_attempts(store *base, uint64_t task, store_row_fn fn, void *ctx, volt_err *err);
 volt_code sqlite_runners(store *base, store_row_fn fn, void *ctx, volt_err *err);
 volt_code sqlite_events(store *base, uint64_t from, size_t max, store_event_fn fn, void *ctx,

@@ -93,6 +93,10 @@ typedef struct store_ops {
                        volt_err *err); /* newest max, ascending */
     volt_code (*units)(store *s, uint64_t build, uint64_t from, size_t max, store_row_fn fn,
                        void *ctx, volt_err *err); /* by (job, i) */
+    /* by (repo, job, file), those behind `after`'s key; an empty one is before all.  Where names
+     * that are not UTF-8 stand is up to the backend. */
+    volt_code (*files)(store *s, const row_file *after, size_t max, store_row_fn fn, void *ctx,
+                       volt_err *err);
     volt_code (*attempts)(store *s, uint64_t task, store_row_fn fn, void *ctx,
                           volt_err *err);                                      /* by att */
     volt_code (*runners)(store *s, store_row_fn fn, void *ctx, volt_err *err); /* by name, id */

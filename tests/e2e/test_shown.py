@@ -58,6 +58,28 @@ class Shown(harness.Case):
         self.assertGreaterEqual(jobs["build"]["ended_ms"] - jobs["build"]["started_ms"], 100)
         self.assertGreaterEqual(jobs["unit"]["ready_ms"], jobs["build"]["ended_ms"])
 
+    def test_test_files_are_listed_by_their_history(self):
+        self.repo = self.repository(files={
+            FILE: "jobs: {unit: {tests: {files: 't/*', run: 'sh {}'}}, "
+                  "more: {needs: unit, tests: {files: 't/a', run: 'sh {}'}}}",
+            "t/a": "sleep 0.3", "t/b": "true", "t/c": f"test -e {self.path('ready')}"})
+        tail = self.everything(self.repo)
+        self.assertEqual(tail.wait("build_done")[0]["verdict"], "failed")
+        self.assertEqual(self.ask("tests", "--flaky").decode(), "no test file is flaky\n")
+        open(self.path("ready"), "x").close()
+        self.ask("rebuild", "1", "--wait")
+        rows = self.json("tests", "demo")
+        self.assertEqual([(r["job"], r["file"], r["runs"]) for r in rows],
+                         [("more", "t/a", 1), ("unit", "t/a", 2), ("unit", "t/b", 2), ("unit", "t/c", 2)])
+        flaky, = self.json("tests", "--flaky")
+        self.assertEqual((flaky["file"], flaky["failures"], flaky["flaky"], flaky["flaky_oid"]),
+                         ("t/c", 1, 1, self.repo.head()))
+        self.assertEqual([r["file"] for r in self.json("tests", "--slow")][:2], ["t/a", "t/a"])
+        self.assertRegex(self.ask("tests", "--slow", "-n", "1").decode(),
+                         r"(?s)^ +MEAN .*t/a\n… and 3 more; --max shows them\n$")
+        self.ask("tests", "nowhere", rc=3)
+        self.ask("tests", "--slow", "--flaky", rc=2)
+
     def test_who_waits_on_a_terminal_sees_how_far_it_is(self):
         self.repo = self.repository(files={
             FILE: "jobs: {unit: {tests: {files: 't/*', run: 'sh {}', batch: 1}}}",

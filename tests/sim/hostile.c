@@ -46,7 +46,7 @@ static bool is_runners_word(msg_type t)
 static bool is_query(msg_type t)
 {
     return t == MSG_status || t == MSG_builds || t == MSG_build || t == MSG_units ||
-           t == MSG_task || t == MSG_runners || t == MSG_get || t == MSG_replay ||
+           t == MSG_files || t == MSG_task || t == MSG_runners || t == MSG_get || t == MSG_replay ||
            t == MSG_submission;
 }
 

@@ -245,8 +245,10 @@ static question *ask(sim_client *c, msg_type type, bool command)
 
 static void query(sim_client *c)
 {
-    static const msg_type types[] = { MSG_status,  MSG_builds, MSG_build,  MSG_units,     MSG_task,
-                                      MSG_runners, MSG_get,    MSG_replay, MSG_submission };
+    static const msg_type types[] = {
+        MSG_status,  MSG_builds, MSG_build,  MSG_units,      MSG_task,
+        MSG_runners, MSG_get,    MSG_replay, MSG_submission, MSG_files
+    };
     world *w = c->w;
     question *q = ask(c, types[pick(w, sizeof types / sizeof *types)], false);
     uint64_t build = oracle_some_build(w->oracle);
@@ -279,6 +281,9 @@ static void query(sim_client *c)
     case MSG_replay:
         q->m.replay.from = 1 + pick(w, 100);
         q->m.replay.max = 5;
+        break;
+    case MSG_files:
+        q->m.files.max = 1 + pick(w, 5);
         break;
     case MSG_submission:
         q->m.submission.sid = slice_of(q->sid);

@@ -140,6 +140,35 @@ static void a_unit_keeps_its_file_when_the_update_names_none(void **state_)
     assert_int_equal(f->s->ops->put(f->s, &r, (slice){ 0 }, &f->err), VOLT_ECORRUPT);
 }
 
+static void histories_come_in_pages_by_their_names(void **state_)
+{
+    static const char *const keys[][3] = {
+        { "a", "unit", "y" }, { "b", "unit", "x" }, { "a", "lint", "z" },
+        { "a", "unit", "x" }, { "b", "lint", "x" },
+    };
+    static const size_t order[] = { 2, 3, 0, 4, 1 };
+    fixture *f = *state_;
+    row_file after = { 0 };
+
+    for (size_t i = 0; i < 5; i++)
+        put(f, (row){ .kind = ROW_FILE,
+                      .file = { .repo = slice_of(keys[i][0]),
+                                .job = slice_of(keys[i][1]),
+                                .file = slice_of(keys[i][2]),
+                                .mean_ms = i } });
+    assert_int_equal(f->s->ops->files(f->s, &after, 3, collect, f, &f->err), VOLT_OK);
+    assert_int_equal(f->rows_n, 3);
+    after = f->rows[2].file;
+    assert_int_equal(f->s->ops->files(f->s, &after, 3, collect, f, &f->err), VOLT_OK);
+    assert_int_equal(f->rows_n, 5);
+    for (size_t i = 0; i < 5; i++)
+        assert_int_equal(f->rows[i].file.mean_ms, order[i]);
+    after = (row_file){ .repo = SLICE("b"), .job = SLICE("m") }; /* that is not there */
+    assert_int_equal(f->s->ops->files(f->s, &after, 3, collect, f, &f->err), VOLT_OK);
+    assert_int_equal(f->rows_n, 6);
+    assert_int_equal(f->rows[5].file.mean_ms, 1);
+}
+
 static void a_file_of_one_name_has_a_history_in_each_job(void **state_)
 {
     fixture *f = *state_;
@@ -422,6 +451,7 @@ static void a_restart_loads_what_is_not_final_in_order(void **state_)
     TEST(what_a_row_is_of_never_changes)                         \
     TEST(a_unit_keeps_its_file_when_the_update_names_none)       \
     TEST(a_file_of_one_name_has_a_history_in_each_job)           \
+    TEST(histories_come_in_pages_by_their_names)                 \
     TEST(only_what_was_committed_survives)                       \
     TEST(an_old_copy_stays_one_until_it_is_another_history)      \
     TEST(events_are_numbered_without_gaps_and_replayed_in_order) \
