@@ -58,7 +58,7 @@ typedef struct job {
     uint64_t priority, timeout_ms, retry, batch;
     bool allow_failure, always, tests;
     bool taken_over; /* it passed in the build that is retried */
-    state state;
+    state state;     /* CANCELING: its setup failed, and batches are still told to end */
     verdict verdict;
     slice why;
     unit *units; /* of a script job: NULL */

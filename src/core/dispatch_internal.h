@@ -119,6 +119,10 @@ void life_lost(dispatch *d, task *t, const char *why);
 void life_task_final(dispatch *d, task *t, verdict v, slice why);
 /* A unit has its verdict. */
 void life_unit_done(dispatch *d, task *t, const rec_item *item);
+/* The setup of batch t's job failed, and t is about to end with that verdict: so does the job, as
+ * soon as its other batches, which are canceled, have ended.  Files that are in none stay without a
+ * verdict, as when a build is canceled. */
+void life_setup_failed(dispatch *d, const task *t, slice why);
 /* The plan was accepted: jobs become rows, ready ones are queued. */
 void life_planned(dispatch *d, task *plan);
 void life_cancel_build(dispatch *d, build *b, slice why);

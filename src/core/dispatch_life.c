@@ -430,13 +430,13 @@ static void build_begin(dispatch *d, build *b)
 
 static void job_check(dispatch *d, job *j)
 {
-    bool ended = j->tasks_open == 0 &&
-                 (j->build->canceled || j->units_done == j->units_n || MUTANT(job_ends_early));
+    bool ended = j->tasks_open == 0 && (j->build->canceled || j->state == STATE_CANCELING ||
+                                        j->units_done == j->units_n || MUTANT(job_ends_early));
 
     if (j->state == STATE_FINAL || !ended)
         return;
     job_final(d, j, j->build->canceled ? verdict_worse(j->rolled, VERDICT_CANCELED) : j->rolled,
-              j->build->canceled ? j->build->why : (slice){ 0 });
+              j->why.n || !j->build->canceled ? j->why : j->build->why);
     job_ended(d, j);
 }
 
@@ -468,6 +468,7 @@ void life_unit_done(dispatch *d, task *t, const rec_item *item)
     e->log_len = item->log_len;
     e->exit = item->exit;
     e->signal = item->signal;
+    e->n = item->tries;
 }
 
 static void script_final(dispatch *d, task *t)
@@ -619,6 +620,46 @@ void life_planned(dispatch *d, task *plan)
         build_begin(d, b);
 }
 
+/* One that waits ends at once, one that a runner has when that says so. */
+static void cancel_task(dispatch *d, task *t, slice why)
+{
+    msg_cancel *m;
+
+    if (t->state == STATE_QUEUED || (MUTANT(cancel_unconfirmed) && t->state != STATE_FINAL)) {
+        life_task_final(d, t, VERDICT_CANCELED, why);
+        return;
+    }
+    if (t->state != STATE_LEASED && t->state != STATE_RUNNING)
+        return;
+    t->state = STATE_CANCELING;
+    t->since_wall_ms = d->wall_ms;
+    t->why = build_keep(t->build, why);
+    put_task(d, t);
+    emit_task(d, EVENT_CANCELING, t)->why = t->why;
+    m = &effects_send(d->out, t->lease.runner->peer, MSG_cancel)->cancel;
+    *m = (msg_cancel){ .task = t->id, .att = t->att, .why = t->why };
+}
+
+void life_setup_failed(dispatch *d, const task *t, slice why)
+{
+    job *j = t->job;
+
+    if (j->state == STATE_CANCELING || j->build->canceled)
+        return;
+    queue_remove(&d->queue, &j->item);
+    j->state = STATE_CANCELING; /* which says it after a restart */
+    j->why = build_keep(j->build, why);
+    if (!MUTANT(setup_failure_not_stored))
+        put_job(d, j);
+    LIST_FOR(l, &j->build->tasks)
+    {
+        task *other = LIST_OWNER(l, task, in_build);
+
+        if (other->job == j && other != t)
+            cancel_task(d, other, j->why);
+    }
+}
+
 void life_cancel_build(dispatch *d, build *b, slice why)
 {
     if (b->canceled)
@@ -627,22 +668,7 @@ void life_cancel_build(dispatch *d, build *b, slice why)
     b->why = build_keep(b, why);
     LIST_FOR(l, &b->tasks)
     {
-        task *t = LIST_OWNER(l, task, in_build);
-        msg_cancel *m;
-
-        if (t->state == STATE_QUEUED || (MUTANT(cancel_unconfirmed) && t->state != STATE_FINAL)) {
-            life_task_final(d, t, VERDICT_CANCELED, why);
-            continue;
-        }
-        if (t->state != STATE_LEASED && t->state != STATE_RUNNING)
-            continue;
-        t->state = STATE_CANCELING;
-        t->since_wall_ms = d->wall_ms;
-        t->why = build_keep(b, why);
-        put_task(d, t);
-        emit_task(d, EVENT_CANCELING, t)->why = t->why;
-        m = &effects_send(d->out, t->lease.runner->peer, MSG_cancel)->cancel;
-        *m = (msg_cancel){ .task = t->id, .att = t->att, .why = t->why };
+        cancel_task(d, LIST_OWNER(l, task, in_build), why);
     }
     if (b->state == STATE_FINAL)
         return;

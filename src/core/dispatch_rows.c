@@ -50,4 +50,5 @@ void put_unit(dispatch *d, const job *j, size_t i, const task *t, const rec_item
     r->log_len = item->log_len;
     r->exit = item->exit;
     r->signal = item->signal;
+    r->tries = item->tries;
 }

@@ -384,6 +384,22 @@ static verdict plan_verdict(dispatch *d, task *t, const msg_result *m, slice *wh
     return VERDICT_ERRORED;
 }
 
+/* A batch's end: what did not run has not passed. */
+static verdict batch_verdict(const task *t, const msg_result *m, slice *why)
+{
+    bool good = !verdict_is_bad(m->verdict);
+
+    if (m->setup_failed && good) {
+        *why = SLICE("its runner reported a failed setup, and a good end");
+        return VERDICT_ERRORED;
+    }
+    if (t->done < t->units_n && good) {
+        *why = SLICE("its runner reported fewer outcomes than there are files");
+        return VERDICT_ERRORED;
+    }
+    return m->verdict;
+}
+
 void on_result(dispatch *d, runner *r, const msg_result *m)
 {
     task *t = task_of(d, r, m->task, m->att);
@@ -426,11 +442,11 @@ void on_result(dispatch *d, runner *r, const msg_result *m)
     r->losses = 0;
     if (t->kind == TASK_PLAN)
         v = plan_verdict(d, t, m, &why);
-    else if (t->done < t->units_n && (v == VERDICT_PASSED || v == VERDICT_FLAKY)) {
-        v = VERDICT_ERRORED;
-        why = SLICE("its runner reported fewer outcomes than there are files");
-    }
+    else if (t->kind == TASK_TESTS)
+        v = batch_verdict(t, m, &why);
     say_result(d, r, t->id, t->att);
+    if (t->kind == TASK_TESTS && m->setup_failed && !MUTANT(setup_failure_goes_on))
+        life_setup_failed(d, t, why);
     life_task_final(d, t, v, why);
     if (t->kind == TASK_PLAN) { /* who planned keeps the first task: it rides behind the answer */
         const match one = { &d->queue, &d->fleet, d->now_ms, dispatch_give, d };

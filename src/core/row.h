@@ -67,6 +67,7 @@ typedef struct row_unit { /* key: (build, job, i): one test file of a job */
     uint64_t expected_ms; /* its duration by its history; 0: nothing is known */
     verdict verdict;      /* 0: not done */
     uint64_t duration_ms, task, att, log_off, log_len, exit, signal;
+    uint64_t tries; /* runs it took; 0: one */
 } row_unit;
 
 #define ROW_JOB_PLAN UINT64_MAX /* row_task.job of the plan task */

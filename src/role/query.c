@@ -222,6 +222,7 @@ static volt_code add_unit(void *ctx, const row *r, volt_err *err)
                                        .att = u->att,
                                        .log_off = u->log_off,
                                        .log_len = u->log_len,
+                                       .tries = u->tries,
                                        .exit = u->exit,
                                        .signal = u->signal,
                                        .runner = unit_runner(p, u) };

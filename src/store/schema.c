@@ -58,7 +58,8 @@ static const char version_3[] = "ALTER TABLE build ADD COLUMN slots INTEGER NOT 
                                 "ALTER TABLE job ADD COLUMN started_ms INTEGER NOT NULL DEFAULT 0;"
                                 "ALTER TABLE job ADD COLUMN ended_ms INTEGER NOT NULL DEFAULT 0;"
                                 "ALTER TABLE job ADD COLUMN work_ms INTEGER NOT NULL DEFAULT 0;"
-                                "ALTER TABLE job ADD COLUMN longest_ms INTEGER NOT NULL DEFAULT 0;";
+                                "ALTER TABLE job ADD COLUMN longest_ms INTEGER NOT NULL DEFAULT 0;"
+                                "ALTER TABLE test ADD COLUMN tries INTEGER NOT NULL DEFAULT 0;";
 
 static const char *const steps[] = { version_1, version_2, version_3 };
 

@@ -129,6 +129,7 @@ static const column unit_columns[] = {
     NUMBER(row_unit, log_len),
     NUMBER(row_unit, exit),
     NUMBER(row_unit, signal),
+    NUMBER(row_unit, tries),
 };
 
 static const column task_columns[] = {

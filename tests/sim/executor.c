@@ -6,10 +6,11 @@
 
 #include "base/mem.h"
 
-#define JOBS_MAX  6
-#define FILES_MAX 24
-#define STEP_MS   300 /* a long unit writes this often */
-#define LONELY_MS 15000
+#define JOBS_MAX   6
+#define FILES_MAX  24
+#define STEP_MS    300 /* a long unit writes this often */
+#define LONELY_MS  15000
+#define SPEC_SETUP "setup" /* of a job of tests that has one */
 
 void output_fill(char *to, uint64_t task, uint64_t att, uint64_t off, size_t n)
 {
@@ -130,6 +131,7 @@ static rec_job some_job(arena *a, prng *r, size_t i, bool tests)
     if (tests) {
         j.files = some_files(a, 1 + prng_below(r, FILES_MAX));
         j.batch = prng_below(r, 3) ? 0 : 1 + prng_below(r, 3);
+        j.spec = prng_below(r, 3) ? (slice){ 0 } : SLICE(SPEC_SETUP);
     } else {
         j.spec = SLICE("make check");
         j.retry = prng_below(r, 3) ? 0 : 1 + prng_below(r, 2);
@@ -207,6 +209,8 @@ static verdict some_verdict(const executor *x, uint64_t unit)
     static const verdict bad[] = { VERDICT_FAILED, VERDICT_TIMEOUT, VERDICT_NO_TESTS,
                                    VERDICT_ERRORED };
 
+    if (x->order.assign.kind == TASK_TESTS && prng_below(&r, 20) == 0)
+        return VERDICT_FLAKY;
     return prng_below(&r, 10) ? VERDICT_PASSED : bad[prng_below(&r, 4)];
 }
 
@@ -231,6 +235,11 @@ static void finish(executor *x, verdict v, const char *why)
                           .log_bytes = x->spool->log_bytes,
                           .duration_ms = (uint64_t)(x->r->w->now_ms - x->began_ms) } };
 
+    m.result.setup_failed = x->in_setup && v != VERDICT_CANCELED;
+    if (m.result.setup_failed)
+        cover("batch", "failed setup");
+    if (m.result.setup_failed && x->spool->timeline == x->r->w->timeline)
+        oracle_setup_fails(x->r->w->oracle, order->task, order->att);
     if (order->kind == TASK_TESTS) {
         m.result.from = order->from + x->flushed;
         m.result.items = (rec_item_list){ x->items, x->items_n };
@@ -290,7 +299,40 @@ static void flush(executor *x)
 
 static verdict worse(verdict a, verdict b)
 {
-    return b == VERDICT_PASSED && a ? a : b;
+    return (b == VERDICT_PASSED || b == VERDICT_FLAKY) && a ? a : b;
+}
+
+/* ---- the setup, once while a slot stays with a job ---- */
+
+static uint64_t job_of(const executor *x)
+{
+    return mix_bytes(x->order.assign.build, x->order.assign.job);
+}
+
+static bool needs_setup(const executor *x)
+{
+    if (x->order.assign.kind != TASK_TESTS || !slice_is(x->order.assign.spec, SPEC_SETUP))
+        return false;
+    if (x->set_up == job_of(x))
+        cover("batch", "after another one's setup");
+    return x->set_up != job_of(x);
+}
+
+static void end_setup(executor *x)
+{
+    world *w = x->r->w;
+    static const verdict bad[] = { VERDICT_FAILED, VERDICT_TIMEOUT, VERDICT_ERRORED };
+
+    write_some(x, pick(w, 300));
+    if (x->canceled || chance(w, 120)) {
+        x->set_up = 0;
+        finish(x, x->canceled ? VERDICT_CANCELED : bad[pick(w, 3)],
+               x->canceled ? "canceled" : "the setup failed");
+        return;
+    }
+    x->in_setup = false;
+    x->set_up = job_of(x);
+    next_unit(x);
 }
 
 /* Some files take no time at all. */
@@ -313,6 +355,7 @@ static void end_unit(executor *x)
     if (x->spool->timeline == w->timeline)
         oracle_unit_ends(w->oracle, &x->order.assign, x->next, v);
     x->items[x->items_n].verdict = v;
+    x->items[x->items_n].tries = v == VERDICT_FLAKY ? 2 : 0;
     x->items[x->items_n++].duration_ms = some_duration_ms(x, x->order.assign.from + x->next);
     x->next++;
     if (x->next == units_n(x) || x->canceled) {
@@ -390,6 +433,7 @@ static void begin(executor *x)
         return;
     }
     say_start(x);
+    x->in_setup = needs_setup(x);
     if (x->order.assign.kind == TASK_PLAN)
         later(x, some_ms(w, 0, 50));
     else
@@ -414,6 +458,8 @@ static void step(void *ctx, uint64_t serial)
         x->left_ms -= STEP_MS;
         write_some(x, pick(x->r->w, 2000));
         later(x, x->left_ms < STEP_MS ? x->left_ms : STEP_MS);
+    } else if (x->in_setup) {
+        end_setup(x);
     } else {
         end_unit(x);
     }
@@ -447,7 +493,7 @@ static void take_assign(executor *x, slice frame, const msg_assign *m)
     wire_decode(arena_slice(&x->mem, frame), &x->mem, &x->order, NULL);
     x->spool = runner_spool_new(r, m->task, m->att, frame);
     x->phase = EXEC_FETCH;
-    x->started = x->canceled = false;
+    x->started = x->canceled = x->in_setup = false;
     x->next = x->flushed = x->items_n = 0;
     x->worst = verdict_none;
     x->began_ms = r->w->now_ms;
@@ -564,6 +610,7 @@ void executor_start(executor *x)
     x->hangs_ms = 0;
     x->leaving = false;
     x->phase = EXEC_IDLE;
+    x->set_up = 0;
     x->serial++;
     if (x->r->p.up)
         executor_connect(x, false);

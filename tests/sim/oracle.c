@@ -514,6 +514,11 @@ void oracle_task_ends(oracle *o, uint64_t task, uint64_t att, verdict v)
     oracle_truth(o, task, att)->verdict = v;
 }
 
+void oracle_setup_fails(oracle *o, uint64_t task, uint64_t att)
+{
+    oracle_truth(o, task, att)->setup_failed = true;
+}
+
 void oracle_unit_ends(oracle *o, const msg_assign *m, uint64_t n, verdict v)
 {
     if (m->kind == TASK_TESTS && m->from + n < UNITS_MAX)

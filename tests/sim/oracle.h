@@ -27,6 +27,7 @@ typedef struct known_job {
     verdict unit[UNITS_MAX];
     uint64_t scripts; /* tasks that its script had */
     verdict script;   /* of the newest of them */
+    verdict setup;    /* of the batch whose setup failed; verdict_none: none did */
 } known_job;
 
 typedef struct known_build {
@@ -95,6 +96,7 @@ typedef struct truth {
     uint64_t credit; /* how far it may send its log, as it was told */
     verdict verdict;
     verdict unit[UNITS_MAX]; /* of a batch, by place in it */
+    bool setup_failed;
 } truth;
 
 typedef struct saw {
@@ -171,6 +173,8 @@ known_runner *oracle_runner(oracle *o, slice id);
 
 /* One committed row; and what can be said of one at once. */
 void oracle_apply(oracle *o, const pending *p);
+/* A task has ended: if its setup failed, its job knows from now on. */
+void oracle_note_setup(oracle *o, const known_task *t);
 void oracle_put_now(oracle *o, const row *r);
 /* Retention took it. */
 bool oracle_is_forgotten(oracle *o, uint64_t build);

@@ -200,6 +200,7 @@ void oracle_adopt(oracle *o)
             truth *now = oracle_truth(o, i, t->att);
 
             *now = *old;
+            oracle_note_setup(o, t);
         }
     }
 }

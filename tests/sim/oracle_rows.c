@@ -102,8 +102,12 @@ static void check_lease(oracle *o, const known_task *t)
                ULL(t->id), ULL(newest_superseding(o, b)));
     if (t->job == ROW_JOB_PLAN)
         return;
-    checked(o->w, RULE_S13);
     j = &b->jobs[t->job];
+    checked(o->w, RULE_SETUP);
+    if (j->setup)
+        broken(o->w, RULE_SETUP, "task %llu of job " SLICE_FMT " is leased though its setup failed",
+               ULL(t->id), SLICE_ARG(j->name));
+    checked(o->w, RULE_S13);
     for (size_t i = 0; i < j->needs.n; i++)
         for (size_t k = 0; k < b->jobs_n; k++)
             if (slice_eq(b->jobs[k].name, j->needs.v[i]) && !lets_go_on(&b->jobs[k], j))
@@ -143,6 +147,14 @@ static known_task *add_task(oracle *o, const row_task *r)
         t->units[i / 4] |= (uint32_t)(unsigned char)r->units.p[i] << i % 4 * 8;
     o->open_tasks++;
     return t;
+}
+
+/* One that is lost in the end, or canceled with its build, was not heard of its setup. */
+void oracle_note_setup(oracle *o, const known_task *t)
+{
+    if (t->kind == TASK_TESTS && t->verdict != VERDICT_CANCELED && t->verdict != VERDICT_LOST &&
+        oracle_truth(o, t->id, t->att)->setup_failed)
+        o->builds[t->build]->jobs[t->job].setup = t->verdict;
 }
 
 static void put_task(oracle *o, const row_task *r)
@@ -194,15 +206,20 @@ static void put_task(oracle *o, const row_task *r)
         if (t->kind == TASK_SCRIPT)
             o->builds[t->build]->jobs[t->job].script = t->verdict;
         oracle_check_task(o, t);
+        oracle_note_setup(o, t);
     }
 }
 
 /* ---- jobs, units ---- */
 
-/* It says something of the file, and in a simulation only a process says so. */
-static bool is_run(verdict v)
+/* It says something of the file, and in a simulation only a process says so; or it is what became
+ * of the setup before. */
+static bool is_run(oracle *o, const row_unit *r)
 {
-    return is_good(v) || v == VERDICT_FAILED || v == VERDICT_TIMEOUT;
+    verdict v = r->verdict;
+
+    return is_good(v) || ((v == VERDICT_FAILED || v == VERDICT_TIMEOUT) &&
+                          !oracle_truth(o, r->task, r->att)->setup_failed);
 }
 
 /* A run comes right before the outcome that it counts. */
@@ -241,7 +258,7 @@ static void put_unit(oracle *o, const row_unit *r)
                ULL(r->build), verdict_text(*v), verdict_text(r->verdict));
     if (r->verdict && !*v)
         oracle_check_unit(o, r);
-    if (o->counted != (is_run(r->verdict) && !*v ? r->verdict : verdict_none))
+    if (o->counted != (is_run(o, r) && !*v ? r->verdict : verdict_none))
         broken(o->w, RULE_HISTORY, "unit %llu of build %llu is %s, counted is %s", ULL(r->i),
                ULL(r->build), verdict_text(r->verdict), verdict_text(o->counted));
     o->counted = verdict_none;

@@ -60,7 +60,11 @@ void oracle_check_unit(oracle *o, const row_unit *r)
     if (!t || k == t->units_n || t->build != r->build || t->job != r->job)
         broken(o->w, RULE_S15, "unit %llu of build %llu has its verdict from task %llu", ULL(r->i),
                ULL(r->build), ULL(r->task));
-    if (!o->stale && !is_given(r->verdict) && r->verdict != real->unit[k])
+    if (r->verdict == VERDICT_FLAKY && r->tries < 2)
+        broken(o->w, RULE_S15, "unit %llu of build %llu is flaky after one run", ULL(r->i),
+               ULL(r->build));
+    if (!o->stale && !is_given(r->verdict) && r->verdict != real->unit[k] &&
+        !(real->setup_failed && r->verdict == real->verdict)) /* it shares the end of its batch */
         broken(o->w, RULE_S15, "unit %llu of build %llu is %s, but its process said %s", ULL(r->i),
                ULL(r->build), verdict_text(r->verdict),
                real->unit[k] ? verdict_text(real->unit[k]) : "nothing");
@@ -77,13 +81,19 @@ static void check_script(oracle *o, const known_build *b, const known_job *j)
                want ? verdict_text(want) : "open");
 }
 
-/* Of test files: the worst of them. */
+/* Of test files: the worst of them; and that of a setup, without which they are not all run. */
 static void check_files(oracle *o, const known_build *b, const known_job *j)
 {
-    int worst = j->units ? 0 : badness(VERDICT_NO_TESTS);
+    int worst = j->units ? badness(j->setup) : badness(VERDICT_NO_TESTS);
 
+    checked(o->w, RULE_SETUP);
+    if (j->setup)
+        cover("job", "failed setup");
+    if (badness(j->verdict) < badness(j->setup))
+        broken(o->w, RULE_SETUP, "job " SLICE_FMT " of build %llu is %s, but its setup is %s",
+               SLICE_ARG(j->name), ULL(b->id), verdict_text(j->verdict), verdict_text(j->setup));
     for (uint64_t i = 0; i < j->units; i++) {
-        if (!j->unit[i] && !b->canceled)
+        if (!j->unit[i] && !b->canceled && !j->setup)
             broken(o->w, RULE_S15, "job " SLICE_FMT " of build %llu ends before its unit %llu",
                    SLICE_ARG(j->name), ULL(b->id), ULL(i));
         worst = badness(j->unit[i]) > worst ? badness(j->unit[i]) : worst;

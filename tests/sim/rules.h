@@ -51,6 +51,9 @@
       "each message heard, each drop, fence and keep: oracle.c")                                   \
     X(STATE, "a task's state follows the table of the protocol", "each committed task")            \
     X(CANCEL, "a canceled build starts nothing, and stays canceled", "each row, each attempt")     \
+    X(SETUP,                                                                                       \
+      "a job whose setup failed starts nothing more, and ends with that verdict or a worse",       \
+      "each new attempt: oracle_rows.c; each verdict: oracle_verdict.c")                           \
     X(SUPERSEDE, "what a newer commit of the branch made pointless starts nothing",                \
       "each new attempt: oracle_rows.c")                                                           \
     X(EPOCH, "an epoch is greater than all before it", "each start of the dispatcher")             \

@@ -41,7 +41,9 @@ typedef struct executor {
     msg order;
     spool *spool;
     int64_t began_ms, left_ms; /* of the unit */
-    uint64_t next, flushed;    /* units ended; told by `tests` */
+    bool in_setup;
+    uint64_t set_up;        /* the job whose setup ran here; 0: none */
+    uint64_t next, flushed; /* units ended; told by `tests` */
     rec_item items[ITEMS_MAX];
     size_t items_n;
     verdict worst;

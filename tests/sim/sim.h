@@ -415,6 +415,8 @@ void oracle_nacked(oracle *o, const msg_nack *m);
 /* Executors. */
 void oracle_task_starts(oracle *o, slice runner_id, const msg_assign *m);
 void oracle_task_ends(oracle *o, uint64_t task, uint64_t att, verdict v);
+/* A batch ends for its setup failed. */
+void oracle_setup_fails(oracle *o, uint64_t task, uint64_t att);
 /* The n-th of the assign's files has its verdict. */
 void oracle_unit_ends(oracle *o, const msg_assign *m, uint64_t n, verdict v);
 void oracle_output(oracle *o, uint64_t task, uint64_t att, uint64_t log_bytes);

@@ -282,7 +282,7 @@ static void plan(story *s, msg *m, const words *w)
     m->plan.jobs = (rec_job_list){ jobs, n };
 }
 
-/* result TASK ATT VERDICT items=V,V from=N log=TEXT bytes=N */
+/* result TASK ATT VERDICT items=V,V from=N log=TEXT bytes=N msg=TEXT setup=failed */
 static void result(story *s, msg *m, slice verdict_word, const words *w)
 {
     msg_result *r = &m->result;
@@ -293,6 +293,8 @@ static void result(story *s, msg *m, slice verdict_word, const words *w)
     r->from = words_number(words_option(w, "from"));
     r->log = words_option(w, "log");
     r->log_bytes = r->log.n ? r->log.n : words_number(words_option(w, "bytes"));
+    r->msg = words_option(w, "msg");
+    r->setup_failed = slice_is(words_option(w, "setup"), "failed");
 }
 
 /* False: not understood. */

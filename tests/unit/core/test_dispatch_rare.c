@@ -129,6 +129,39 @@ static void believes_no_pass_without_all_outcomes(void **unused)
     }
 }
 
+static void believes_no_pass_after_a_failed_setup(void **unused)
+{
+    rec_item items[3] = { { .verdict = VERDICT_PASSED },
+                          { .verdict = VERDICT_PASSED },
+                          { .verdict = VERDICT_PASSED } };
+    const verdict claimed[] = { VERDICT_PASSED, VERDICT_FLAKY, VERDICT_SKIPPED, VERDICT_TIMEOUT };
+    const verdict taken[] = { VERDICT_ERRORED, VERDICT_ERRORED, VERDICT_ERRORED, VERDICT_TIMEOUT };
+
+    (void)unused;
+    for (size_t i = 0; i < 4; i++) {
+        world *w = world_running(true);
+        msg m = result(2, 1, claimed[i]);
+
+        m.result.setup_failed = true;
+        m.result.items = (rec_item_list){ items, 3 };
+        say(w, RUNNER, m);
+        assert_int_equal(task_row(w)->verdict, taken[i]);
+        world_free(w);
+    }
+}
+
+static void a_script_has_no_setup(void **unused)
+{
+    world *w = world_running(false);
+    msg m = result(2, 1, VERDICT_PASSED);
+
+    (void)unused;
+    m.result.setup_failed = true;
+    say(w, RUNNER, m);
+    assert_int_equal(task_row(w)->verdict, VERDICT_PASSED);
+    world_free(w);
+}
+
 /* ---- logs ---- */
 
 static msg log_piece(uint64_t task, uint64_t off, slice d)
@@ -500,6 +533,8 @@ int main(void)
         cmocka_unit_test(fences_what_does_not_suit_the_task),
         cmocka_unit_test(asks_for_outcomes_that_are_missing),
         cmocka_unit_test(believes_no_pass_without_all_outcomes),
+        cmocka_unit_test(believes_no_pass_after_a_failed_setup),
+        cmocka_unit_test(a_script_has_no_setup),
         cmocka_unit_test(writes_no_log_of_no_bytes),
         cmocka_unit_test(takes_the_log_of_a_plan),
         cmocka_unit_test(cuts_only_the_log_of_an_attempt_under_way),
