@@ -6,6 +6,7 @@
     X(dispatcher)   \
     X(observer)     \
     X(executor)     \
+    X(keeper)       \
     X(runner)       \
     X(tail)         \
     X(submit)       \

@@ -240,6 +240,7 @@ held_state attempt_state(const attempt *a)
 {
     switch (a->phase) {
     case PHASE_FETCH:
+    case PHASE_LEAVE:
     case PHASE_UNITS:
         return a->started ? HELD_RUNNING : HELD_ACCEPTED;
     case PHASE_DONE:
@@ -273,7 +274,14 @@ size_t attempt_fds(const attempt *a, struct pollfd ret[ATTEMPT_FDS_MAX])
 
 int64_t attempt_deadline_ms(const attempt *a)
 {
-    return a->phase == PHASE_UNITS ? batch_deadline_ms(a) : ATTEMPT_NEVER;
+    switch (a->phase) {
+    case PHASE_LEAVE:
+        return site_setup_deadline_ms(a->site);
+    case PHASE_UNITS:
+        return batch_deadline_ms(a);
+    default:
+        return ATTEMPT_NEVER;
+    }
 }
 
 void attempt_step(attempt *a, int64_t now_ms)
@@ -281,6 +289,9 @@ void attempt_step(attempt *a, int64_t now_ms)
     switch (a->phase) {
     case PHASE_FETCH:
         fetch_step(a, now_ms);
+        break;
+    case PHASE_LEAVE:
+        batch_leave(a, now_ms);
         break;
     case PHASE_UNITS:
         batch_step(a, now_ms);

@@ -1,6 +1,6 @@
 /*
  * attempt_parts.h - what the files that make up an attempt share: attempt.c (its life), plan.c (the
- * jobs of a commit), batch.c (running them).
+ * jobs of a commit), batch.c (running them), setup.c (what goes before).
  */
 #ifndef VOLT_EXEC_ATTEMPT_PARTS_H
 #define VOLT_EXEC_ATTEMPT_PARTS_H
@@ -15,7 +15,8 @@
 
 typedef enum attempt_phase {
     PHASE_FETCH,   /* the commit is on its way */
-    PHASE_UNITS,   /* a unit runs */
+    PHASE_LEAVE,   /* what another job's setup left on this slot ends */
+    PHASE_UNITS,   /* a unit, or the setup, runs */
     PHASE_DONE,    /* the result is said */
     PHASE_REFUSED, /* nacked */
 } attempt_phase;
@@ -45,10 +46,15 @@ struct attempt {
     const char *dir; /* the workspace's */
     msg_spec spec;   /* `level` is 0: the order has none, see detect.h */
     const char **env, **env_files;
+    char *store;    /* where the commit is */
+    char *key;      /* of the workspace, see site_kept() */
     arena unit_mem; /* of the running unit */
     unit *unit;
-    size_t next;    /* the file whose unit runs, or runs next */
-    size_t flushed; /* outcomes that went in `tests` messages */
+    bool in_setup;      /* `unit` is the setup */
+    size_t next;        /* the file whose unit runs, or runs next */
+    uint64_t runs;      /* of that file, before the unit's */
+    uint64_t first_off; /* where the first of them begins in the log */
+    size_t flushed;     /* outcomes that went in `tests` messages */
     rec_item items[ATTEMPT_FLUSH_ITEMS];
     size_t items_n; /* outcomes behind those */
     int64_t flush_ms;
@@ -58,6 +64,7 @@ struct attempt {
     verdict worst;
     rec_item worst_item; /* the first of that verdict */
     char *broken;        /* why it cannot go on here, or NULL */
+    char *failure;       /* the setup's, for people; NULL: it had none */
 };
 
 /* Encodes m, appends it to a part of the spool, and says it.  VOLT_EFULL, VOLT_EIO: the spool did
@@ -79,11 +86,25 @@ void plan_run(attempt *a, const char *path);
 
 /* Reads the order's spec.  VOLT_EINVALID, VOLT_EMSG, VOLT_EVERSION: it cannot be understood. */
 volt_code batch_check(attempt *a, volt_err *err);
-/* Prepares the workspace from the repository at `path` and starts the first unit. */
+/* Prepares the workspace from the repository at `path`, once the slot has left its last job, and
+ * starts the setup or the first unit. */
 void batch_begin(attempt *a, const char *path, int64_t now_ms);
+/* PHASE_LEAVE: goes on, when the slot has. */
+void batch_leave(attempt *a, int64_t now_ms);
 void batch_step(attempt *a, int64_t now_ms);
 void batch_cancel(attempt *a, int64_t grace_ms, int64_t now_ms);
 int64_t batch_deadline_ms(const attempt *a);
+/* A line of our own in the log. */
+void batch_say(attempt *a, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* Between TERM and KILL. */
+int64_t batch_grace_ms(const attempt *a);
+/* What a unit or the setup cost, and whether it left the slot fit for the next. */
+void batch_count(attempt *a, const unit_outcome *o);
 void batch_free(attempt *a);
+
+/* Starts the job's setup as the running unit. */
+void setup_begin(attempt *a, int64_t now_ms);
+/* It has ended, or is kept: takes it off.  False: the batch is at its end. */
+bool setup_end(attempt *a);
 
 #endif

@@ -94,7 +94,7 @@ static verdict python_verdict(attempt *a, const unit_outcome *o, rec_item *item)
 static rec_item judge(attempt *a, const unit_outcome *o)
 {
     rec_item item = { .duration_ms = (uint64_t)o->duration_ms,
-                      .log_off = o->log_off,
+                      .log_off = a->runs ? a->first_off : o->log_off,
                       .exit = (uint64_t)o->exit,
                       .signal = (uint64_t)o->signal };
 
@@ -115,8 +115,20 @@ static rec_item judge(attempt *a, const unit_outcome *o)
         item.verdict = VERDICT_ERRORED;
         break;
     }
-    item.log_len = output_bytes(a->out) - o->log_off;
+    item.log_len = output_bytes(a->out) - item.log_off;
     return item;
+}
+
+/* Whether a file that failed gets another run, and if so, notes the one it had. */
+static bool runs_again(attempt *a, const rec_item *item)
+{
+    bool failed = item->verdict == VERDICT_FAILED || item->verdict == VERDICT_TIMEOUT;
+
+    if (!failed || a->runs >= a->spec.retry || is_script(a) || a->canceled || a->broken)
+        return false;
+    a->first_off = item->log_off;
+    a->runs++;
+    return true;
 }
 
 /* Ends the attempt at the next opportunity, without a result: another runner has to go on. */
@@ -149,14 +161,25 @@ static void flush(attempt *a)
     a->items_n = 0;
 }
 
-static void record(attempt *a, const unit_outcome *o, int64_t now_ms)
+void batch_count(attempt *a, const unit_outcome *o)
 {
-    rec_item item = judge(a, o);
-
-    assert(a->items_n < ATTEMPT_FLUSH_ITEMS);
     a->cpu_us += o->cpu_us;
     if (o->max_rss_bytes > a->max_rss_bytes)
         a->max_rss_bytes = o->max_rss_bytes;
+    if (o->left)
+        give_up(a, "processes of the task could not be ended");
+}
+
+/* The last run of a file decides. */
+static void record(attempt *a, rec_item item, int64_t now_ms)
+{
+    assert(a->items_n < ATTEMPT_FLUSH_ITEMS);
+    if (a->runs) {
+        item.tries = a->runs + 1;
+        if (item.verdict == VERDICT_PASSED)
+            item.verdict = VERDICT_FLAKY;
+    }
+    a->runs = 0;
     if (verdict_worse(a->worst, item.verdict) != a->worst) {
         a->worst = item.verdict;
         a->worst_item = item;
@@ -164,11 +187,26 @@ static void record(attempt *a, const unit_outcome *o, int64_t now_ms)
     if (a->items_n == 0)
         a->flush_ms = now_ms + ATTEMPT_FLUSH_MS;
     a->items[a->items_n++] = item;
-    if (o->left)
-        give_up(a, "processes of the task could not be ended");
 }
 
 /* ---- running ---- */
+
+void batch_say(attempt *a, const char *fmt, ...)
+{
+    CLEANUP(free)
+    char *line = NULL;
+    va_list ap;
+
+    va_start(ap, fmt);
+    line = mem_vprintf(fmt, ap);
+    va_end(ap);
+    output_line(a->out, line);
+}
+
+int64_t batch_grace_ms(const attempt *a)
+{
+    return a->order.grace_ms ? (int64_t)a->order.grace_ms : ATTEMPT_GRACE_MS;
+}
 
 static void give_to_shell(attempt *a, slice commands, process_command *run, const char **argv)
 {
@@ -185,7 +223,7 @@ static void begin_unit(attempt *a, int64_t now_ms)
     const char **argv = ARENA_ARRAY(&a->unit_mem, const char *, ARGS_MAX);
     unit_order order = {
         .timeout_ms = (int64_t)a->order.timeout_ms,
-        .grace_ms = a->order.grace_ms ? (int64_t)a->order.grace_ms : ATTEMPT_GRACE_MS,
+        .grace_ms = batch_grace_ms(a),
         .run = { .argv = argv, .env = a->env, .dir = a->dir, .in = site_null(a->site) }
     };
 
@@ -197,6 +235,9 @@ static void begin_unit(attempt *a, int64_t now_ms)
 
         environ_set_files(a->env_files, file, &a->unit_mem);
         order.name = arena_str(&a->unit_mem, file);
+        if (a->runs)
+            batch_say(a, "volt: %s: run %" PRIu64 " of %" PRIu64, order.name, a->runs + 1,
+                      a->spec.retry + 1);
         if (a->spec.level) {
             CLEANUP(buf)
             buf run = { 0 };
@@ -217,6 +258,8 @@ static void begin_unit(attempt *a, int64_t now_ms)
     KILL_POINT(after_start);
 }
 
+/* ---- the end ---- */
+
 static void end_batch(attempt *a, int64_t now_ms)
 {
     CLEANUP(buf)
@@ -224,6 +267,8 @@ static void end_batch(attempt *a, int64_t now_ms)
     bool cut_short = a->next < units_n(a) || a->worst == VERDICT_CANCELED;
     volt_err err;
 
+    if (a->broken || a->canceled)
+        site_end_setup(a->site, now_ms);
     if (scratch_clear(a->site, &err))
         log_warn("task %" PRIu64 ": %s", a->order.task, err.msg);
     attempt_tell_start(a);
@@ -232,32 +277,52 @@ static void end_batch(attempt *a, int64_t now_ms)
         attempt_refuse(a, CODE_LOST, a->broken);
         return;
     }
-    if (a->canceled && cut_short)
+    if (a->failure)
+        buf_adds(&text, a->failure);
+    else if (a->canceled && cut_short)
         buf_adds(&text, a->why);
     else if (output_lost(a->out))
         buf_addf(&text, "%s; %" PRIu64 " bytes were thrown away", output_why(a->out),
                  output_lost(a->out));
-    attempt_finish(a, &(msg_result){
-                          .verdict = a->canceled && cut_short ? VERDICT_CANCELED : a->worst,
-                          .msg = buf_slice(&text),
-                          .exit = a->worst_item.exit,
-                          .signal = a->worst_item.signal,
-                          .log_bytes = output_bytes(a->out),
-                          .duration_ms = (uint64_t)(now_ms - a->begun_ms),
-                          .cpu_ms = (uint64_t)a->cpu_us / 1000,
-                          .max_rss_bytes = (uint64_t)a->max_rss_bytes,
-                          .from = is_script(a) ? 0 : a->order.from + a->flushed,
-                          .items = { .v = a->items, .n = is_script(a) ? 0 : a->items_n },
-                      });
+    attempt_finish(
+        a, &(msg_result){
+               .verdict = a->canceled && cut_short && !a->failure ? VERDICT_CANCELED : a->worst,
+               .setup_failed = a->failure,
+               .msg = buf_slice(&text),
+               .exit = a->worst_item.exit,
+               .signal = a->worst_item.signal,
+               .log_bytes = output_bytes(a->out),
+               .duration_ms = (uint64_t)(now_ms - a->begun_ms),
+               .cpu_ms = (uint64_t)a->cpu_us / 1000,
+               .max_rss_bytes = (uint64_t)a->max_rss_bytes,
+               .from = is_script(a) ? 0 : a->order.from + a->flushed,
+               .items = { .v = a->items, .n = is_script(a) ? 0 : a->items_n },
+           });
 }
 
-/* Takes ended units off and starts the next, until one runs or the batch has ended. */
+/* Takes what has ended off and starts the next, until one runs or the batch has ended. */
 static void go_on(attempt *a, int64_t now_ms)
 {
-    while (unit_ended(a->unit)) {
-        record(a, unit_result(a->unit), now_ms);
+    while (unit_ended(a->unit) || unit_kept(a->unit)) {
+        rec_item item;
+
+        if (a->in_setup) {
+            if (!setup_end(a)) {
+                end_batch(a, now_ms);
+                return;
+            }
+            begin_unit(a, now_ms);
+            continue;
+        }
+        item = judge(a, unit_result(a->unit));
+        batch_count(a, unit_result(a->unit));
         unit_free(TAKE(a->unit));
         arena_reset(&a->unit_mem);
+        if (runs_again(a, &item)) {
+            begin_unit(a, now_ms);
+            continue;
+        }
+        record(a, item, now_ms);
         a->next++;
         if (a->next == units_n(a) || a->canceled || a->broken) {
             end_batch(a, now_ms);
@@ -269,12 +334,15 @@ static void go_on(attempt *a, int64_t now_ms)
     }
 }
 
-static volt_code prepare(attempt *a, const char *path, volt_err *err)
+static bool is_prepared(const attempt *a)
+{
+    return site_kept(a->site, a->key) &&
+           access(workspace_dir(site_workspace(a->site, a->order.repo)), X_OK) == 0;
+}
+
+static volt_code prepare(attempt *a, volt_err *err)
 {
     const msg_assign *order = &a->order;
-    CLEANUP(free)
-    char *key = mem_printf("%" PRIu64 " " SLICE_FMT " %s %s", order->build, SLICE_ARG(order->job),
-                           a->commit.hex, path);
     workspace *ws = site_workspace(a->site, order->repo);
     environ_place place = { .workspace = workspace_dir(ws),
                             .scratch = &a->scratch,
@@ -282,12 +350,12 @@ static volt_code prepare(attempt *a, const char *path, volt_err *err)
     uint64_t log_max = order->log_max ? order->log_max : site_settings(a->site)->log_max;
     volt_code rc;
 
-    if (!site_kept(a->site, key) || access(workspace_dir(ws), X_OK)) {
+    if (!is_prepared(a)) {
         site_keep(a->site, "");
-        rc = workspace_move(ws, path, &a->commit, NULL, err);
+        rc = workspace_move(ws, a->store, &a->commit, NULL, err);
         if (rc)
             return rc;
-        site_keep(a->site, key);
+        site_keep(a->site, a->key);
     }
     rc = scratch_make(a->site, &a->scratch, err);
     if (rc)
@@ -298,11 +366,11 @@ static volt_code prepare(attempt *a, const char *path, volt_err *err)
     return VOLT_OK;
 }
 
-void batch_begin(attempt *a, const char *path, int64_t now_ms)
+static void start(attempt *a, int64_t now_ms)
 {
     int64_t (*clock_ms)(void) = site_settings(a->site)->clock_ms;
     volt_err err;
-    volt_code rc = prepare(a, path, &err);
+    volt_code rc = prepare(a, &err);
 
     if (clock_ms)
         now_ms = clock_ms();
@@ -315,8 +383,38 @@ void batch_begin(attempt *a, const char *path, int64_t now_ms)
     a->begun_ms = now_ms;
     a->start_ms = now_ms + ATTEMPT_START_MS;
     a->started = true;
-    begin_unit(a, now_ms);
+    if (a->spec.setup.n && !is_script(a) && !site_has_setup(a->site))
+        setup_begin(a, now_ms);
+    else
+        begin_unit(a, now_ms);
     go_on(a, now_ms);
+}
+
+void batch_begin(attempt *a, const char *path, int64_t now_ms)
+{
+    a->store = mem_strdup(path);
+    a->key = mem_printf("%" PRIu64 " " SLICE_FMT " %s %s", a->order.build, SLICE_ARG(a->order.job),
+                        a->commit.hex, path);
+    if (site_has_setup(a->site) && !is_prepared(a)) {
+        a->phase = PHASE_LEAVE;
+        site_end_setup(a->site, now_ms);
+        batch_leave(a, now_ms);
+    } else {
+        start(a, now_ms);
+    }
+}
+
+void batch_leave(attempt *a, int64_t now_ms)
+{
+    if (site_step_setup(a->site, now_ms))
+        start(a, now_ms);
+}
+
+/* Ends the unit, and with it what the setup left. */
+static void stop(attempt *a, int64_t now_ms, int64_t grace_ms)
+{
+    site_let_setup_go(a->site);
+    unit_stop(a->unit, now_ms, grace_ms);
 }
 
 void batch_step(attempt *a, int64_t now_ms)
@@ -330,14 +428,12 @@ void batch_step(attempt *a, int64_t now_ms)
     if (now_ms >= a->flush_ms)
         flush(a);
     if (a->broken)
-        unit_stop(a->unit, now_ms, 0);
+        stop(a, now_ms, 0);
 }
 
 void batch_cancel(attempt *a, int64_t grace_ms, int64_t now_ms)
 {
-    int64_t own_ms = a->order.grace_ms ? (int64_t)a->order.grace_ms : ATTEMPT_GRACE_MS;
-
-    unit_stop(a->unit, now_ms, grace_ms ? grace_ms : own_ms);
+    stop(a, now_ms, grace_ms ? grace_ms : batch_grace_ms(a));
 }
 
 int64_t batch_deadline_ms(const attempt *a)
@@ -353,5 +449,8 @@ void batch_free(attempt *a)
     output_free(a->out);
     unit_free(a->unit);
     arena_free(&a->unit_mem);
+    free(a->store);
+    free(a->key);
     free(a->broken);
+    free(a->failure);
 }

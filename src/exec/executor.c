@@ -21,6 +21,7 @@ struct executor {
     uint64_t reports;
     bool leaving;
     int64_t sweep_ms;
+    int64_t idle_ms; /* when a job whose setup is still there has had its time */
 };
 
 executor *executor_new(site *s, attempt_say *say, void *ctx)
@@ -30,7 +31,7 @@ executor *executor_new(site *s, attempt_say *say, void *ctx)
     e->site = s;
     e->say = say;
     e->ctx = ctx;
-    e->sweep_ms = ATTEMPT_NEVER;
+    e->sweep_ms = e->idle_ms = ATTEMPT_NEVER;
     return e;
 }
 
@@ -49,7 +50,7 @@ bool executor_busy(const executor *e)
 
 bool executor_finished(const executor *e)
 {
-    return e->leaving && !executor_busy(e);
+    return e->leaving && !executor_busy(e) && !site_has_setup(e->site);
 }
 
 void executor_report(executor *e)
@@ -95,6 +96,7 @@ static void take_assign(executor *e, slice frame, const msg_assign *order, int64
     attempt_free(TAKE(e->attempt));
     e->attempt = attempt_start(e->site, frame, e->say, e->ctx, now_ms);
     e->sweep_ms = now_ms + SWEEP_AFTER_MS;
+    e->idle_ms = now_ms + EXECUTOR_IDLE_MS;
 }
 
 static void take_cancel(executor *e, const msg_cancel *m, int64_t now_ms)
@@ -108,11 +110,20 @@ static void take_cancel(executor *e, const msg_cancel *m, int64_t now_ms)
         attempt_repeat(e->attempt);
 }
 
+static void end_setup(executor *e, int64_t now_ms)
+{
+    e->idle_ms = ATTEMPT_NEVER;
+    site_end_setup(e->site, now_ms);
+    site_step_setup(e->site, now_ms);
+}
+
 void executor_leave(executor *e, const char *why, int64_t now_ms)
 {
     e->leaving = true;
     if (executor_busy(e))
         attempt_cancel(e->attempt, EXECUTOR_LEAVE_MS, slice_of(why), now_ms);
+    if (!executor_busy(e))
+        end_setup(e, now_ms);
 }
 
 volt_code executor_take(executor *e, slice frame, int64_t now_ms, volt_err *err)
@@ -143,7 +154,13 @@ size_t executor_fds(const executor *e, struct pollfd ret[ATTEMPT_FDS_MAX])
 
 int64_t executor_deadline_ms(const executor *e)
 {
-    return executor_busy(e) ? attempt_deadline_ms(e->attempt) : e->sweep_ms;
+    int64_t at_ms = site_setup_deadline_ms(e->site);
+
+    if (executor_busy(e))
+        return attempt_deadline_ms(e->attempt);
+    if (site_has_setup(e->site) && e->idle_ms < at_ms)
+        at_ms = e->idle_ms;
+    return e->sweep_ms < at_ms ? e->sweep_ms : at_ms;
 }
 
 void executor_step(executor *e, int64_t now_ms)
@@ -153,10 +170,14 @@ void executor_step(executor *e, int64_t now_ms)
     if (executor_busy(e)) {
         attempt_step(e->attempt, now_ms);
         e->sweep_ms = now_ms + SWEEP_AFTER_MS;
+        e->idle_ms = now_ms + EXECUTOR_IDLE_MS;
         return;
     }
     while (process_reap(&ended) == PROCESS_ENDED) /* what a fetch left, which fell to us */
         ;
+    site_step_setup(e->site, now_ms);
+    if (site_has_setup(e->site) && (now_ms >= e->idle_ms || e->leaving))
+        end_setup(e, now_ms);
     if (now_ms >= e->sweep_ms)
         e->sweep_ms = site_sweep(e->site) ? now_ms : ATTEMPT_NEVER;
 }

@@ -11,6 +11,9 @@
 
 /* Shorter than a stopping agent waits (AGENT_STOP_MS). */
 #define EXECUTOR_LEAVE_MS 2000
+/* Without a batch of the job for so long, what its setup left is ended: a job whose last files run
+ * elsewhere would hold its servers, and their ports, for nothing. */
+#define EXECUTOR_IDLE_MS 5000
 
 typedef struct executor executor;
 

@@ -24,6 +24,9 @@
  * members, not yet stopped, fork in the time of one walk. */
 #define STOP_ROUNDS_MAX 20
 
+/* What process_keep() set aside: like its children a property of the whole process. */
+static pid_t kept;
+
 /* ---- starting ---- */
 
 /* Not closed: a library may have opened some before main. */
@@ -160,6 +163,8 @@ process_found process_reap(process_exit *ret)
         return PROCESS_RUNNING;
     if (pid < 0)
         return PROCESS_NONE;
+    if (pid == kept)
+        kept = 0;
     *ret = (process_exit){
         .pid = pid,
         .exit = WIFEXITED(status) ? WEXITSTATUS(status) : 0,
@@ -173,13 +178,52 @@ process_found process_reap(process_exit *ret)
 
 /* ---- ending ---- */
 
-/* Marks what this process started, and all that came of it. */
+/* Marks what this process started, and all that came of it, but for what is set aside. */
 static void look(walk *w)
 {
     walk_look(w);
     for (size_t i = 0; i < w->n; i++)
-        w->v[i].ours = w->v[i].ppid == getpid();
+        w->v[i].ours = w->v[i].ppid == getpid() && w->v[i].pid != kept;
     walk_mark_children(w);
+}
+
+void process_keep(pid_t pid)
+{
+    kept = pid;
+}
+
+pid_t process_kept(void)
+{
+    return kept;
+}
+
+/* Nobody else takes our children away, so whatever runs has an ancestor among them, be it dead. */
+bool process_only_kept(void)
+{
+    char path[64], text[32], *end;
+    ssize_t n;
+
+    snprintf(path, sizeof path, "/proc/self/task/%d/children", getpid());
+    CLEANUP(close)
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+    if (fd < 0) {
+        CLEANUP(walk)
+        walk w = { .proc = -1 };
+
+        if (!walk_open(&w))
+            return false;
+        look(&w);
+        for (size_t i = 0; i < w.n; i++)
+            if (w.v[i].ours)
+                return false;
+        return true;
+    }
+    n = read(fd, text, sizeof text - 1);
+    if (n < 0)
+        return false;
+    text[n] = '\0';
+    return strtol(text, &end, 10) == kept && end[strspn(end, " \n")] == '\0';
 }
 
 size_t process_signal_all(int signal_number)
@@ -209,8 +253,9 @@ size_t process_kill_all(void)
     bool more = true;
 
     /* That is enough but for processes whose first thread ended before the others, which
-     * cgroup.kill passes over (Linux 6.18). */
-    cgroup_kill();
+     * cgroup.kill passes over (Linux 6.18).  What is set aside is in the same group. */
+    if (!kept)
+        cgroup_kill();
     if (!walk_open(&w))
         return 0;
     for (int round = 0; more && round < STOP_ROUNDS_MAX; round++) {

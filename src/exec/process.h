@@ -5,7 +5,8 @@
  * left the session included, becomes its child.  So "no child is left" proves that the task's
  * processes are gone, and a task that leaves nothing costs one wait and no look at /proc.  When
  * something is left it is found by walking /proc from our children downwards, or, where a cgroup v2
- * of our own is to be had, ended by cgroup.kill, which no fork can outrun.
+ * of our own is to be had, ended by cgroup.kill, which no fork can outrun.  One child with all that
+ * is below it can be set aside (process_keep(), for keeper.h): then only /proc tells what is left.
  *
  * Not covered:
  * - The executor killed with SIGKILL: its direct child dies with it (PR_SET_PDEATHSIG), the rest
@@ -69,6 +70,15 @@ typedef enum process_found {
 
 /* Takes note of one ended process; never blocks. */
 process_found process_reap(process_exit *ret);
+
+/* Sets a child aside with all that comes of it: it is not the task's, so that ending the task
+ * passes it over.  0: none is, what was is the task's again.  One at most; when it ends none is. */
+void process_keep(pid_t pid);
+/* The one that is set aside; 0: none. */
+pid_t process_kept(void);
+/* Whether nothing else is left, where PROCESS_RUNNING only says that something is.
+ * O(children) where the kernel lists them (Linux with PROC_CHILDREN), else O(processes). */
+bool process_only_kept(void);
 
 /* Sends `signal` to all processes of the task, once each; returns how many there were.
  * O(processes on this machine). */

@@ -12,6 +12,7 @@
 
 #include "base/buf.h"
 #include "base/cleanup.h"
+#include "base/log.h"
 #include "base/mem.h"
 #include "base/rmtree.h"
 
@@ -46,8 +47,9 @@ enum { HOME, TMP, OUTPUT, SCRATCH_N };
 struct site {
     site_config config;
     int null;
-    char *pool; /* WORK/pool/<slot> */
-    char *key;  /* the job that a workspace was last prepared for */
+    char *pool;  /* WORK/pool/<slot> */
+    char *key;   /* the job that a workspace was last prepared for */
+    unit *setup; /* what ran its setup; NULL: none did */
     keeper stores;
     keeper workspaces;
     char *source, *source_path; /* site_learn()'s; NULL: nothing was learnt */
@@ -141,6 +143,7 @@ void site_free(site *s)
 {
     if (!s)
         return;
+    site_let_setup_go(s);
     for (size_t i = 0; i < KEPT_MAX; i++) {
         store_forget(&s->stores.v[i]);
         workspace_forget(&s->workspaces.v[i]);
@@ -286,6 +289,54 @@ void site_keep(site *s, const char *key)
     s->key = mem_strdup(key);
 }
 
+void site_set_up(site *s, unit *u)
+{
+    assert(!s->setup);
+    s->setup = u;
+}
+
+bool site_has_setup(const site *s)
+{
+    return s->setup;
+}
+
+void site_end_setup(site *s, int64_t now_ms)
+{
+    if (!s->setup)
+        return;
+    unit_stop(s->setup, now_ms, UNIT_LEFT_GRACE_MS);
+    site_keep(s, "");
+}
+
+void site_let_setup_go(site *s)
+{
+    if (!s->setup)
+        return;
+    unit_let_go(s->setup);
+    unit_free(TAKE(s->setup));
+    site_keep(s, "");
+}
+
+bool site_step_setup(site *s, int64_t now_ms)
+{
+    volt_err err;
+
+    if (!s->setup)
+        return true;
+    unit_step(s->setup, now_ms);
+    if (!unit_ended(s->setup) || *s->key)
+        return false;
+    unit_free(TAKE(s->setup));
+    if (scratch_clear(s, &err))
+        log_warn("%s", err.msg);
+    return true;
+}
+
+int64_t site_setup_deadline_ms(const site *s)
+{
+    return s->setup ? unit_deadline_ms(s->setup) : UNIT_NEVER;
+}
+
 bool site_sweep(site *s)
 {
     size_t n = 0;
@@ -349,6 +400,8 @@ volt_code scratch_clear(site *s, volt_err *err)
 {
     volt_code rc = VOLT_OK;
 
+    if (s->setup)
+        return VOLT_OK;
     for (size_t i = 0; i < SCRATCH_N; i++) {
         fresh *f = &s->fresh[i];
 

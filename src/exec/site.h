@@ -14,6 +14,7 @@
 
 #include "base/err.h"
 #include "base/slice.h"
+#include "exec/unit.h"
 #include "git/objects.h"
 #include "git/workspace.h"
 
@@ -69,6 +70,25 @@ workspace *site_workspace(site *s, slice repo);
  * ("" never is). */
 bool site_kept(const site *s, const char *key);
 void site_keep(site *s, const char *key);
+
+/* ---- the setup of the workspace's job ----
+ *
+ * It ran in the workspace; what it left running, and the scratch, live as long as the workspace is
+ * its job's. */
+
+/* It succeeded: `u`, which is kept or has ended, is the site's from now on. */
+void site_set_up(site *s, unit *u);
+/* There is one, or what it left has not ended yet. */
+bool site_has_setup(const site *s);
+/* Ends what it left: TERM now, KILL after UNIT_LEFT_GRACE_MS.  The workspace is nobody's. */
+void site_end_setup(site *s, int64_t now_ms);
+/* The same while a unit runs: what the setup left ends with that. */
+void site_let_setup_go(site *s);
+/* True when nothing is left of it, or none was told to end.  To be called after SIGCHLD and at the
+ * deadline. */
+bool site_step_setup(site *s, int64_t now_ms);
+int64_t site_setup_deadline_ms(const site *s);
+
 /* Removes one workspace that was set aside, if there is any: true when there may be more. */
 bool site_sweep(site *s);
 
@@ -80,8 +100,8 @@ typedef struct scratch {
  * did not touch are fresh still: making and removing directories would be most of the cost of a
  * task that does nothing.  VOLT_EFULL: no space.  VOLT_EIO. */
 volt_code scratch_make(site *s, scratch *ret, volt_err *err);
-/* Removes what an attempt left in them.  VOLT_EIO: something stays, named; it is in the way of the
- * next scratch_make(). */
+/* Removes what an attempt left in them, unless a setup's processes live there.  VOLT_EIO: something
+ * stays, named; it is in the way of the next scratch_make(). */
 volt_code scratch_clear(site *s, volt_err *err);
 
 #endif

@@ -5,6 +5,11 @@
  *           --its process ended, something is left--> lingering --TERM--> ending --KILL--> killing
  *           --time limit, or unit_stop()--------------------------TERM--> ending --KILL--> killing
  *
+ * One that starts with a keeper (keeper.h) becomes kept when its commands have succeeded: it waits,
+ * set aside from all units that run meanwhile, until
+ *
+ *   kept --unit_stop()--TERM--> ending      --unit_let_go()--> ended, its processes the next unit's
+ *
  * In every state "nothing is left" ends it.  The owner calls unit_step() when the output's pipe is
  * readable, after SIGCHLD, and at unit_deadline_ms().  Times are the owner's monotonic clock.
  */
@@ -40,6 +45,7 @@ typedef struct unit_order {
     int64_t timeout_ms;  /* from its start; 0: none */
     int64_t grace_ms;    /* between TERM and KILL */
     process_command run; /* `out` is set here; path NULL: argv[0] is nowhere in PATH */
+    bool keep;           /* it runs a keeper; `in` is set here, too */
 } unit_order;
 
 typedef struct unit_outcome {
@@ -56,18 +62,21 @@ typedef struct unit_outcome {
 typedef struct unit unit;
 
 /* Starts it; never fails: what cannot be started ends at once.  `order` is copied, its name must
- * stand as long as the unit; `out` is borrowed for as long. */
+ * stand as long as the unit; `out` is borrowed until it has ended or is kept. */
 unit *unit_start(const unit_order *order, output *out, int64_t now_ms);
 /* Only an ended one. */
 void unit_free(unit *u);
 
-/* True when it has ended. */
+/* True when it has ended, or is kept. */
 bool unit_step(unit *u, int64_t now_ms);
 bool unit_ended(const unit *u);
+bool unit_kept(const unit *u);
 int64_t unit_deadline_ms(const unit *u);
 /* Ends it: TERM now, KILL after grace_ms; again with a shorter grace hurries. */
 void unit_stop(unit *u, int64_t now_ms, int64_t grace_ms);
-/* Of an ended one; stands as long as the unit. */
+/* Ends one that was kept at once, for what it left shall end with the unit that runs. */
+void unit_let_go(unit *u);
+/* Of an ended or kept one; stands as long as the unit. */
 const unit_outcome *unit_result(const unit *u);
 
 #endif
