@@ -72,6 +72,20 @@ static void print_head(const rec_build_row *row, bool color)
     buf_free(&b);
 }
 
+static void show_how(show_table *t, const rec_test_row *row)
+{
+    CLEANUP(buf)
+    buf how = { 0 };
+
+    if (row->signal)
+        buf_addf(&how, "signal %llu", (unsigned long long)row->signal);
+    else if (row->exit)
+        buf_addf(&how, "exit %llu", (unsigned long long)row->exit);
+    if (row->tries)
+        buf_addf(&how, "%s%llu runs", how.n ? ", " : "", (unsigned long long)row->tries);
+    show_cell(t, TONE_PLAIN, "%s", buf_str(&how));
+}
+
 /* What failed is not listed here: failures.h shows it.  Of a build that has ended (`final`) those
  * without a verdict will never run. */
 static void print_units(const rec_test_row *v, size_t n, bool final, bool all, bool color)
@@ -103,12 +117,7 @@ static void print_units(const rec_test_row *v, size_t n, bool final, bool all, b
             show_cell(t, TONE_DIM, "%llu", (unsigned long long)row->i);
             show_cell_text(t, TONE_PLAIN, row->file, 0);
             show_cell_text(t, TONE_PLAIN, row->runner, 40);
-            if (row->signal)
-                show_cell(t, TONE_PLAIN, "signal %llu", (unsigned long long)row->signal);
-            else if (row->exit)
-                show_cell(t, TONE_PLAIN, "exit %llu", (unsigned long long)row->exit);
-            else
-                show_cell(t, TONE_PLAIN, "%s", "");
+            show_how(t, row);
         }
     if (n)
         puts("");

@@ -78,6 +78,8 @@ static void print_one(client *c, const rec_test_row *unit, bool color)
         buf_addf(&how, "%ssignal %" PRIu64, how.n ? ", " : "", unit->signal);
     else if (unit->exit)
         buf_addf(&how, "%sexit %" PRIu64, how.n ? ", " : "", unit->exit);
+    if (unit->tries)
+        buf_addf(&how, "%s%" PRIu64 " runs", how.n ? ", " : "", unit->tries);
     if (unit->duration_ms)
         buf_addf(&how, "%s%s", how.n ? ", " : "", text_show_ms((int64_t)unit->duration_ms, took));
     if (unit->runner.n) {
@@ -87,7 +89,8 @@ static void print_one(client *c, const rec_test_row *unit, bool color)
     printf("    %s%s%s %s%s%s%s\n", show_begin(color, tone), verdict_text(unit->verdict),
            show_end(color, tone), buf_str(&name), how.n ? "  (" : "", buf_str(&how),
            how.n ? ")" : "");
-    print_output(c, unit);
+    if (failures_has(unit->verdict))
+        print_output(c, unit);
 }
 
 /* A task whose verdict stands for its job: not one that was tried again. */
@@ -99,12 +102,37 @@ static bool is_last(const rec_task_row_list *tasks, size_t i)
     return true;
 }
 
-/* Of a script, or of a plan that says what is wrong with the pipeline file. */
-static bool is_bad_task(const rec_task_row_list *tasks, size_t i)
+/* It did not run: it shares the end of a batch whose setup failed. */
+static bool has_no_run(const rec_test_row *unit)
 {
-    const rec_task_row *t = &tasks->v[i];
+    return !unit->duration_ms && !unit->log_len && !unit->exit && !unit->signal;
+}
 
-    return t->kind != TASK_TESTS && failures_has(t->verdict) && is_last(tasks, i);
+/* Of a script, of a plan that says what is wrong with the pipeline file, or of a batch that failed
+ * before its files. */
+static bool is_bad_task(const failures_of *of, size_t i)
+{
+    const rec_task_row *t = &of->tasks->v[i];
+
+    if (!failures_has(t->verdict) || t->kind != TASK_TESTS)
+        return failures_has(t->verdict) && is_last(of->tasks, i);
+    if (t->verdict == VERDICT_LOST)
+        return false;
+    for (size_t k = 0; t->why.n && k < of->units_n; k++)
+        if (of->units[k].task == t->task && !has_no_run(&of->units[k]))
+            return false;
+    return t->why.n;
+}
+
+/* A unit whose failure is not told by its task. */
+static bool is_bad_unit(const failures_of *of, const rec_test_row *unit)
+{
+    if (!failures_has(unit->verdict) || !has_no_run(unit))
+        return failures_has(unit->verdict);
+    for (size_t i = 0; i < of->tasks->n; i++)
+        if (of->tasks->v[i].task == unit->task)
+            return !is_bad_task(of, i);
+    return true;
 }
 
 static rec_test_row as_unit(const rec_task_row *t)
@@ -125,15 +153,26 @@ size_t failures_print(client *c, const failures_of *of, bool color)
     size_t n = 0;
 
     for (size_t i = 0; i < of->tasks->n; i++)
-        if (is_bad_task(of->tasks, i) && n++ < FAILURES_MAX) {
+        if (is_bad_task(of, i) && n++ < FAILURES_MAX) {
             rec_test_row unit = as_unit(&of->tasks->v[i]);
 
             print_one(c, &unit, color);
         }
     for (size_t i = 0; i < of->units_n; i++)
-        if (failures_has(of->units[i].verdict) && n++ < FAILURES_MAX)
+        if (is_bad_unit(of, &of->units[i]) && n++ < FAILURES_MAX)
             print_one(c, &of->units[i], color);
     if (n > FAILURES_MAX)
         printf("    … and %zu more that did not pass\n", n - FAILURES_MAX);
     return n;
+}
+
+void failures_print_flaky(client *c, const failures_of *of, bool color)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < of->units_n; i++)
+        if (of->units[i].verdict == VERDICT_FLAKY && n++ < FAILURES_MAX)
+            print_one(c, &of->units[i], color);
+    if (n > FAILURES_MAX)
+        printf("    … and %zu more that are flaky\n", n - FAILURES_MAX);
 }

@@ -22,4 +22,7 @@ bool failures_has(verdict v);
  * Output that the dispatcher no longer has is left out. */
 size_t failures_print(client *c, const failures_of *of, bool color);
 
+/* The same of units that passed in a further run, without their output. */
+void failures_print_flaky(client *c, const failures_of *of, bool color);
+
 #endif

@@ -47,12 +47,29 @@ static void add_list(buf *out, const char *what, slices texts)
     }
 }
 
+/* The first of several lines of commands. */
+static void add_commands(buf *out, slice lines)
+{
+    const char *end = lines.n ? memchr(lines.p, '\n', lines.n) : NULL;
+
+    show_text(out, end ? (slice){ lines.p, (size_t)(end - lines.p) } : lines, SHOWN_MAX);
+    buf_adds(out, end ? " ..." : "");
+}
+
+static void add_tests(buf *out, const pipeline_tests *t)
+{
+    if (t->retry)
+        buf_addf(out, "  retry %llu", (unsigned long long)t->retry);
+    if (t->setup.n) {
+        buf_adds(out, "\n    after ");
+        add_commands(out, t->setup);
+    }
+}
+
 /* The first line of a script, or the patterns of tests and how many files they name. */
 static void add_work(buf *out, const plan *p, size_t i, bool looked)
 {
     const rec_job *job = &p->jobs[i];
-    slice line = p->of[i] ? p->of[i]->text->script : (slice){ 0 };
-    const char *end = line.n ? memchr(line.p, '\n', line.n) : NULL;
 
     if (job->tests) {
         slice dir = SLICE(DETECT_DIR "/");
@@ -66,11 +83,10 @@ static void add_work(buf *out, const plan *p, size_t i, bool looked)
         }
         if (looked)
             buf_addf(out, "(%zu file%s)", job->files.n, job->files.n == 1 ? "" : "s");
-    } else if (end) {
-        show_text(out, (slice){ line.p, (size_t)(end - line.p) }, SHOWN_MAX);
-        buf_adds(out, " ...");
+        if (p->of[i])
+            add_tests(out, &p->of[i]->text->tests);
     } else {
-        show_text(out, line, SHOWN_MAX);
+        add_commands(out, p->of[i]->text->script);
     }
 }
 
@@ -124,6 +140,10 @@ static json_t *job_to_json(const plan *p, size_t i)
     if (job.tests) {
         add_texts(one, "patterns", text->tests.files);
         json_add_bytes(one, "run", text->tests.run);
+        if (text->tests.setup.n)
+            json_add_bytes(one, "setup", text->tests.setup);
+        if (text->tests.retry)
+            json_object_set_new(one, "retry", json_integer((json_int_t)text->tests.retry));
     } else {
         json_add_bytes(one, "script", text->script);
     }

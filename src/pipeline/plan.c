@@ -13,12 +13,23 @@
 
 /* ---- specs ---- */
 
+/* What its fields need, so that an older runner takes what it can run. */
+static uint64_t level_of(const msg_spec *spec)
+{
+    return spec->setup.n || spec->retry ? 2 : 1;
+}
+
 void plan_spec_write(const msg_spec *spec, buf *out)
 {
     msg m = { .type = MSG_spec, .spec = *spec };
 
-    m.spec.level = PLAN_SPEC_LEVEL;
+    m.spec.level = level_of(spec);
     wire_encode(&m, out);
+}
+
+static bool has_nul(slice s)
+{
+    return s.n && memchr(s.p, '\0', s.n);
 }
 
 volt_code plan_spec_read(slice spec, arena *mem, msg_spec *ret, volt_err *err)
@@ -35,8 +46,7 @@ volt_code plan_spec_read(slice spec, arena *mem, msg_spec *ret, volt_err *err)
                          "this runner knows specs up to level %d, not %llu; it is older than the "
                          "one that planned",
                          PLAN_SPEC_LEVEL, (unsigned long long)m.spec.level);
-    if (memchr(m.spec.script.p ? m.spec.script.p : "", '\0', m.spec.script.n) ||
-        memchr(m.spec.run.p ? m.spec.run.p : "", '\0', m.spec.run.n))
+    if (has_nul(m.spec.script) || has_nul(m.spec.run) || has_nul(m.spec.setup))
         return volt_fail(err, VOLT_EINVALID, "commands hold a NUL byte");
     *ret = m.spec;
     return VOLT_OK;
@@ -96,11 +106,11 @@ static void check_tests(problems *p, const job_text *job)
 
     if (!job->at.tests.line)
         return;
-    not_yet(p, t->at.setup, t->setup.n > 0, "setup");
     not_yet(p, t->at.report, t->report == REPORT_JUNIT, "report: junit");
     not_yet(p, t->at.report, t->report == REPORT_TAP, "report: tap");
-    not_yet(p, t->at.retry, t->retry > 0, "retry of tests");
-    not_yet(p, job->at.retry, job->retry > 0, "retry of a job with tests");
+    if (job->retry > 0)
+        problems_add(p, job->at.retry,
+                     "a job with tests runs again file by file: 'retry' belongs into its 'tests'");
 }
 
 static void check_able(problems *p, const pipeline *file)
@@ -171,7 +181,10 @@ static slice make_spec(plan *p, const pipeline_job *job)
     const variables *env = &p->pipeline->env, *own = &job->text->env;
     CLEANUP(buf)
     buf out = { 0 };
-    msg_spec spec = { .script = job->text->script, .run = job->text->tests.run };
+    const pipeline_tests *tests = &job->text->tests;
+    msg_spec spec = {
+        .script = job->text->script, .run = tests->run, .setup = tests->setup, .retry = tests->retry
+    };
 
     spec.env.v = ARENA_ARRAY(p->mem, rec_var, env->n + own->n + job->axes.n);
     add_variables(spec.env.v, &spec.env.n, env);

@@ -16,7 +16,7 @@
 #include "pipeline/pipeline.h"
 
 /* What a runner has to know for the specs that are made here; see spec in proto/messages.def. */
-#define PLAN_SPEC_LEVEL 1
+#define PLAN_SPEC_LEVEL 2
 #define PLAN_SPEC_MAX   32768 /* bytes, as in proto/messages.def */
 /* Of all jobs together, as core/build.h has them. */
 #define PLAN_FILES_MAX 100000
@@ -72,7 +72,7 @@ void plan_command(slice run, slice file, buf *out);
 /* Checks and takes apart a spec; texts and lists as wire_decode() has them.
  * VOLT_EVERSION: it asks for more than this version knows.  VOLT_EINVALID, VOLT_EMSG: malformed. */
 volt_code plan_spec_read(slice spec, arena *mem, msg_spec *ret, volt_err *err);
-/* Appends a spec of level PLAN_SPEC_LEVEL. */
+/* Appends a spec, of the least level that has its fields. */
 void plan_spec_write(const msg_spec *spec, buf *out);
 
 #endif

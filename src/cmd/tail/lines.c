@@ -105,6 +105,8 @@ static void add_build_news(const msg_event *e, bool color, buf *out)
         add_verdict(e, color, out);
         add_if("  ", e->file.n ? e->file : e->job, "", out);
         add_how(e, out);
+        if (e->n)
+            buf_addf(out, ", %llu runs", (unsigned long long)e->n);
         add_duration(e, out);
         add_if(" on ", e->runner, "", out);
         break;

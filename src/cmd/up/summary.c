@@ -68,8 +68,8 @@ bool up_summary_complete(up_summary *s)
     return n == 0;
 }
 
-/* What did not pass, with its output. */
-static void print_failures(up_summary *s, uint64_t build)
+/* What did not pass, with its output, and what did in a further run. */
+static void print_notable(up_summary *s, uint64_t build)
 {
     const msg ask = { .type = MSG_build, .build = { .build = build } };
     CLEANUP(free)
@@ -85,6 +85,7 @@ static void print_failures(up_summary *s, uint64_t build)
         return;
     of.units = units;
     failures_print(s->client, &of, s->color);
+    failures_print_flaky(s->client, &of, s->color);
 }
 
 static void print_build(up_summary *s, const rec_build_row *b)
@@ -149,8 +150,7 @@ bool up_summary_print(up_summary *s)
         if (is_superseded(rows, i))
             continue;
         print_build(s, &rows[i]);
-        if (verdict_is_bad(rows[i].verdict))
-            print_failures(s, rows[i].build);
+        print_notable(s, rows[i].build);
         passed &= rows[i].verdict == VERDICT_PASSED;
     }
     return passed;

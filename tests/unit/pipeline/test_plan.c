@@ -144,7 +144,9 @@ static void specs_are_read_as_they_were_written(void **state)
 {
     made *m = make("env: {A: 1, B: 2, C: }\njobs:\n"
                    "  s: {script: [one, two], env: {B: 3, D: \"x y\"}, matrix: {D: [4], E: [5]}}\n"
-                   "  t: {tests: {files: t*, run: \"x {}\"}}\n",
+                   "  t: {tests: {files: t*, run: \"x {}\"}}\n"
+                   "  u: {tests: {files: t*, run: \"x {}\", setup: [a, b], retry: 2}}\n"
+                   "  v: {tests: {files: t*, run: \"x {}\", retry: 1}}\n",
                    "refs/heads/main");
     const plan *p = good(m);
     msg_spec spec;
@@ -158,6 +160,13 @@ static void specs_are_read_as_they_were_written(void **state)
     assert_slice(spec.script, "");
     assert_slice(spec.run, "x {}");
     assert_env(&spec, "A=1 B=2 C=");
+    assert_int_equal(spec.level, 1); /* older runners can do that */
+    assert_int_equal(plan_spec_read(p->jobs[2].spec, &m->mem, &spec, NULL), VOLT_OK);
+    assert_slice(spec.setup, "a\nb");
+    assert_int_equal(spec.retry, 2);
+    assert_int_equal(spec.level, 2);
+    assert_int_equal(plan_spec_read(p->jobs[3].spec, &m->mem, &spec, NULL), VOLT_OK);
+    assert_int_equal(spec.level, 2);
     made_free(m);
 }
 
@@ -174,11 +183,14 @@ static void bad_specs_are_refused(void **state)
     assert_int_equal(plan_spec_read(SLICE("make"), &mem, &got, &err), VOLT_EMSG);
     plan_spec_write(&(msg_spec){ .script = SLICE("a\0b") }, &spec);
     assert_int_equal(plan_spec_read(buf_slice(&spec), &mem, &got, &err), VOLT_EINVALID);
-    /* {"v": 1, "t": "spec", "level": 2} */
+    buf_clear(&spec);
+    plan_spec_write(&(msg_spec){ .run = SLICE("x"), .setup = SLICE("a\0b") }, &spec);
+    assert_int_equal(plan_spec_read(buf_slice(&spec), &mem, &got, &err), VOLT_EINVALID);
+    /* {"v": 1, "t": "spec", "level": 3} */
     assert_int_equal(
-        plan_spec_read(SLICE("\x83\xa1v\x01\xa1t\xa4spec\xa5level\x02"), &mem, &got, &err),
+        plan_spec_read(SLICE("\x83\xa1v\x01\xa1t\xa4spec\xa5level\x03"), &mem, &got, &err),
         VOLT_EVERSION);
-    assert_string_equal(err.msg, "this runner knows specs up to level 1, not 2; it is older than "
+    assert_string_equal(err.msg, "this runner knows specs up to level 2, not 3; it is older than "
                                  "the one that planned");
     assert_int_equal(
         plan_spec_read(SLICE("\x83\xa1v\x01\xa1t\xa3mode\xa4mode\xa3run"), &mem, &got, &err),
@@ -285,13 +297,12 @@ static void what_is_not_done_is_refused(void **state)
         { "script: x, sandbox: container, image: a", "sandbox: container" },
         { "script: x, network: true", NULL },
         { "script: x, network: false", "network: false" },
-        { "tests: {files: a, run: \"{}\", setup: make}", "setup" },
+        { "tests: {files: a, run: \"{}\", setup: make}", NULL },
         { "tests: {files: a, run: \"{}\", report: exit}", NULL },
         { "tests: {files: a, run: \"{}\", report: tap}", "report: tap" },
         { "tests: {files: a, run: \"{}\", report: \"junit:a\"}", "report: junit" },
-        { "tests: {files: a, run: \"{}\", retry: 1}", "retry of tests" },
-        { "tests: {files: a, run: \"{}\", retry: 0}", NULL },
-        { "tests: {files: a, run: \"{}\"}, retry: 1", "retry of a job with tests" },
+        { "tests: {files: a, run: \"{}\", retry: 1}", NULL },
+        { "tests: {files: a, run: \"{}\"}, retry: 0", NULL },
         { "script: x, retry: 1", NULL },
     };
 
@@ -310,6 +321,17 @@ static void what_is_not_done_is_refused(void **state)
             fail_msg("%s", cases[i].keys);
         made_free(m);
     }
+}
+
+static void a_job_with_tests_is_retried_by_its_files(void **state)
+{
+    made *m = make("jobs:\n  t: {tests: {files: a, run: \"{}\"}, retry: 1}\n", "");
+
+    (void)state;
+    assert_int_equal(m->problems.n, 1);
+    assert_string_equal(m->problems.v[0].text, "a job with tests runs again file by file: 'retry' "
+                                               "belongs into its 'tests'");
+    made_free(m);
 }
 
 /* ---- files ---- */
@@ -414,6 +436,7 @@ int main(void)
         cmocka_unit_test(a_file_stands_quoted_where_a_shell_needs_that),
         cmocka_unit_test(only_branches_but_the_default_one_supersede),
         cmocka_unit_test(what_is_not_done_is_refused),
+        cmocka_unit_test(a_job_with_tests_is_retried_by_its_files),
         cmocka_unit_test(files_go_to_the_jobs_that_name_them),
         cmocka_unit_test(files_are_bounded_over_all_jobs),
         cmocka_unit_test(scripts_want_no_files),
