@@ -131,7 +131,7 @@ struct agent {
     heap slot_timers;
     ended ended[AGENT_ENDED_MAX];
     size_t ended_next;
-    map ended_by_task; /* its newest entry */
+    map ended_by_task; /* its greatest attempt's */
 };
 
 /* agent.c */

@@ -84,8 +84,12 @@ void agent_delete_spool(const attempt *t, agent_effects *out)
 
 static void remember_ended(agent *a, uint64_t task, uint64_t att, code nacked)
 {
-    ended *e = &a->ended[a->ended_next++ % AGENT_ENDED_MAX];
+    const ended *last = map_get(&a->ended_by_task, task);
+    ended *e;
 
+    if (last && last->att > att) /* given back before this one ended, and must not start */
+        return;
+    e = &a->ended[a->ended_next++ % AGENT_ENDED_MAX];
     if (e->task && map_get(&a->ended_by_task, e->task) == e)
         map_remove(&a->ended_by_task, e->task);
     *e = (ended){ task, att, nacked };

@@ -175,6 +175,34 @@ static void relays_nacks_and_repeats_them(void **fixture)
     close_world(w);
 }
 
+/* An older attempt that ends later does not make it forget what it gave back of the same task. */
+static void starts_nothing_that_it_gave_back(void **fixture)
+{
+    world *w = ready_world(2);
+
+    (void)fixture;
+    hear(w, assign(1, 1, TASK_SCRIPT));
+    hear(w, (msg){ .type = MSG_cancel, .cancel = { .task = 1, .att = 2 } });
+    hear(w, assign(1, 2, TASK_SCRIPT)); /* came late */
+    exec_says(w, 1, result(1, 1, 0));
+    hear(w, assign(1, 2, TASK_SCRIPT));
+    hear(w, assign(1, 3, TASK_SCRIPT));
+    check(w, "> assign\n"
+             "  slot 1: assign 1-1\n"
+             "> cancel\n"
+             "  nack 1-2 LOST\n"
+             "> assign\n"
+             "  slot 1: cancel 1-1\n"
+             "  nack 1-2 LOST\n"
+             "> slot 1: result\n"
+             "  delete 1-1\n"
+             "> assign\n"
+             "  nack 1-2 LOST\n"
+             "> assign\n"
+             "  slot 1: assign 1-3\n");
+    close_world(w);
+}
+
 static void cancels(void **fixture)
 {
     world *w = ready_world(1);
@@ -315,6 +343,7 @@ int main(void)
         cmocka_unit_test(prefers_the_slot_with_a_warm_workspace),
         cmocka_unit_test(ends_what_is_fenced),
         cmocka_unit_test(relays_nacks_and_repeats_them),
+        cmocka_unit_test(starts_nothing_that_it_gave_back),
         cmocka_unit_test(cancels),
         cmocka_unit_test(gives_back_what_a_lost_executor_had),
         cmocka_unit_test(reads_what_a_lost_executor_could_not_say),
