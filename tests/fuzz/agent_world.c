@@ -74,11 +74,15 @@ static void note_told(world *w, const msg *m)
 
 /* ---- what it does ---- */
 
-static void hear_held(const rec_held_list *held)
+static void hear_held(world *w, const rec_held_list *held)
 {
-    for (size_t i = 0; i < held->n; i++)
+    for (size_t i = 0; i < held->n; i++) {
+        const known *k = world_find(w, held->v[i].task, held->v[i].att);
+
+        require(!k || !k->nacked, "it holds nothing that was given back");
         for (size_t j = 0; j < i; j++)
             require(held->v[i].task != held->v[j].task, "one attempt of a task");
+    }
 }
 
 static void hear_log(const msg_log *m, known *k)
@@ -138,13 +142,13 @@ static void hear(world *w, const msg *m)
     buf_free(&frame);
     switch (m->type) {
     case MSG_hello:
-        hear_held(&m->hello.held);
+        hear_held(w, &m->hello.held);
         w->hello = true;
         return;
     case MSG_bye:
         return;
     case MSG_hb:
-        hear_held(&m->hb.held);
+        hear_held(w, &m->hb.held);
         require(m->hb.free <= w->slots, "no more free slots than there are");
         w->beat = true;
         break;
@@ -171,6 +175,7 @@ static void order(world *w, unsigned slot, const msg *m)
     require(slot <= w->slots && (slot == 0) == (m->assign.kind == TASK_PLAN), "in a slot for it");
     require(x->connected && !x->works && !x->leaving, "where nothing runs");
     require(!k->ordered, "an attempt starts once");
+    require(!k->nacked, "nothing starts that was given back");
     k->ordered = k->spooled = true;
     k->kind = m->assign.kind;
     x->works = k;
