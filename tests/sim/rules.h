@@ -14,8 +14,9 @@
       "each committed row: oracle_rows.c")                                                         \
     X(S2, "an attempt's number is the highest committed, and durable before it is said",           \
       "each committed task: oracle_rows.c; each assign: oracle.c")                                 \
-    X(S3, "an attempt starts at most once, on the runner that it was given to",                    \
-      "each start of an executor: oracle.c")                                                       \
+    X(S3,                                                                                          \
+      "an attempt starts at most once, on the runner it was given to, unless that gave it back",   \
+      "each start of an executor: oracle.c; each order to one: runner.c")                          \
     X(S4, "what was accepted is there after any crash, and is built",                              \
       "each answer to a submission: oracle.c; the store at the end: oracle_rest.c, observer.c")    \
     X(S5, "there is one build of (repo, ref, oid, generation)", "each new build: oracle_rows.c")   \

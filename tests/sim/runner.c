@@ -177,6 +177,33 @@ static void delete_spool(sim_runner *r, const agent_effect *e)
     runner_spool_free(s);
 }
 
+static void forget_given_back(sim_runner *r)
+{
+    map_free(&r->given_back);
+    r->given_back = (map){ 0 };
+}
+
+/* It may be somebody else's already. */
+static void check_order(const sim_runner *r, const msg *m)
+{
+    if (m->type != MSG_assign)
+        return;
+    checked(r->w, RULE_S3);
+    if (map_get(&r->given_back, m->assign.task << 20 | m->assign.att))
+        broken(r->w, RULE_S3,
+               "task %" PRIu64 " attempt %" PRIu64 " is to start on a runner that gave it back",
+               m->assign.task, m->assign.att);
+}
+
+static void save(sim_runner *r, const agent_effect *e)
+{
+    if (strcmp(r->hist, e->hist) != 0)
+        forget_given_back(r); /* the same numbers may come again */
+    snprintf(r->hist, sizeof r->hist, "%s", e->hist);
+    r->ep = e->ep;
+    snprintf(r->key, sizeof r->key, "%s", e->key);
+}
+
 static void carry_out(sim_runner *r, agent_effect e)
 {
     executor *x = e.slot <= r->slots ? &r->exec[e.slot] : NULL;
@@ -186,12 +213,15 @@ static void carry_out(sim_runner *r, agent_effect e)
     case AGENT_SEND:
         wire_encode(e.msg, &r->frame);
         cover("agent to dispatcher", msg_type_text(e.msg->type));
-        if (e.msg->type == MSG_nack)
+        if (e.msg->type == MSG_nack) {
+            map_put(&r->given_back, e.msg->nack.task << 20 | e.msg->nack.att, r);
             oracle_nacked(r->w->oracle, &e.msg->nack);
+        }
         link_send(&r->work, buf_slice(&r->frame));
         break;
     case AGENT_EXEC:
         wire_encode(e.msg, &r->frame);
+        check_order(r, e.msg);
         if (x && x->up && x->connected)
             executor_take(x, buf_slice(&r->frame));
         break;
@@ -204,9 +234,7 @@ static void carry_out(sim_runner *r, agent_effect e)
         executor_die(x);
         break;
     case AGENT_SAVE:
-        snprintf(r->hist, sizeof r->hist, "%s", e.hist);
-        r->ep = e.ep;
-        snprintf(r->key, sizeof r->key, "%s", e.key);
+        save(r, &e);
         break;
     case AGENT_READ_LOG:
         want_log(r, &e);
@@ -344,6 +372,7 @@ static void on_crash(process *p)
 
     agent_free(r->a);
     r->a = NULL;
+    forget_given_back(r);
     agent_effects_clear(&r->out);
     link_close(&r->work);
     for (unsigned i = 0; i <= r->slots; i++)
@@ -393,6 +422,7 @@ void runner_end(sim_runner *r)
         runner_spool_free(LIST_OWNER(n, spool, node));
     }
     runner_forget_whispers(r);
+    map_free(&r->given_back);
     for (unsigned i = 0; i <= SLOTS_MAX; i++)
         executor_free(&r->exec[i]);
     buf_free(&r->frame);

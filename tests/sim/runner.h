@@ -65,6 +65,7 @@ typedef struct sim_runner {
     net_link work;
     int64_t broken_ms;  /* no executor starts before */
     uint64_t assigns;   /* that came */
+    map given_back;     /* task << 20 | att, by this process in this history */
     int64_t retired_ms; /* taken away since; 0: not */
     bool drained;       /* and told to drain before */
     bool cursed;        /* what it starts dies */
