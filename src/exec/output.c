@@ -10,6 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/buf.h"
 #include "base/mem.h"
 
 /* A larger pipe means fewer wake-ups: 64 KiB is Linux' default, 1 MiB what any user may set. */
@@ -26,7 +27,9 @@ struct output {
     bool full;          /* what comes is thrown away */
     bool cannot_splice; /* the log's file system has no splice */
     char why[128];
-    char *bin; /* for what goes through this process, or is thrown away */
+    char *bin;  /* for what goes through this process, or is thrown away */
+    mask *mask; /* NULL: there is nothing to hide */
+    buf masked;
 };
 
 output *output_new(output_log *log, void *ctx, uint64_t max)
@@ -48,7 +51,14 @@ void output_free(output *o)
     if (o->pipe >= 0)
         close(o->pipe);
     free(o->bin);
+    buf_free(&o->masked);
     free(o);
+}
+
+void output_mask(output *o, mask *m)
+{
+    assert(o->pipe < 0);
+    o->mask = m;
 }
 
 volt_code output_open(output *o, int *ret, volt_err *err)
@@ -101,19 +111,23 @@ static ssize_t read_some(output *o, size_t max)
     return read(o->pipe, o->bin, max < PIPE_SIZE ? max : PIPE_SIZE);
 }
 
+static void limit_reached(output *o, size_t lost)
+{
+    char line[96];
+
+    o->lost += lost;
+    snprintf(line, sizeof line, "volt: the log ends here, at its limit of %" PRIu64 " bytes",
+             o->max);
+    stop_keeping(o, line, "the log was cut at its limit");
+}
+
 /* Reads and forgets up to `max` bytes; as read(). */
 static ssize_t throw_away(output *o, size_t max)
 {
     ssize_t n = read_some(o, max);
 
-    if (n > 0) {
-        char line[96];
-
-        o->lost += (uint64_t)n;
-        snprintf(line, sizeof line, "volt: the log ends here, at its limit of %" PRIu64 " bytes",
-                 o->max);
-        stop_keeping(o, line, "the log was cut at its limit");
-    }
+    if (n > 0)
+        limit_reached(o, (size_t)n);
     return n;
 }
 
@@ -136,14 +150,49 @@ static bool append(output *o, const char *p, size_t n)
     return true;
 }
 
+static void keep(output *o, const char *p, size_t n)
+{
+    uint64_t before = o->bytes;
+
+    if (!append(o, p, n)) {
+        o->lost += n - (o->bytes - before);
+        disk_failed(o);
+    }
+}
+
 static ssize_t copy_some(output *o, size_t max)
 {
     ssize_t n = read_some(o, max);
-    uint64_t before = o->bytes;
 
-    if (n > 0 && !append(o, o->bin, (size_t)n)) {
-        o->lost += (uint64_t)n - (o->bytes - before);
-        disk_failed(o);
+    if (n > 0)
+        keep(o, o->bin, (size_t)n);
+    return n;
+}
+
+static uint64_t room_in(const output *o)
+{
+    return o->bytes < o->max ? o->max - o->bytes : 0;
+}
+
+/* Writes what came out of the mask, which may be more than went in: some was held back. */
+static void keep_masked(output *o)
+{
+    size_t n = o->masked.n, fits = o->full ? 0 : room_in(o) < n ? (size_t)room_in(o) : n;
+
+    if (fits > 0)
+        keep(o, o->masked.p, fits);
+    if (fits < n)
+        limit_reached(o, n - fits);
+    buf_clear(&o->masked);
+}
+
+static ssize_t mask_some(output *o, size_t max)
+{
+    ssize_t n = read_some(o, max);
+
+    if (n > 0) {
+        mask_feed(o->mask, (slice){ o->bin, (size_t)n }, &o->masked);
+        keep_masked(o);
     }
     return n;
 }
@@ -151,11 +200,13 @@ static ssize_t copy_some(output *o, size_t max)
 /* Moves up to `max` bytes from pipe to log; as read(). */
 static ssize_t move_some(output *o, size_t max)
 {
-    uint64_t room = o->bytes < o->max ? o->max - o->bytes : 0;
+    uint64_t room = room_in(o);
     ssize_t n;
 
     if (o->full || room == 0)
         return throw_away(o, max);
+    if (o->mask)
+        return mask_some(o, max);
     if (max > room)
         max = (size_t)room;
     if (!have_log(o)) {
@@ -225,6 +276,10 @@ void output_close(output *o)
     for (size_t i = 0; i < 4 && output_pump(o); i++)
         ;
     close_pipe(o);
+    if (o->mask) {
+        mask_end(o->mask, &o->masked);
+        keep_masked(o);
+    }
 }
 
 void output_line(output *o, const char *text)

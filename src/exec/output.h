@@ -1,10 +1,10 @@
 /*
  * output.h - what a task's processes write, from their pipe to the spool's log.
  *
- * Both streams of a process are one pipe, so their order is kept; bytes go to the log as they are.
- * A process gets a pipe of its own, so that nothing an earlier one left behind writes into its
- * part. Beyond the cap, or when the disk is full, a line says so, the rest is read and thrown away,
- * and the task goes on.
+ * Both streams of a process are one pipe, so their order is kept; bytes go to the log as they are,
+ * but for the secrets among them.  A process gets a pipe of its own, so that nothing an earlier one
+ * left behind writes into its part. Beyond the cap, or when the disk is full, a line says so, the
+ * rest is read and thrown away, and the task goes on.
  */
 #ifndef VOLT_EXEC_OUTPUT_H
 #define VOLT_EXEC_OUTPUT_H
@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "exec/mask.h"
 
 typedef struct output output;
 
@@ -23,6 +24,9 @@ typedef int output_log(void *ctx);
 /* Appends to that log at most `max` bytes. */
 output *output_new(output_log *log, void *ctx, uint64_t max);
 void output_free(output *o);
+/* From now on what processes write goes through this mask, which is borrowed.  Only while no pipe
+ * is open. */
+void output_mask(output *o, mask *m);
 
 /* A fresh pipe: *ret is the end to write to, close-on-exec, the caller's to close.
  * VOLT_EIO: no more descriptors. */

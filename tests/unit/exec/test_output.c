@@ -240,6 +240,80 @@ static void own_lines_begin_on_a_new_line(void **state)
     assert_log(log, "volt: first\nno end\nvolt: second\nvolt: third\n");
 }
 
+static void secrets_are_hidden_byte_by_byte(void **state)
+{
+    const char *const said = "a hunter2 b hunter";
+    int log = new_log(), w;
+    output *o = output_new(given, &log, PLENTY);
+    mask *m = mask_new();
+
+    (void)state;
+    mask_add(m, SLICE("hunter2"));
+    output_mask(o, m);
+    assert_int_equal(output_open(o, &w, NULL), VOLT_OK);
+    for (const char *p = said; *p; p++) {
+        assert_int_equal(write(w, p, 1), 1);
+        output_pump(o);
+    }
+    assert_int_equal(output_bytes(o), strlen("a *** b "));
+    close(w);
+    output_close(o);
+    assert_int_equal(output_bytes(o), strlen("a *** b hunter"));
+    assert_int_equal(output_open(o, &w, NULL), VOLT_OK);
+    assert_int_equal(write(w, "2\n", 2), 2); /* another process's */
+    close(w);
+    output_close(o);
+    assert_int_equal(output_lost(o), 0);
+    output_free(o);
+    mask_free(m);
+    assert_log(log, "a *** b hunter2\n");
+}
+
+static void the_cap_counts_what_is_shown(void **state)
+{
+    int log = new_log(), w;
+    output *o = output_new(given, &log, 5);
+    mask *m = mask_new();
+
+    (void)state;
+    mask_add(m, SLICE("hunter2"));
+    output_mask(o, m);
+    assert_int_equal(output_open(o, &w, NULL), VOLT_OK);
+    assert_int_equal(write(w, "hunter2 hunter2hunt", 19), 19);
+    output_pump(o);
+    close(w);
+    output_close(o);
+    assert_int_equal(output_bytes(o),
+                     5 + strlen("\nvolt: the log ends here, at its limit of 5 bytes\n"));
+    assert_int_equal(output_lost(o), strlen("**hunt"));
+    output_free(o);
+    mask_free(m);
+    assert_log(log, "*** *\nvolt: the log ends here, at its limit of 5 bytes\n");
+}
+
+static void a_full_disk_does_not_stop_who_is_masked(void **state)
+{
+    int log = open("/dev/full", O_RDWR | O_CLOEXEC), w;
+    output *o = output_new(given, &log, PLENTY);
+    mask *m = mask_new();
+
+    (void)state;
+    mask_add(m, SLICE("hunter2"));
+    output_mask(o, m);
+    assert_int_equal(output_open(o, &w, NULL), VOLT_OK);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(write(w, "0123456789", 10), 10);
+        output_pump(o);
+    }
+    close(w);
+    output_close(o);
+    assert_int_equal(output_lost(o), 20);
+    assert_string_equal(output_why(o), "the log ends here: No space left on device");
+    output_free(o);
+    mask_free(m);
+    close(log);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -251,6 +325,9 @@ int main(void)
         cmocka_unit_test(a_log_that_cannot_be_spliced_to_is_written),
         cmocka_unit_test(a_log_is_made_for_the_first_byte_only),
         cmocka_unit_test(own_lines_begin_on_a_new_line),
+        cmocka_unit_test(secrets_are_hidden_byte_by_byte),
+        cmocka_unit_test(the_cap_counts_what_is_shown),
+        cmocka_unit_test(a_full_disk_does_not_stop_who_is_masked),
     };
 
     signal(SIGPIPE, SIG_IGN);
