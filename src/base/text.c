@@ -135,6 +135,18 @@ size_t text_utf8_prefix(slice s)
     return i;
 }
 
+bool text_is_variable(slice s)
+{
+    for (size_t i = 0; i < s.n; i++) {
+        char c = s.p[i];
+        bool letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_';
+
+        if (!letter && (i == 0 || c < '0' || c > '9'))
+            return false;
+    }
+    return s.n > 0;
+}
+
 bool text_glob(const char *pattern, const char *s)
 {
     /* Where to go on when a literal does not fit: behind the last `*`, which may take one more byte

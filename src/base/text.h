@@ -23,6 +23,8 @@ const char *text_show_ms(int64_t ms, char ret[TEXT_DURATION_MAX]);
 bool text_is_hex(slice s, size_t n);
 /* A git commit id: 40 or 64 lower-case hex digits. */
 bool text_is_oid(slice s);
+/* A variable's name, as a shell takes it: letters, digits and '_', no digit first. */
+bool text_is_variable(slice s);
 /* Length of the longest prefix of s that is whole UTF-8. */
 size_t text_utf8_prefix(slice s);
 /* fnmatch-like glob over a ref or branch name: `*` within a component, `**` over several, `?`. */

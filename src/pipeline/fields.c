@@ -174,21 +174,9 @@ void field_word(reader *r, const yaml_node *node, const char *const *words, size
     expected(r, node, buf_str(&all));
 }
 
-static bool is_name(slice s)
-{
-    for (size_t i = 0; i < s.n; i++) {
-        char c = s.p[i];
-        bool letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_';
-
-        if (!letter && (i == 0 || c < '0' || c > '9'))
-            return false;
-    }
-    return s.n > 0;
-}
-
 bool field_check_variable(reader *r, const yaml_node *key)
 {
-    if (!is_name(key->text))
+    if (!text_is_variable(key->text))
         expected(r, key, "a variable's name (letters, digits and '_')");
     else if (slice_starts(key->text, SLICE("VOLT_")) || slice_is(key->text, "VOLT"))
         problems_add(r->problems, key->at, "variables that begin with VOLT are Volt's own");
