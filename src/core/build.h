@@ -98,8 +98,8 @@ typedef struct task {
     verdict verdict;
     uint64_t att;
     uint32_t tries, nacks;
-    uint32_t unfound; /* of the nacks, those of runners that do not find the commit */
-    uint32_t *units;  /* batch: indexes into job->units */
+    uint32_t unfit; /* of the nacks, those of runners without the commit or what the job asks for */
+    uint32_t *units; /* batch: indexes into job->units */
     size_t units_n;
     size_t done;      /* of these, reported */
     slice why;        /* in the build's arena */

@@ -7,7 +7,7 @@
 
 #define LOG_OWN_LINES_MAX (1 << 20)
 #define REPO_BACKOFF_MS   5000 /* first time a runner stays away from a repository */
-#define COMMIT_NACKS_MAX  3    /* runners that reach the repository but do not find the commit */
+#define UNFIT_NACKS_MAX   3    /* runners without the commit, or what the job asks for */
 
 task *task_of(dispatch *d, const runner *r, uint64_t id, uint64_t att)
 {
@@ -74,10 +74,14 @@ void on_nack(dispatch *d, runner *r, const msg_nack *m)
         life_task_final(d, t, VERDICT_ERRORED, m->msg);
         break;
     case CODE_NOT_FOUND: /* a mirror or a push may be behind: others may have it */
-        if (t->state != STATE_CANCELING && ++t->unfound >= COMMIT_NACKS_MAX)
-            life_task_final(d, t, VERDICT_ERRORED, m->msg);
+    case CODE_UNABLE:
+        if (t->state != STATE_CANCELING && ++t->unfit >= UNFIT_NACKS_MAX &&
+            !MUTANT(unfit_forgotten))
+            life_task_final(
+                d, t, VERDICT_ERRORED,
+                step_text(d, SLICE_FMT ": " SLICE_FMT, SLICE_ARG(r->name), SLICE_ARG(m->msg)));
         else
-            life_return(d, t, m->code, m->msg, 1000);
+            life_return(d, t, m->code, m->msg, m->code == CODE_NOT_FOUND ? 1000 : 0);
         break;
     case CODE_DISK: /* its pool, its mirrors or its spool: other work would fare no better */
     case CODE_REPO:

@@ -6,11 +6,12 @@
 
 #include "base/mem.h"
 
-#define JOBS_MAX   6
-#define FILES_MAX  24
-#define STEP_MS    300 /* a long unit writes this often */
-#define LONELY_MS  15000
-#define SPEC_SETUP "setup" /* of a job of tests that has one */
+#define JOBS_MAX    6
+#define FILES_MAX   24
+#define STEP_MS     300 /* a long unit writes this often */
+#define LONELY_MS   15000
+#define SPEC_SETUP  "setup"       /* of a job of tests that has one */
+#define SPEC_SECRET "make deploy" /* wants a secret, which not every runner has */
 
 void output_fill(char *to, uint64_t task, uint64_t att, uint64_t off, size_t n)
 {
@@ -167,6 +168,19 @@ static void spoil_plan(rec_job_list *l, arena *a, prng *r)
     }
 }
 
+static bool asks_for_more(const executor *x, uint64_t job)
+{
+    prng r = of_commit(x, 100 + job);
+
+    return prng_below(&r, 20) == 0;
+}
+
+/* Has no secrets: half of them, by their id. */
+static bool is_poor(const executor *x)
+{
+    return x->r->id[0] & 1;
+}
+
 /* The jobs of the commit; verdict_none: planning itself fails. */
 static rec_job_list make_plan(executor *x, arena *a, verdict *ret)
 {
@@ -186,6 +200,8 @@ static rec_job_list make_plan(executor *x, arena *a, verdict *ret)
         rec_job *j = &l.v[i];
 
         *j = some_job(a, &r, i, kind < 6 || prng_below(&r, 2));
+        if (asks_for_more(x, i))
+            j->spec = SLICE(SPEC_SECRET);
         j->needs.v = ARENA_ARRAY(a, slice, JOBS_MAX);
         for (size_t k = 0; k < i; k++)
             if (prng_below(&r, 3) == 0)
@@ -409,8 +425,8 @@ static void plan(executor *x)
 
 static code some_refusal(world *w)
 {
-    static const code why[] = { CODE_REPO, CODE_NOT_FOUND, CODE_DISK,
-                                CODE_LOST, CODE_SPEC,      CODE_BUSY };
+    static const code why[] = { CODE_REPO, CODE_NOT_FOUND, CODE_DISK,  CODE_LOST,
+                                CODE_SPEC, CODE_BUSY,      CODE_UNABLE };
 
     return why[pick(w, sizeof why / sizeof *why)];
 }
@@ -419,6 +435,11 @@ static void begin(executor *x)
 {
     world *w = x->r->w;
 
+    if (slice_is(x->order.assign.spec, SPEC_SECRET) && is_poor(x)) {
+        cover("fault", "runner without what a job asks for");
+        refuse_own(x, CODE_UNABLE);
+        return;
+    }
     if (!w->calm && chance(w, w->k.nack)) {
         refuse_own(x, some_refusal(w));
         return;

@@ -57,6 +57,7 @@ typedef struct known_task {
     code back; /* how and when it came back to the queue last, and from whom */
     int64_t back_ms;
     char back_runner[33];
+    unsigned unfit;     /* came back for want of what it takes, since the dispatcher's start */
     int64_t renewed_ms; /* its lease, by the dispatcher's clock less the gaps */
     size_t units_n;     /* a batch: places of its files in the job */
     uint32_t units[UNITS_MAX];

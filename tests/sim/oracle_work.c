@@ -5,6 +5,7 @@
 
 #define LOSSES_MAX     5    /* in a row, then a runner is cordoned */
 #define AVOID_MIN_MS   1000 /* a runner that refused a task does not get it again within */
+#define UNFIT_MAX      3    /* noes of runners without what a task asks for, then it is errored */
 #define BACKOFF_MIN_MS 2000 /* nor anybody one that was lost twice */
 
 static known_runner *runner_at(oracle *o, uint64_t peer)
@@ -39,6 +40,7 @@ void work_starts(oracle *o)
             o->tasks[i]->heard_ms = o->tasks[i]->leased_ms =
                 oracle_now(o) + dispatcher_lease_ms(o->w);
             o->tasks[i]->back = code_none;
+            o->tasks[i]->unfit = 0;
         }
 }
 
@@ -156,7 +158,7 @@ static void check_given(oracle *o, const known_task *t)
         broken(o->w, RULE_MATCH, "task %llu was lost %llu times, and is given again after %lld ms",
                ULL(t->id), ULL(t->tries), (long long)since);
     if ((t->back == CODE_BUSY || t->back == CODE_DISK || t->back == CODE_LABEL ||
-         t->back == CODE_REPO || t->back == CODE_NOT_FOUND) &&
+         t->back == CODE_REPO || t->back == CODE_NOT_FOUND || t->back == CODE_UNABLE) &&
         since < AVOID_MIN_MS && strcmp(t->runner, t->back_runner) == 0)
         broken(o->w, RULE_MATCH, "task %llu goes back after %lld ms to the runner that refused it",
                ULL(t->id), (long long)since);
@@ -203,6 +205,10 @@ void work_event(oracle *o, const msg_event *e)
     if (t->tries != t->tries_told + (e->code == CODE_LOST))
         broken(o->w, RULE_S12, "task %llu had %llu tries, comes back (%s), and had %llu then",
                ULL(t->id), ULL(t->tries_told), code_text(e->code), ULL(t->tries));
+    t->unfit += e->code == CODE_NOT_FOUND || e->code == CODE_UNABLE;
+    if (t->unfit >= UNFIT_MAX)
+        broken(o->w, RULE_S12, "task %llu comes back (%s) after %u runners had not what it takes",
+               ULL(t->id), code_text(e->code), t->unfit);
     t->tries_told = t->tries;
     t->back = e->code;
     t->back_ms = process_now(dispatcher_process(o->w)); /* no pause makes it longer */

@@ -208,14 +208,14 @@ static inline void result(world *w, const peer *p, rec_held h)
 static inline void nack(world *w, peer *p, rec_held h)
 {
     static const code codes[] = { CODE_BUSY, CODE_REPO, CODE_REPO, CODE_NOT_FOUND,
-                                  CODE_DISK, CODE_LOST, CODE_SPEC };
+                                  CODE_DISK, CODE_LOST, CODE_SPEC, CODE_UNABLE };
 
     drop_held(p, h.task, h.att);
     say(w, p->conn,
         &(msg){ .type = MSG_nack,
                 .nack = { .task = h.task,
                           .att = h.att,
-                          .code = codes[below(w, 7)],
+                          .code = codes[below(w, sizeof codes / sizeof *codes)],
                           .msg = SLICE("because") } });
 }
 

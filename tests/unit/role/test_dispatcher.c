@@ -282,7 +282,7 @@ static void nack(world *w, uint64_t peer, code c)
     }
 }
 
-static void counts_only_the_runners_that_do_not_find_a_commit(void **state)
+static void counts_only_the_runners_without_what_it_takes(void **state)
 {
     world *w = *state;
 
@@ -292,7 +292,7 @@ static void counts_only_the_runners_that_do_not_find_a_commit(void **state)
     nack(w, RUNNER, CODE_BUSY);
     nack(w, RUNNER, CODE_NOT_FOUND);
     assert_null(world_event(w, EVENT_BUILD_DONE));
-    nack(w, RUNNER, CODE_NOT_FOUND);
+    nack(w, RUNNER, CODE_UNABLE);
     nack(w, RUNNER, CODE_NOT_FOUND);
     assert_int_equal(world_event(w, EVENT_BUILD_DONE)->verdict, VERDICT_ERRORED);
 }
@@ -468,7 +468,7 @@ int main(int argc, char **argv)
         TEST(drops_nothing_by_the_numbers_of_another_history),
         TEST(tells_that_a_batch_runs_before_its_outcomes),
         TEST(cancels_a_build_of_jobs_that_may_fail),
-        TEST(counts_only_the_runners_that_do_not_find_a_commit),
+        TEST(counts_only_the_runners_without_what_it_takes),
         TEST(keeps_who_had_an_attempt_that_goes_on_elsewhere),
         TEST(tells_why_a_long_queue_waits),
         TEST(tells_each_reason_of_waiting),
