@@ -3,6 +3,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -265,15 +266,19 @@ static exit_code run(const command_line *line)
         .slot = (uint64_t)command_number(line, "slot"),
         .runner = command_text(line, "name") ? command_text(line, "name") : host,
         .host = host,
-        .path = getenv("PATH") ? getenv("PATH") : "/usr/local/bin:/usr/bin:/bin",
+        .path = getenv("PATH") ? getenv("PATH") : SITE_PATH,
         .lang = getenv("LANG"),
         .tz = getenv("TZ"),
         .timeout_ms = command_ms(line, "timeout"),
         .batch = (uint64_t)command_number(line, "batch"),
         .fetch_ms = FETCH_MS,
         .log_max = LOG_MAX,
+        .secrets = command_text(line, "secrets"),
+        .sandbox = strcmp(command_text(line, "sandbox"), "bwrap") == 0 ? SANDBOX_KIND_BWRAP
+                                                                       : SANDBOX_KIND_HOST,
     };
     config.repos_n = command_list(line, "repo", &config.repos);
+    config.secrets_for_n = command_list(line, "secrets-for", &config.secrets_for);
     if (run_executor(&config, command_ms(line, "lease"), &err))
         return command_fail(line, &err);
     return EXIT_DONE;
@@ -291,6 +296,9 @@ static const option_spec options[] = {
       "files a batch where no pipeline file says it; 0: the dispatcher chooses", true },
     { "lease", 0, OPTION_DURATION, "DURATION", "30s", 0, 0,
       "how long a task goes on without the runner's agent", true },
+    { "secrets", 0, OPTION_TEXT, "PATH", NULL, 0, 0, "where secrets are", true },
+    { "secrets-for", 0, OPTION_LIST, "RULE", NULL, 0, 0, "who may have them", true },
+    { "sandbox", 0, OPTION_WORD, "host|bwrap", "host", 0, 0, "of jobs that name none", true },
 };
 
 const command command_executor = {

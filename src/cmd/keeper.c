@@ -8,14 +8,14 @@ static exit_code run(const command_line *line)
     const char *const *args;
 
     command_args(line, &args);
-    return (exit_code)keeper_run(args[0]);
+    return (exit_code)keeper_run(args);
 }
 
 const command command_keeper = {
     .name = KEEPER_COMMAND,
-    .args = "COMMANDS",
+    .args = "COMMAND [ARG]...",
     .args_min = 1,
-    .args_max = 1,
+    .args_max = -1,
     .summary = "run a job's setup; started by 'volt executor'",
     .hidden = true,
     .run = run,

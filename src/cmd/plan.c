@@ -66,6 +66,15 @@ static void add_tests(buf *out, const pipeline_tests *t)
     }
 }
 
+static void add_means(buf *out, const job_text *text)
+{
+    add_list(out, "secrets", text->secrets);
+    if (text->sandbox == SANDBOX_BWRAP)
+        buf_adds(out, "  in a sandbox");
+    if (!text->network)
+        buf_adds(out, "  without network");
+}
+
 /* The first line of a script, or the patterns of tests and how many files they name. */
 static void add_work(buf *out, const plan *p, size_t i, bool looked)
 {
@@ -101,6 +110,8 @@ static void show(const plan *p, bool looked)
         show_text(&out, job->name, 0);
         add_list(&out, "needs", job->needs);
         add_list(&out, "on", job->labels);
+        if (p->of[i])
+            add_means(&out, p->of[i]->text);
         buf_adds(&out, job->allow_failure ? "  may fail\n    " : "\n    ");
         add_work(&out, p, i, looked);
         buf_addc(&out, '\n');
@@ -137,6 +148,10 @@ static json_t *job_to_json(const plan *p, size_t i)
     one = json_of(t, &job);
     if (!text)
         return one;
+    add_texts(one, "secrets", text->secrets);
+    if (text->sandbox)
+        json_add_bytes(one, "sandbox", slice_of(text->sandbox == SANDBOX_BWRAP ? "bwrap" : "host"));
+    json_object_set_new(one, "network", json_boolean(text->network));
     if (job.tests) {
         add_texts(one, "patterns", text->tests.files);
         json_add_bytes(one, "run", text->tests.run);

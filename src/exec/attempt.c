@@ -178,6 +178,8 @@ static code check(attempt *a, volt_err *err)
         return volt_fail(err, VOLT_EINVALID, "this executor plans"), CODE_BUSY;
     if (a->order.kind != TASK_PLAN && batch_check(a, err))
         return CODE_SPEC;
+    if (a->order.kind != TASK_PLAN && means_check(a, err))
+        return CODE_UNABLE;
     if (site_source(a->site, a->order.repo, a->order.url, &a->source, err))
         return CODE_REPO;
     return code_none;

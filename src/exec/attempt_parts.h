@@ -1,6 +1,7 @@
 /*
  * attempt_parts.h - what the files that make up an attempt share: attempt.c (its life), plan.c (the
- * jobs of a commit), batch.c (running them), setup.c (what goes before).
+ * jobs of a commit), batch.c (running them), setup.c (what goes before), means.c (what not every
+ * runner can give them).
  */
 #ifndef VOLT_EXEC_ATTEMPT_PARTS_H
 #define VOLT_EXEC_ATTEMPT_PARTS_H
@@ -10,6 +11,8 @@
 #include "exec/attempt.h"
 #include "exec/environ.h"
 #include "exec/output.h"
+#include "exec/sandbox.h"
+#include "exec/secrets.h"
 #include "exec/unit.h"
 #include "git/mirror.h"
 
@@ -42,9 +45,13 @@ struct attempt {
 
     /* The batch. */
     scratch scratch;
-    output *out;     /* of a plan, too, when it has something to say */
-    const char *dir; /* the workspace's */
-    msg_spec spec;   /* `level` is 0: the order has none, see detect.h */
+    output *out;         /* of a plan, too, when it has something to say */
+    const char *dir;     /* the workspace's */
+    const char *bwrap;   /* NULL: without a sandbox */
+    const char *objects; /* what the workspace borrows from; in a sandbox only */
+    secret *secrets;     /* as spec.secrets */
+    mask *mask;          /* NULL: there are none */
+    msg_spec spec;       /* `level` is 0: the order has none, see detect.h */
     const char **env, **env_files;
     char *store;    /* where the commit is */
     char *key;      /* of the workspace, see site_kept() */
@@ -83,6 +90,17 @@ void attempt_finish(attempt *a, msg_result *r);
 
 /* Reads what the commit in the store at `path` has to run, says the plan and the result. */
 void plan_run(attempt *a, const char *path);
+
+/* Sees whether this runner has what the order asks for, and reads its secrets; any error: it has
+ * not. */
+volt_code means_check(attempt *a, volt_err *err);
+/* Has the secrets masked in the output and puts their files.  VOLT_EFULL, VOLT_EIO; else as
+ * site_objects(). */
+volt_code means_begin(attempt *a, volt_err *err);
+/* Makes the command one that runs in the sandbox that is asked for; its words are in `mem`. */
+void means_confine(const attempt *a, process_command *run, arena *mem);
+/* Removes the secrets' files. */
+void means_end(const attempt *a);
 
 /* Reads the order's spec.  VOLT_EINVALID, VOLT_EMSG, VOLT_EVERSION: it cannot be understood. */
 volt_code batch_check(attempt *a, volt_err *err);

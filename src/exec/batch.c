@@ -254,6 +254,7 @@ static void begin_unit(attempt *a, int64_t now_ms)
             order.run.path = argv[0] = arena_printf(&a->unit_mem, "./%s", order.name);
         }
     }
+    means_confine(a, &order.run, &a->unit_mem);
     a->unit = unit_start(&order, a->out, now_ms);
     KILL_POINT(after_start);
 }
@@ -269,6 +270,7 @@ static void end_batch(attempt *a, int64_t now_ms)
 
     if (a->broken || a->canceled)
         site_end_setup(a->site, now_ms);
+    means_end(a);
     if (scratch_clear(a->site, &err))
         log_warn("task %" PRIu64 ": %s", a->order.task, err.msg);
     attempt_tell_start(a);
@@ -346,7 +348,10 @@ static volt_code prepare(attempt *a, volt_err *err)
     workspace *ws = site_workspace(a->site, order->repo);
     environ_place place = { .workspace = workspace_dir(ws),
                             .scratch = &a->scratch,
-                            .own = a->spec.env };
+                            .own = a->spec.env,
+                            .secrets = a->secrets,
+                            .secrets_n = a->spec.secrets.n,
+                            .secrets_dir = site_secrets(a->site) };
     uint64_t log_max = order->log_max ? order->log_max : site_settings(a->site)->log_max;
     volt_code rc;
 
@@ -363,7 +368,7 @@ static volt_code prepare(attempt *a, volt_err *err)
     a->out = output_new(attempt_open_log, a, log_max);
     a->dir = workspace_dir(ws);
     a->env = environ_make(site_settings(a->site), order, &place, &a->mem, &a->env_files);
-    return VOLT_OK;
+    return means_begin(a, err);
 }
 
 static void start(attempt *a, int64_t now_ms)
@@ -375,6 +380,7 @@ static void start(attempt *a, int64_t now_ms)
     if (clock_ms)
         now_ms = clock_ms();
     if (rc) {
+        means_end(a);
         attempt_refuse(a, attempt_blame(rc), err.msg);
         return;
     }
@@ -449,6 +455,7 @@ void batch_free(attempt *a)
     output_free(a->out);
     unit_free(a->unit);
     arena_free(&a->unit_mem);
+    mask_free(a->mask);
     free(a->store);
     free(a->key);
     free(a->broken);

@@ -56,7 +56,7 @@ const char **environ_make(const site_config *config, const msg_assign *assign,
                           const environ_place *place, arena *a, const char ***ret_files)
 {
     const slice heads = SLICE("refs/heads/");
-    size_t cap = VARIABLES_MAX + place->own.n;
+    size_t cap = VARIABLES_MAX + place->own.n + place->secrets_n;
     environ_list e = { .v = ARENA_ARRAY(a, const char *, cap), .cap = cap, .a = a };
 
     adds(&e, "CI", "true");
@@ -81,6 +81,10 @@ const char **environ_make(const site_config *config, const msg_assign *assign,
         adds(&e, "TZ", config->tz);
     for (size_t i = 0; i < place->own.n; i++)
         add_own(&e, &place->own.v[i]);
+    for (size_t i = 0; i < place->secrets_n; i++)
+        add_own(&e, &(rec_var){ place->secrets[i].name, place->secrets[i].value });
+    if (place->secrets_n)
+        adds(&e, "VOLT_SECRETS_DIR", place->secrets_dir);
     *ret_files = &e.v[e.n]; /* the last one, absent until set; a NULL stands behind it */
     return e.v;
 }

@@ -7,12 +7,17 @@
 
 #include "base/arena.h"
 #include "core/msg.h"
+#include "exec/secrets.h"
 #include "exec/site.h"
 
 typedef struct environ_place {
     const char *workspace; /* absolute */
     const scratch *scratch;
     rec_var_list own; /* of the pipeline file: they replace Volt's, but for VOLT... */
+    /* They replace both.  One with a NUL in it is not among the variables. */
+    const secret *secrets;
+    size_t secrets_n;
+    const char *secrets_dir;
 } environ_place;
 
 /* The variables of an attempt as execve() takes them, in `a`.  *ret_files is where the value of

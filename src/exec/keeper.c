@@ -73,10 +73,9 @@ static void say(keeper *k, const process_exit *e)
     dup2(k->null, STDERR_FILENO);
 }
 
-static volt_code start(keeper *k, const char *commands, volt_err *err)
+static volt_code start(keeper *k, const char *const *argv, volt_err *err)
 {
-    const char *argv[] = { "sh", "-e", "-c", commands, NULL };
-    process_command run = { .path = "/bin/sh",
+    process_command run = { .path = argv[0],
                             .argv = argv,
                             .env = (const char *const *)environ,
                             .dir = ".",
@@ -112,14 +111,14 @@ static bool reap(keeper *k)
     return found == PROCESS_RUNNING;
 }
 
-int keeper_run(const char *commands)
+int keeper_run(const char *const *argv)
 {
     keeper k = { .word = fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3),
                  .null = open("/dev/null", O_RDWR | O_CLOEXEC) };
     struct signalfd_siginfo told;
     volt_err err;
 
-    if (process_setup(&err) || start(&k, commands, &err)) {
+    if (process_setup(&err) || start(&k, argv, &err)) {
         fprintf(stderr, "volt: the setup cannot be started: %s\n", err.msg);
         return CANNOT;
     }

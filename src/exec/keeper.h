@@ -25,9 +25,9 @@ typedef struct keeper_word {
     int signal; /* that ended them; 0: none */
 } keeper_word;
 
-/* Runs `commands` by `sh -e` in this process's directory and environment; the exit status to end
+/* Runs the command in this process's directory and environment; the exit status to end
  * with.  Leaves the process to its default only by being killed: it blocks every other signal, for
  * it has to outlive what it keeps. */
-int keeper_run(const char *commands);
+int keeper_run(const char *const *argv);
 
 #endif

@@ -4,10 +4,29 @@
 #include "exec/attempt_parts.h"
 #include "exec/keeper.h"
 
+/* The keeper itself is ours, so that it runs outside the sandbox and ends like any process. */
+static const char **keeper_argv(attempt *a, process_command *commands)
+{
+    static const char *const keeper[] = { "volt", KEEPER_COMMAND, "--" };
+    const size_t own = sizeof keeper / sizeof *keeper;
+    const char **argv;
+    size_t n = 0;
+
+    means_confine(a, commands, &a->unit_mem);
+    while (commands->argv[n])
+        n++;
+    argv = ARENA_ARRAY(&a->unit_mem, const char *, own + n + 1);
+    memcpy(argv, keeper, sizeof keeper);
+    memcpy(argv + own, commands->argv, n * sizeof *argv);
+    argv[own] = commands->path;
+    return argv;
+}
+
 void setup_begin(attempt *a, int64_t now_ms)
 {
-    const char *argv[] = { "volt", KEEPER_COMMAND, "--", arena_str(&a->unit_mem, a->spec.setup),
-                           NULL };
+    const char *shell[] = { "/bin/sh", "-e", "-c", arena_str(&a->unit_mem, a->spec.setup), NULL };
+    process_command commands = { .path = shell[0], .argv = shell };
+    const char **argv = keeper_argv(a, &commands);
     const unit_order order = {
         .name = "setup",
         .timeout_ms = (int64_t)a->order.timeout_ms,

@@ -15,6 +15,8 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/rmtree.h"
+#include "exec/sandbox.h"
+#include "exec/secrets.h"
 
 /* Handles kept open, of each kind: a workspace's remembers what it wrote, so that the next commit
  * need not be compared byte by byte.  The one used longest ago goes. */
@@ -55,6 +57,8 @@ struct site {
     char *source, *source_path; /* site_learn()'s; NULL: nothing was learnt */
     char *scratch;              /* WORK/home/<slot> */
     fresh fresh[SCRATCH_N];
+    char *secrets;
+    char *bwrap;  /* NULL: not known to work */
     bool cleared; /* after the last attempt: nobody has been there since */
 };
 
@@ -116,6 +120,8 @@ volt_code site_new(const site_config *config, site **ret, volt_err *err)
     char *pools = mem_printf("%s/pool", config->work);
     CLEANUP(free)
     char *home = mem_printf("%s/home", config->work);
+    CLEANUP(free)
+    char *secrets = NULL;
     volt_code rc;
 
     assert(config->work[0] == '/' && config->fetch_ms >= 1);
@@ -126,12 +132,15 @@ volt_code site_new(const site_config *config, site **ret, volt_err *err)
     s->fresh[TMP].path = mem_printf("%s/tmp", s->scratch);
     s->fresh[OUTPUT].path = mem_printf("%s/output", s->scratch);
     s->key = mem_strdup("");
+    secrets = mem_printf("%s/secrets", s->scratch);
+    s->secrets = secrets_place(config->work, config->slot, secrets);
     s->null = open("/dev/null", O_RDONLY | O_CLOEXEC);
     if (s->null < 0)
         return volt_fail(err, VOLT_EIO, "open /dev/null: %s", strerror(errno));
     if ((rc = make_dir(home, err)) || (rc = make_dir(pools, err)) || (rc = make_dir(s->pool, err)))
         return rc;
     rc = rmtree(AT_FDCWD, s->scratch, err); /* of an executor that was killed */
+    secrets_remove(s->secrets);
     if (!rc)
         rc = make_dir(s->scratch, err);
     if (!rc)
@@ -155,6 +164,8 @@ void site_free(site *s)
     free(s->source);
     free(s->source_path);
     free(s->scratch);
+    free(s->secrets);
+    free(s->bwrap);
     free(s->pool);
     free(s->key);
     free(s);
@@ -246,6 +257,22 @@ const char *site_known(site *s, const char *source, const commit_id *id)
     /* A commit that was read once is known for ever; its repository may be gone since. */
     return access(objects_dir(store), R_OK | X_OK) == 0 && objects_have(store, id) ? s->source_path
                                                                                    : NULL;
+}
+
+volt_code site_bwrap(site *s, const char **ret, volt_err *err)
+{
+    CLEANUP(arena)
+    arena mem = { 0 };
+    const char *found;
+    volt_code rc = VOLT_OK;
+
+    if (!s->bwrap)
+        rc = sandbox_find(s->config.path, s->config.work, &mem, &found, err);
+    if (!s->bwrap && !rc)
+        s->bwrap = mem_strdup(found);
+    if (!rc)
+        *ret = s->bwrap;
+    return rc;
 }
 
 /* A repository's name as one name of a file: letters, digits, '_', '-' and inner '.' stay. */
@@ -342,6 +369,11 @@ bool site_sweep(site *s)
     size_t n = 0;
 
     return workspace_sweep(s->pool, 1, &n, NULL) == VOLT_OK && n > 0;
+}
+
+const char *site_secrets(const site *s)
+{
+    return s->secrets;
 }
 
 static bool is_empty(const char *path)

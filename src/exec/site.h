@@ -3,7 +3,8 @@
  * objects, workspaces, and scratch directories.
  *
  *   WORK/pool/<slot>/<repo>         workspaces, one a slot and repository, reused
- *   WORK/home/<slot>/               scratch of an attempt, removed after it: home, tmp, output
+ *   WORK/home/<slot>/               scratch of an attempt, removed after it: home, tmp, output, and
+ *                                   the files of secrets where none can be kept in memory
  */
 #ifndef VOLT_EXEC_SITE_H
 #define VOLT_EXEC_SITE_H
@@ -14,9 +15,12 @@
 
 #include "base/err.h"
 #include "base/slice.h"
+#include "core/msg.h"
 #include "exec/unit.h"
 #include "git/objects.h"
 #include "git/workspace.h"
+
+#define SITE_PATH "/usr/local/bin:/usr/bin:/bin" /* PATH of tasks where the runner has none */
 
 typedef struct site_config {
     const char *work;         /* absolute */
@@ -34,7 +38,11 @@ typedef struct site_config {
     /* Monotonic milliseconds, asked once a workspace is ready: its making does not count as the
      * first unit's time.  NULL: the time of the step stands. */
     int64_t (*clock_ms)(void);
-    uint64_t log_max; /* cap of an attempt's log where its assign has none, bytes */
+    uint64_t log_max;               /* cap of an attempt's log where its assign has none, bytes */
+    const char *secrets;            /* where the runner's secrets are; NULL: it has none */
+    const char *const *secrets_for; /* rules, see secrets.h */
+    size_t secrets_for_n;
+    sandbox_kind sandbox; /* of orders that do not say; none: the host */
 } site_config;
 
 typedef struct site site;
@@ -63,6 +71,9 @@ void site_learn(site *s, const char *source, const char *path);
  * until the next site_learn().  NULL: mirror_start() has to look, which opens a repository anew:
  * that is most of what handing over a task costs an executor. */
 const char *site_known(site *s, const char *source, const commit_id *id);
+
+/* bwrap, when it works here; asked once, or anew while it does not.  Errors as sandbox_find(). */
+volt_code site_bwrap(site *s, const char **ret, volt_err *err);
 
 /* The workspace of a repository, kept open; stands until the next call. */
 workspace *site_workspace(site *s, slice repo);
@@ -100,6 +111,8 @@ typedef struct scratch {
  * did not touch are fresh still: making and removing directories would be most of the cost of a
  * task that does nothing.  VOLT_EFULL: no space.  VOLT_EIO. */
 volt_code scratch_make(site *s, scratch *ret, volt_err *err);
+/* The directory of the secrets' files, see secrets_put(). */
+const char *site_secrets(const site *s);
 /* Removes what an attempt left in them, unless a setup's processes live there.  VOLT_EIO: something
  * stays, named; it is in the way of the next scratch_make(). */
 volt_code scratch_clear(site *s, volt_err *err);

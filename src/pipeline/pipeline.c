@@ -217,7 +217,18 @@ static void job_cache(reader *r, const yaml_node *node, void *into)
 
 static void job_secrets(reader *r, const yaml_node *node, void *into)
 {
-    field_texts(r, node, ITEMS_MAX, TEXT_MAX, &((job_text *)into)->secrets);
+    slices *names = &((job_text *)into)->secrets;
+
+    field_texts(r, node, PIPELINE_SECRETS_MAX, PIPELINE_SECRET_MAX, names);
+    for (size_t i = 0; i < names->n; i++) {
+        const yaml_node *it = node->kind == YAML_SEQUENCE ? node->items[i] : node;
+
+        field_check_variable(r, it);
+        for (size_t k = 0; k < i; k++)
+            if (slice_eq(names->v[i], names->v[k]))
+                problems_add(r->problems, it->at, "secret '" SLICE_FMT "' is named twice",
+                             SLICE_ARG(names->v[i]));
+    }
 }
 
 static void job_sandbox(reader *r, const yaml_node *node, void *into)

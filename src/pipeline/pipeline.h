@@ -27,6 +27,8 @@
 #define PIPELINE_RETRY_MAX     10
 #define PIPELINE_BATCH_MAX     10000
 #define PIPELINE_VARIABLES_MAX 256
+#define PIPELINE_SECRETS_MAX   32
+#define PIPELINE_SECRET_MAX    128 /* bytes of its name */
 
 /* Keys, as they stand in the file. */
 #define PIPELINE_KEYS(X) \

@@ -16,7 +16,10 @@
 /* What its fields need, so that an older runner takes what it can run. */
 static uint64_t level_of(const msg_spec *spec)
 {
-    return spec->setup.n || spec->retry ? 2 : 1;
+    return spec->setup.n || spec->retry || spec->secrets.n || spec->sandbox == SANDBOX_KIND_BWRAP ||
+                   spec->network_off
+               ? 2
+               : 1;
 }
 
 void plan_spec_write(const msg_spec *spec, buf *out)
@@ -124,10 +127,9 @@ static void check_able(problems *p, const pipeline *file)
         not_yet(p, job->at.home, job->home == HOME_KEPT, "home: kept");
         not_yet(p, job->at.artifacts, job->at.artifacts.line, "artifacts");
         not_yet(p, job->at.cache, job->at.cache.line, "cache");
-        not_yet(p, job->at.secrets, job->at.secrets.line, "secrets");
-        not_yet(p, job->at.sandbox, job->sandbox == SANDBOX_BWRAP, "sandbox: bwrap");
-        not_yet(p, job->at.sandbox, job->sandbox == SANDBOX_CONTAINER, "sandbox: container");
-        not_yet(p, job->at.network, !job->network, "network: false");
+        if (job->sandbox == SANDBOX_CONTAINER)
+            problems_add(p, job->at.sandbox,
+                         "Volt starts no containers yet; its sandboxes are 'host' and 'bwrap'");
     }
 }
 
@@ -176,15 +178,26 @@ static void add_variables(rec_var *v, size_t *n, const variables *more)
     }
 }
 
+static sandbox_kind sandbox_of(const job_text *job)
+{
+    return job->sandbox == SANDBOX_HOST    ? SANDBOX_KIND_HOST
+           : job->sandbox == SANDBOX_BWRAP ? SANDBOX_KIND_BWRAP
+                                           : sandbox_kind_none;
+}
+
 static slice make_spec(plan *p, const pipeline_job *job)
 {
     const variables *env = &p->pipeline->env, *own = &job->text->env;
     CLEANUP(buf)
     buf out = { 0 };
     const pipeline_tests *tests = &job->text->tests;
-    msg_spec spec = {
-        .script = job->text->script, .run = tests->run, .setup = tests->setup, .retry = tests->retry
-    };
+    msg_spec spec = { .script = job->text->script,
+                      .run = tests->run,
+                      .setup = tests->setup,
+                      .retry = tests->retry,
+                      .secrets = job->text->secrets,
+                      .sandbox = sandbox_of(job->text),
+                      .network_off = !job->text->network };
 
     spec.env.v = ARENA_ARRAY(p->mem, rec_var, env->n + own->n + job->axes.n);
     add_variables(spec.env.v, &spec.env.n, env);

@@ -15,7 +15,7 @@
 #include "base/err.h"
 #include "pipeline/pipeline.h"
 
-/* What a runner has to know for the specs that are made here; see spec in proto/messages.def. */
+/* The most that a runner has to know for specs; see spec in proto/messages.def. */
 #define PLAN_SPEC_LEVEL 2
 #define PLAN_SPEC_MAX   32768 /* bytes, as in proto/messages.def */
 /* Of all jobs together, as core/build.h has them. */

@@ -259,13 +259,14 @@ jobs:
 
     def test_lint_and_plan_say_what_would_run(self):
         self.repo = self.repository(files={
-            FILE: "jobs:\n  build: {script: [make, make install], labels: linux}\n"
+            FILE: "jobs:\n  build: {script: [make, make install], labels: linux, secrets: [A, B], "
+                  "sandbox: bwrap, network: false}\n"
                   "  t: {needs: build, tests: {files: t/*.sh, run: \"sh {}\"}}\n"
                   "  d: {script: x, branches: main}\n",
             "t/a.sh": "", "t/b.sh": "", "t/c": ""})
         path = self.repo.path
         self.assertEqual(self.volt("lint", f"{path}/{FILE}").decode(), f"{path}/{FILE}: 3 jobs\n")
-        shown = "build  on linux\n    make ...\nt  needs build\n    t/*.sh (2 files)\n"
+        shown = "build  on linux  secrets A, B  in a sandbox  without network\n    make ...\nt  needs build\n    t/*.sh (2 files)\n"
         self.assertEqual(self.volt("plan", path).decode(), shown + "d\n    x\n")
         self.assertEqual(self.volt("plan", path, "HEAD", "--ref", "dev").decode(),
                          shown + "left out: d\n")
@@ -273,6 +274,8 @@ jobs:
         self.assertEqual((said["ref"], said["oid"]), ("refs/heads/main", self.repo.head()))
         self.assertEqual([j["name"] for j in said["jobs"]], ["build", "t", "d"])
         self.assertEqual(said["jobs"][0]["script"], "make\nmake install")
+        self.assertEqual([said["jobs"][0][k] for k in ("secrets", "sandbox", "network")],
+                         [["A", "B"], "bwrap", False])
         self.assertEqual(said["jobs"][1]["files"], ["t/a.sh", "t/b.sh"])
         self.assertEqual(self.volt("plan", f"{path}/{FILE}").decode().splitlines()[3], "    t/*.sh ")
         self.volt("plan", path, "nonesuch", rc=3)

@@ -12,10 +12,14 @@
 #include "base/text.h"
 #include "cmd/command.h"
 #include "cmd/runner/shell.h"
+#include "exec/sandbox.h"
+#include "exec/secrets.h"
+#include "exec/site.h"
 
 #define LABELS_MAX    32 /* as hello has them */
 #define LABEL_MAX     64
 #define REPOS_MAX     500 /* two arguments of an executor each */
+#define RULES_MAX     64
 #define REPO_NAME_MAX 128
 #define NAME_MAX_     256
 #define HUNG_MIN_MS   1000
@@ -39,6 +43,17 @@ static const option_spec options[] = {
       "end an executor that is asked and says nothing for so long (15 times that while it makes a "
       "workspace)",
       false },
+    { "secrets", 0, OPTION_TEXT, "PATH", NULL, 0, 0,
+      "where its secrets are: a directory with a file each, or a file of lines NAME=VALUE; of this "
+      "user alone (mode 700, 600)",
+      false },
+    { "secrets-for", 0, OPTION_LIST, "REPO[:BRANCH]", NULL, 0, 0,
+      "who may have them, instead of the default branch of any repository; without BRANCH: the "
+      "default one; both are patterns, a BRANCH that begins with refs/ one of whole refs "
+      "(repeatable)",
+      false },
+    { "sandbox", 0, OPTION_WORD, "host|bwrap", "host", 0, 0,
+      "where jobs run that do not say it; bwrap: bubblewrap", false },
     { "grace", 0, OPTION_DURATION, "TIME", "10s", 0, 0,
       "between TERM and KILL where nothing else is said", false },
 };
@@ -82,13 +97,47 @@ static volt_code check_repo(const char *text, arena *a, const char **ret, slice 
     return VOLT_OK;
 }
 
+/* Adds to `args` what jobs may ask for and not every runner has: secrets, a sandbox. */
+static volt_code add_means(const command_line *line, const char *work, arena *a, const char **args,
+                           size_t *k, volt_err *err)
+{
+    const char *secrets = command_text(line, "secrets"), *sandbox = command_text(line, "sandbox");
+    const char *path = getenv("PATH"), *bwrap;
+    const char *const *rules;
+    size_t n = command_list(line, "secrets-for", &rules);
+    CLEANUP(free)
+    char *real = secrets ? realpath(secrets, NULL) : NULL;
+    volt_err why;
+
+    if (secrets && secrets_check(real ? real : secrets, &why))
+        return volt_fail(err, VOLT_EINVALID, "--secrets: %s", why.msg);
+    if (n > RULES_MAX)
+        return volt_fail(err, VOLT_EINVALID, "--secrets-for: at most %d", RULES_MAX);
+    if (secrets) {
+        args[(*k)++] = "--secrets";
+        args[(*k)++] = arena_str(a, slice_of(real));
+    }
+    for (size_t i = 0; i < n; i++) {
+        if (secrets_rule_check(rules[i], err))
+            return VOLT_EINVALID;
+        args[(*k)++] = "--secrets-for";
+        args[(*k)++] = rules[i];
+    }
+    if (strcmp(sandbox, "bwrap") == 0 &&
+        sandbox_find(path ? path : SITE_PATH, work, a, &bwrap, &why))
+        return volt_fail(err, VOLT_EINVALID, "--sandbox bwrap: %s", why.msg);
+    args[(*k)++] = "--sandbox";
+    args[(*k)++] = sandbox;
+    return VOLT_OK;
+}
+
 /* What every executor is told, and the names of the repositories. */
 static volt_code executor_args(const command_line *line, const runner_config *config, arena *a,
                                const char *const **ret, slices *reach, volt_err *err)
 {
     const char *const *repos;
     size_t n = command_list(line, "repo", &repos), k = 0;
-    const char **args = ARENA_ARRAY(a, const char *, 2 * n + 11);
+    const char **args = ARENA_ARRAY(a, const char *, 2 * (n + RULES_MAX) + 16);
 
     if (n > REPOS_MAX)
         return volt_fail(err, VOLT_EINVALID, "at most %d repositories", REPOS_MAX);
@@ -108,7 +157,7 @@ static volt_code executor_args(const command_line *line, const runner_config *co
             return code;
     }
     *ret = args;
-    return VOLT_OK;
+    return add_means(line, config->work->dir, a, args, &k, err);
 }
 
 static volt_code start(const command_line *line, runner_work *work, arena *a, exit_code *ret,
@@ -174,7 +223,13 @@ const command command_runner = {
         "itself.  Any number of runners may be started, on any machines.\n"
         "\n"
         "SIGTERM drains it: what runs is finished, then it leaves.  A second SIGTERM, or\n"
-        "Ctrl-C, ends what runs and gives it back, to be run elsewhere.",
+        "Ctrl-C, ends what runs and gives it back, to be run elsewhere.\n"
+        "\n"
+        "A job that names secrets gets each as a variable and as a file of that name in\n"
+        "$VOLT_SECRETS_DIR; what it prints of them shows as ***.  They are read when a job\n"
+        "needs them, so they can be changed while the runner runs.  Jobs on the host run as\n"
+        "this user, and can read what this user can: give secrets to a runner only where all\n"
+        "that it runs is trusted, or have the rest run with --sandbox bwrap.",
     .options = options,
     .options_n = sizeof options / sizeof *options,
     .run = runner_main,

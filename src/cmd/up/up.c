@@ -148,9 +148,29 @@ static volt_code start_dispatcher(up *u, volt_err *err)
     return code;
 }
 
+/* Arguments of a runner that are those of `volt up`; returns how many. */
+static size_t hand_on(const up *u, const char **args, const char *const *rules, size_t rules_n)
+{
+    size_t k = 0;
+
+    if (command_text(u->line, "secrets")) {
+        args[k++] = "--secrets";
+        args[k++] = command_text(u->line, "secrets");
+    }
+    for (size_t i = 0; i < rules_n; i++) {
+        args[k++] = "--secrets-for";
+        args[k++] = rules[i];
+    }
+    return k;
+}
+
 static volt_code start_runners(up *u, volt_err *err)
 {
     int64_t n = command_number(u->line, "runners");
+    const char *const *rules;
+    size_t rules_n = command_list(u->line, "secrets-for", &rules);
+    CLEANUP(free)
+    const char **args = NEW_ARRAY(const char *, ARGS_BEFORE + 2 * rules_n);
     char host[200] = "localhost";
     volt_code code = VOLT_OK;
 
@@ -166,11 +186,14 @@ static volt_code start_runners(up *u, volt_err *err)
         char *work = in_data(u, child);
         CLEANUP(free)
         char *limit = mem_printf("%lldms", (long long)command_ms(u->line, "unit-timeout"));
-        const char *const args[] = {
+        const char *const own[] = {
             "runner", "--dispatcher-server", u->server, "--name", name, "--work",
-            work,     "--timeout",           limit,     NULL
+            work,     "--timeout",           limit
         };
+        size_t own_n = sizeof own / sizeof *own;
 
+        memcpy(args, own, sizeof own);
+        args[own_n + hand_on(u, args + own_n, rules, rules_n)] = NULL;
         code = children_start(u->children, child, args, true, err);
     }
     return code;
@@ -397,6 +420,14 @@ static const option_spec options[] = {
       .arg = "TIME",
       .def = "10m",
       .help = "limit of one test" },
+    { .name = "secrets",
+      .kind = OPTION_TEXT,
+      .arg = "PATH",
+      .help = "where the runners' secrets are; see 'volt runner --help'" },
+    { .name = "secrets-for",
+      .kind = OPTION_LIST,
+      .arg = "REPO[:BRANCH]",
+      .help = "who may have them; see there" },
     { .name = "once",
       .kind = OPTION_FLAG,
       .help = "test the HEAD of each REPO now, print a summary and exit with 0 or 1" },

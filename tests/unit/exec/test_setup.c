@@ -408,7 +408,7 @@ int main(int argc, char **argv)
         TEST(a_canceled_one_is_not_run_again),
     };
 
-    if (argc == 4 && strcmp(argv[1], KEEPER_COMMAND) == 0) /* as the executor starts it */
-        return keeper_run(argv[3]);
+    if (argc > 3 && strcmp(argv[1], KEEPER_COMMAND) == 0) /* as the executor starts it */
+        return keeper_run((const char *const *)argv + 3);
     return cmocka_run_group_tests(tests, setup, NULL);
 }

@@ -269,6 +269,10 @@ static void types_and_ranges_are_checked(void **state)
               "expected a variable's name (letters, digits and '_'), not '1A'");
     check_job("script: x, env: {VOLT_JOB: b}", 24, "variables that begin with VOLT are Volt's own");
     check_job("script: x, env: {A: [b]}", 27, "expected a text, not a list");
+    check_job("script: x, secrets: [A, a-b]", 31,
+              "expected a variable's name (letters, digits and '_'), not 'a-b'");
+    check_job("script: x, secrets: VOLT_A", 27, "variables that begin with VOLT are Volt's own");
+    check_job("script: x, secrets: [A, B, A]", 34, "secret 'A' is named twice");
     check_job("script: x, artifacts: [/etc/passwd]", 30,
               "pattern '/etc/passwd', column 1: it starts at the top of the repository, "
               "without a '/'");
