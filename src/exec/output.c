@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/buf.h"
+#include "base/cleanup.h"
 #include "base/mem.h"
 
 /* A larger pipe means fewer wake-ups: 64 KiB is Linux' default, 1 MiB what any user may set. */
@@ -285,9 +286,15 @@ void output_close(output *o)
 void output_line(output *o, const char *text)
 {
     char last = '\n';
+    CLEANUP(buf)
+    buf masked = { 0 };
 
     if (o->bytes > 0 && pread(o->log, &last, 1, (off_t)o->bytes - 1) == 1 && last != '\n')
         append(o, "\n", 1);
+    if (o->mask && o->pipe < 0) { /* while one is open, the mask is in the middle of its stream */
+        mask_text(o->mask, slice_of(text), &masked);
+        text = buf_str(&masked);
+    }
     if (append(o, text, strlen(text))) /* else the disk is full, which the result says */
         append(o, "\n", 1);
 }

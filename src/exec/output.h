@@ -38,8 +38,8 @@ bool output_pump(output *o);
 /* Moves all that is there and closes the pipe. */
 void output_close(output *o);
 
-/* Appends a line of Volt's own, on a line of its own, also beyond the cap.  `text` without newline.
- */
+/* Appends a line of Volt's own, on a line of its own, also beyond the cap.  `text` without newline;
+ * what it quotes of a process's words is masked, unless a pipe is open. */
 void output_line(output *o, const char *text);
 
 /* Bytes in the log. */
