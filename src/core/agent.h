@@ -20,7 +20,8 @@
 #define AGENT_HELD_MAX   1024  /* attempts held at once, as hello and hb can list */
 #define AGENT_INLINE_MAX 16384 /* bytes of a log that travels inside the result */
 #define AGENT_CHUNK_MAX  65536 /* bytes of a log message */
-#define AGENT_ITEMS_MAX  1000  /* outcomes in one message: 100 KB of a 256 KiB frame */
+#define AGENT_ITEMS_MAX  1000  /* outcomes in one message: 120 KB of a 256 KiB frame, ... */
+#define AGENT_CASES_MAX  98304 /* ... and bytes of cases, which leaves room for a short log */
 #define AGENT_LINGER_MS  200   /* a task that is done sooner has its log inside the result */
 #define AGENT_STOP_MS    3000  /* executors get so long to end their tasks at a stop */
 #define AGENT_BEATS      8     /* unanswered in a row, then an executor is hung ... */

@@ -12,31 +12,13 @@
 
 /* ---- the executor's word ---- */
 
-void agent_take_items(attempt *t, uint64_t from, const rec_item_list *items)
-{
-    for (size_t i = 0; i < items->n; i++) {
-        uint64_t next = t->items_from + t->items_n;
-
-        if (from + i < next) /* known, or acknowledged */
-            continue;
-        if (from + i >
-            next) /* what is between is still to be read from the spool, and so is this */
-            return;
-        if (t->items_n == t->items_cap) {
-            t->items_cap = t->items_cap ? t->items_cap * 2 : 4;
-            t->items = mem_grow(t->items, t->items_cap, sizeof *t->items);
-        }
-        t->items[t->items_n++] = items->v[i];
-    }
-}
-
 void agent_take_result(attempt *t, const msg_result *m)
 {
     msg_result *r;
 
     if (t->result)
         return;
-    agent_take_items(t, m->from, &m->items);
+    agent_take_outcomes(t, OUTCOME_RUN(m));
     t->result = ARENA_NEW(&t->arena, msg_result);
     r = t->result;
     *r = *m;
@@ -45,6 +27,7 @@ void agent_take_result(attempt *t, const msg_result *m)
     r->ep = t->ep;
     r->msg = arena_slice(&t->arena, m->msg);
     r->items = (rec_item_list){ 0 };
+    r->cases = (rec_test_case_list){ 0 };
     r->log = (slice){ 0 };
     t->state = HELD_DONE;
     t->found = false;
@@ -52,15 +35,6 @@ void agent_take_result(attempt *t, const msg_result *m)
 }
 
 /* ---- telling ---- */
-
-static rec_item_list copy_items(const attempt *t, size_t n, arena *to)
-{
-    rec_item_list l = { n ? ARENA_ARRAY(to, rec_item, n) : NULL, n };
-
-    if (n)
-        memcpy(l.v, t->items, n * sizeof *l.v);
-    return l;
-}
 
 static bool lacks_plan(const attempt *t)
 {
@@ -137,19 +111,23 @@ static size_t tellable(const attempt *t)
 /* One message at a time is under way; what ends meanwhile goes together with the next. */
 static void pump_tests(attempt *t, agent_effects *out)
 {
-    size_t n = tellable(t);
+    outcome_run run;
+    outcome_place end;
     msg_tests *m;
 
-    if (n > AGENT_ITEMS_MAX)
-        n = AGENT_ITEMS_MAX;
-    if (n == 0 || t->items_sent > t->items_from || (t->result && n == t->items_n))
+    if (outcome_before(t->told, t->sent))
+        return;
+    run = agent_next_run(t, tellable(t), &end);
+    if ((run.items.n == 0 && run.cases.n == 0) || (t->result && agent_run_is_whole(t, &run)))
         return; /* the result carries the last of them */
     m = &agent_send(out, MSG_tests)->tests;
     m->task = t->task;
     m->att = t->att;
-    m->from = t->items_from;
-    m->items = copy_items(t, n, &out->arena);
-    t->items_sent = t->items_from + n;
+    m->from = run.at.file;
+    m->cases_from = run.at.cases;
+    m->items = agent_copy_items(&run.items, &out->arena);
+    m->cases = agent_copy_cases(&run.cases, &out->arena);
+    t->sent = end;
 }
 
 static void pump_log(attempt *t, int64_t now, agent_effects *out)
@@ -181,12 +159,16 @@ static void pump_log(attempt *t, int64_t now, agent_effects *out)
 static void send_result(attempt *t, slice log, agent_effects *out)
 {
     msg_result *r = &agent_send(out, MSG_result)->result;
+    outcome_place end;
+    outcome_run run = agent_next_run(t, t->items_n, &end);
 
     *r = *t->result;
     r->msg = arena_slice(&out->arena, r->msg);
     r->log = log;
-    r->from = t->items_from;
-    r->items = copy_items(t, t->items_n, &out->arena);
+    r->from = run.at.file;
+    r->cases_from = run.at.cases;
+    r->items = agent_copy_items(&run.items, &out->arena);
+    r->cases = agent_copy_cases(&run.cases, &out->arena);
     t->result_sent = true;
     if (MUTANT(spool_deleted_early))
         agent_delete_spool(t, out);
@@ -194,8 +176,14 @@ static void send_result(attempt *t, slice log, agent_effects *out)
 
 static void pump_result(attempt *t, agent_effects *out)
 {
+    outcome_run run;
+    outcome_place end;
+
     if (!t->result || t->result_sent || t->log_reading || t->plan_reading ||
-        t->plan_sent < t->plan_parts || t->items_n > AGENT_ITEMS_MAX)
+        t->plan_sent < t->plan_parts)
+        return;
+    run = agent_next_run(t, t->items_n, &end);
+    if (!agent_run_is_whole(t, &run))
         return;
     if (t->result->log_bytes == 0) {
         send_result(t, (slice){ 0 }, out);
@@ -215,7 +203,7 @@ static bool is_owed(const attempt *t)
     bool log_waits = t->result ? t->log_sent < t->result->log_bytes && !log_is_short(t)
                                : t->state == HELD_RUNNING && t->log_streamed;
 
-    return t->plan_sent > t->plan_acked || t->items_sent > t->items_from ||
+    return t->plan_sent > t->plan_acked || outcome_before(t->told, t->sent) ||
            t->log_sent > t->log_acked || t->result_sent || (log_waits && credit(t) == 0);
 }
 
@@ -261,10 +249,18 @@ void agent_pump(agent *a, attempt *t, int64_t now, agent_effects *out)
     set_timer(a, t, now);
 }
 
+/* From the beginning of the file: a dispatcher that started anew has forgotten how many of its
+ * cases had come. */
+static void restart_outcomes(attempt *t)
+{
+    t->told.cases = 0;
+    t->sent = t->told;
+}
+
 void agent_rewind(agent *a, attempt *t)
 {
     t->plan_sent = t->plan_acked = 0;
-    t->items_sent = t->items_from;
+    restart_outcomes(t);
     t->log_sent = t->log_acked = 0;
     t->log_window = a->window;
     t->log_ended = false;
@@ -292,7 +288,7 @@ static void retry(attempt *t, agent_effects *out)
         ask_credit(t, out);
     if (!MUTANT(plan_not_repeated))
         t->plan_sent = t->plan_acked;
-    t->items_sent = t->items_from;
+    restart_outcomes(t);
     if (t->log_sent > t->log_acked && !MUTANT(log_not_repeated)) {
         t->log_sent = t->log_acked;
         t->log_ended = false;
@@ -358,19 +354,14 @@ void agent_plan_ok(agent *a, const msg_plan_ok *m, int64_t now, agent_effects *o
 void agent_tests_ok(agent *a, const msg_tests_ok *m, int64_t now, agent_effects *out)
 {
     attempt *t = agent_find(a, m->task, m->att);
-    uint64_t n;
+    const outcome_place next = { m->next, m->cases };
 
-    if (!t || m->next <= t->items_from)
+    if (!t || !outcome_before(t->told, next))
         return;
-    n = m->next - t->items_from;
-    if (n > t->items_n || MUTANT(outcomes_dropped))
-        n = t->items_n;
-    if (n)
-        memmove(t->items, t->items + n, (t->items_n - n) * sizeof *t->items);
-    t->items_n -= n;
-    t->items_from = m->next;
-    if (t->items_sent < m->next)
-        t->items_sent = m->next;
+    agent_drop_outcomes(t, MUTANT(outcomes_dropped) ? t->items_n : next.file - t->told.file);
+    t->told = next;
+    if (outcome_before(t->sent, next))
+        t->sent = next;
     progress(t);
     agent_pump(a, t, now, out);
 }
@@ -459,7 +450,7 @@ void agent_spool(agent *a, const agent_event *ev, agent_effects *out)
         return; /* more follow */
     }
     if (ev->part == AGENT_PART_TESTS && m) {
-        agent_take_items(t, m->tests.from, &m->tests.items);
+        agent_take_outcomes(t, OUTCOME_RUN(&m->tests));
         return;
     }
     if (ev->part == AGENT_PART_PLAN) {

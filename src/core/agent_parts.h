@@ -1,7 +1,8 @@
 /*
  * agent_parts.h - the inside of the agent, shared by its files: agent.c (life, leaving, the step),
  * agent_session.c (the session with the dispatcher), agent_task.c (attempts), agent_slot.c
- * (executors), agent_flow.c (what an attempt still has to tell: plan, outcomes, log, result).
+ * (executors), agent_flow.c (what an attempt still has to tell: plan,
+ * outcomes, log, result), agent_outcomes.c (of these, the outcomes).
  * Nobody else includes this.
  */
 #ifndef VOLT_CORE_AGENT_PARTS_H
@@ -12,6 +13,7 @@
 #include "base/map.h"
 #include "base/prng.h"
 #include "core/agent.h"
+#include "core/outcome.h"
 
 #define AGENT_ENDED_MAX 1024 /* ended attempts remembered, so that a late assign starts nothing */
 
@@ -37,9 +39,12 @@ typedef struct attempt {
     uint64_t plan_read_from;
     bool plan_reading;
     int64_t plan_at; /* not read before: its spool lacked what there was to read */
-    rec_item *items; /* outcomes from index items_from, the first that is not acknowledged */
+    rec_item *items; /* outcomes of the files from told.file on */
     size_t items_n, items_cap;
-    uint64_t items_from, items_sent;
+    rec_test_case *cases; /* of the same, in order; each one's texts are a block of their own */
+    size_t cases_n, cases_cap;
+    uint64_t cases_open;      /* of these, those of the file behind the last item */
+    outcome_place told, sent; /* acknowledged; in messages */
     uint64_t log_sent, log_acked, log_window;
     bool log_streamed; /* a piece was sent: the log can no longer travel in the result */
     uint64_t log_asked;
@@ -206,9 +211,21 @@ void agent_kill_slots(agent *a, agent_effects *out);
 /* No executor runs, and none's last words are still being read. */
 bool agent_slots_gone(const agent *a);
 
+/* agent_outcomes.c */
+/* Takes what is new of what its executor, or its spool, says. */
+void agent_take_outcomes(attempt *t, outcome_run run);
+/* Forgets the first n files; more than are known: also what is known of the next. */
+void agent_drop_outcomes(attempt *t, uint64_t n);
+void agent_free_outcomes(attempt *t);
+/* What one message may carry of the first n outcomes: from what is acknowledged on, up to *end. */
+outcome_run agent_next_run(const attempt *t, size_t n, outcome_place *end);
+/* All outcomes that are known are in it. */
+bool agent_run_is_whole(const attempt *t, const outcome_run *run);
+rec_item_list agent_copy_items(const rec_item_list *from, arena *to);
+rec_test_case_list agent_copy_cases(const rec_test_case_list *from, arena *to);
+
 /* agent_flow.c */
 void agent_relay_plan(agent *a, attempt *t, const msg *m, int64_t now, agent_effects *out);
-void agent_take_items(attempt *t, uint64_t from, const rec_item_list *items);
 void agent_take_result(attempt *t, const msg_result *m);
 /* Sends, or asks to read, whatever may be sent now, and sets the timer. */
 void agent_pump(agent *a, attempt *t, int64_t now, agent_effects *out);

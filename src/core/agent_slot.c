@@ -308,7 +308,7 @@ void agent_exec_msg(agent *a, const agent_event *ev, agent_effects *out)
         if (!t->doomed)
             agent_relay_plan(a, t, m, ev->now_ms, out);
     } else if (m->type == MSG_tests && m->tests.task == t->task && m->tests.att == t->att) {
-        agent_take_items(t, m->tests.from, &m->tests.items);
+        agent_take_outcomes(t, OUTCOME_RUN(&m->tests));
         if (!t->doomed)
             agent_pump(a, t, ev->now_ms, out);
     } else if (m->type == MSG_result && m->result.task == t->task && m->result.att == t->att) {

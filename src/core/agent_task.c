@@ -12,7 +12,7 @@
 void agent_free_attempt(attempt *t)
 {
     arena_free(&t->arena);
-    free(t->items);
+    agent_free_outcomes(t);
     free(t);
 }
 
@@ -53,7 +53,7 @@ static attempt *hold(agent *a, const msg_assign *m)
     t->state = HELD_ACCEPTED;
     t->place[0] = hash(UINT64_C(14695981039346656037) ^ m->build, m->job);
     t->place[1] = hash(UINT64_C(14695981039346656037), m->repo);
-    t->items_from = t->items_sent = m->from;
+    t->told.file = t->sent.file = m->from;
     t->log_window = a->window;
     t->log_at = t->retry_at = HEAP_NEVER;
     t->poll_ms = AGENT_LINGER_MS;
@@ -306,7 +306,7 @@ void agent_cancel(agent *a, const msg_cancel *m, int64_t now, agent_effects *out
         t->no_spool = true;
         never.result.verdict = VERDICT_CANCELED;
         never.result.msg = m->why;
-        never.result.from = t->items_from;
+        never.result.from = t->told.file;
         agent_take_result(t, &never.result);
         agent_pump(a, t, now, out);
     } else if (!t && (!e || e->att < m->att || e->nacked)) { /* not here: do not wait for it */

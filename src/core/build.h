@@ -102,6 +102,8 @@ typedef struct task {
     uint32_t *units; /* batch: indexes into job->units */
     size_t units_n;
     size_t done;      /* of these, reported */
+    uint64_t cases;   /* of the next one's report that the newest attempt has told */
+    bool cases_kept;  /* there may be some in the store, also an older attempt's */
     slice why;        /* in the build's arena */
     lease lease;      /* LEASED, RUNNING, CANCELING */
     queue_item item;  /* QUEUED */

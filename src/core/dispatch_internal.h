@@ -85,6 +85,10 @@ void put_task(dispatch *d, const task *t);
 void put_attempt(dispatch *d, const task *t, state state, code code);
 /* A unit without outcome (its row is new), or what `item` of batch t says of it. */
 void put_unit(dispatch *d, const job *j, size_t i, const task *t, const rec_item *item);
+/* The next case of the unit that t reports next. */
+void put_case(dispatch *d, const task *t, const rec_test_case *c);
+/* That unit has so many cases, and what is stored behind them an earlier attempt has told. */
+void cut_cases(dispatch *d, const task *t, uint64_t n);
 
 /* ---- dispatch_stale.c ---- */
 

@@ -169,6 +169,7 @@ void life_lease(dispatch *d, runner *r, queue_item *item)
     t->hb_seen = r->hb_count;
     t->log_bytes = 0;
     t->log_short = false;
+    t->cases = 0;
     if (t->kind == TASK_PLAN)
         draft_clear(&t->build->draft);
     memcpy(t->runner_id, r->id, sizeof t->runner_id);
@@ -447,6 +448,10 @@ void life_unit_done(dispatch *d, task *t, const rec_item *item)
     msg_event *e;
 
     assert(t->done < t->units_n && j->units[i].verdict == verdict_none);
+    if (t->cases_kept && !MUTANT(cases_left_over))
+        cut_cases(d, t, item->cases);
+    t->cases = 0;
+    t->cases_kept = false;
     t->done++;
     j->units[i].verdict = item->verdict;
     job_add_work(j, item->duration_ms);
@@ -469,6 +474,8 @@ void life_unit_done(dispatch *d, task *t, const rec_item *item)
     e->exit = item->exit;
     e->signal = item->signal;
     e->n = item->tries;
+    e->cases = item->cases;
+    e->bad = item->bad;
 }
 
 static void script_final(dispatch *d, task *t)

@@ -134,6 +134,7 @@ static volt_code load_task(dispatch *d, const row_task *row, volt_err *err)
     t->state = row->state;
     t->verdict = row->verdict;
     t->att = row->att;
+    t->cases_kept = t->kind == TASK_TESTS && t->att > 0;
     t->tries = (uint32_t)row->tries;
     t->why = build_keep(b, row->why);
     t->since_wall_ms = t->leased_wall_ms = row->since_ms;

@@ -51,4 +51,31 @@ void put_unit(dispatch *d, const job *j, size_t i, const task *t, const rec_item
     r->exit = item->exit;
     r->signal = item->signal;
     r->tries = item->tries;
+    r->cases = item->cases;
+    r->bad = item->bad;
+}
+
+static row_case next_case(const task *t, uint64_t n)
+{
+    return (row_case){ .build = t->build->id, .job = t->job->idx, .i = t->units[t->done], .n = n };
+}
+
+void put_case(dispatch *d, const task *t, const rec_test_case *c)
+{
+    row_case *r = &effects_put(d->out, ROW_CASE)->test_case;
+
+    *r = next_case(t, t->cases);
+    r->name = c->name;
+    r->verdict = c->verdict;
+    r->duration_ms = c->duration_ms;
+    r->message = c->message;
+}
+
+void cut_cases(dispatch *d, const task *t, uint64_t n)
+{
+    row *r = ARENA_NEW(&d->out->arena, row);
+
+    r->kind = ROW_CASE;
+    r->test_case = next_case(t, n);
+    effects_add(d->out, EFFECT_CUT)->row = r;
 }

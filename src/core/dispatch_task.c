@@ -4,6 +4,7 @@
 #include "base/mem.h"
 #include "base/mutant.h"
 #include "core/dispatch_internal.h"
+#include "core/outcome.h"
 
 #define LOG_OWN_LINES_MAX (1 << 20)
 #define REPO_BACKOFF_MS   5000 /* first time a runner stays away from a repository */
@@ -208,15 +209,31 @@ static void count_run(dispatch *d, const task *t, const unit *u, const rec_item 
     effects_add(d->out, EFFECT_RUN)->run = run;
 }
 
-/* Takes what is new of items that begin at `from`; false: something before them is missing. */
-static bool take_items(dispatch *d, task *t, uint64_t from, const rec_item_list *items)
+static void take_case(dispatch *d, task *t, const rec_test_case *c)
 {
-    if (from > t->done)
+    put_case(d, t, c);
+    t->cases++;
+    t->cases_kept = true;
+}
+
+/* Takes what is new of the run; false: something before it is missing. */
+static bool take_outcomes(dispatch *d, task *t, outcome_run run)
+{
+    outcome o;
+
+    if (outcome_is_ahead(&run, (outcome_place){ t->done, t->cases }))
         return false;
-    for (size_t i = MUTANT(items_appended) ? 0 : t->done - (size_t)from;
-         i < items->n && t->done < t->units_n; i++) {
-        count_run(d, t, &t->job->units[t->units[t->done]], &items->v[i]);
-        life_unit_done(d, t, &items->v[i]);
+    if (MUTANT(items_appended) || (MUTANT(cases_appended) && run.at.file == t->done))
+        run.at = (outcome_place){ t->done, t->cases };
+    while (t->done < t->units_n && outcome_next(&run, (outcome_place){ t->done, t->cases }, &o)) {
+        if (o.item) {
+            count_run(d, t, &t->job->units[t->units[t->done]], o.item);
+            life_unit_done(d, t, o.item);
+        } else if (t->cases < OUTCOME_CASES_MAX) {
+            take_case(d, t, o.test_case);
+        } else {
+            break; /* more than its item can count */
+        }
     }
     return true;
 }
@@ -225,7 +242,7 @@ static void say_tests(dispatch *d, const runner *r, const task *t)
 {
     msg_tests_ok *ok = &effects_send(d->out, r->peer, MSG_tests_ok)->tests_ok;
 
-    *ok = (msg_tests_ok){ .task = t->id, .att = t->att, .next = t->done };
+    *ok = (msg_tests_ok){ .task = t->id, .att = t->att, .next = t->done, .cases = t->cases };
 }
 
 void on_tests(dispatch *d, runner *r, const msg_tests *m)
@@ -239,7 +256,7 @@ void on_tests(dispatch *d, runner *r, const msg_tests *m)
     }
     life_running(d, t);
     before = t->done;
-    take_items(d, t, m->from, &m->items);
+    take_outcomes(d, t, OUTCOME_RUN(m));
     if (t->done != before)
         put_task(d, t);
     say_tests(d, r, t);
@@ -415,7 +432,7 @@ void on_result(dispatch *d, runner *r, const msg_result *m)
         return;
     }
     life_running(d, t); /* its start may have been lost: a story has no holes */
-    if (t->kind == TASK_TESTS && !take_items(d, t, m->from, &m->items)) {
+    if (t->kind == TASK_TESTS && !take_outcomes(d, t, OUTCOME_RUN(m))) {
         say_tests(d, r, t); /* asks for those that are missing; the result comes again */
         return;
     }

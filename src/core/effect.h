@@ -2,8 +2,8 @@
  * effect.h - what a pure core asks its shell to do, in order.
  *
  * An effects list owns an arena: everything its entries point to lives there until
- * effects_clear().  A shell carries out PUT, RUN, LOG_WRITE and LOG_SYNC at once inside an open
- * transaction, and SEND and PUBLISH only after it is committed.
+ * effects_clear().  A shell carries out PUT, CUT, RUN, LOG_WRITE and LOG_SYNC at once inside an
+ * open transaction, and SEND and PUBLISH only after it is committed.
  */
 #ifndef VOLT_CORE_EFFECT_H
 #define VOLT_CORE_EFFECT_H
@@ -15,6 +15,7 @@
 
 typedef enum effect_kind {
     EFFECT_PUT,       /* row: persist */
+    EFFECT_CUT,       /* row: forget this case and those of its unit behind it */
     EFFECT_RUN,       /* run: count it in the history of its file */
     EFFECT_LOG_WRITE, /* task, att, off, bytes: write this piece of an attempt's log file */
     EFFECT_LOG_SYNC,  /* task, att, off: the file is `off` bytes long and must be durable before the

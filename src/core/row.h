@@ -68,7 +68,17 @@ typedef struct row_unit { /* key: (build, job, i): one test file of a job */
     verdict verdict;      /* 0: not done */
     uint64_t duration_ms, task, att, log_off, log_len, exit, signal;
     uint64_t tries; /* runs it took; 0: one */
+    uint64_t cases, bad; /* of its report; of these, failed or errored */
 } row_unit;
+
+typedef struct row_case { /* key: (build, job, i, n): a case of a unit's report */
+    uint64_t build, job, i;
+    uint64_t n; /* its place in the report, from 0 */
+    slice name;
+    verdict verdict;
+    uint64_t duration_ms;
+    slice message;
+} row_case;
 
 #define ROW_JOB_PLAN UINT64_MAX /* row_task.job of the plan task */
 
@@ -139,6 +149,7 @@ typedef enum row_kind {
     ROW_BUILD,
     ROW_JOB,
     ROW_UNIT,
+    ROW_CASE,
     ROW_TASK,
     ROW_ATTEMPT,
     ROW_LOG,
@@ -156,6 +167,7 @@ typedef struct row {
         row_build build;
         row_job job;
         row_unit unit;
+        row_case test_case;
         row_task task;
         row_attempt attempt;
         row_log log;

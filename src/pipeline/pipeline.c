@@ -1,5 +1,7 @@
 #include "pipeline/pipeline.h"
 
+#include <assert.h>
+
 #include "base/map.h"
 #include "pipeline/fields.h"
 #include "pipeline/glob.h"
@@ -55,17 +57,19 @@ static void tests_setup(reader *r, const yaml_node *node, void *into)
     field_lines(r, node, &((pipeline_tests *)into)->setup);
 }
 
+static_assert(REPORT_JUNIT == 1 && REPORT_TAP == 2, "places in `words` below");
+
 static void tests_report(reader *r, const yaml_node *node, void *into)
 {
     static const char *const words[] = { "exit", "junit:PATTERN", "tap" };
     const slice prefix = SLICE(REPORT_JUNIT_PREFIX);
     pipeline_tests *t = into;
-    unsigned kind = REPORT_EXIT;
+    unsigned kind = report_kind_none;
     volt_err err;
 
     if (node->kind != YAML_SCALAR || !slice_starts(node->text, prefix)) {
         field_word(r, node, words, COUNT(words), &kind);
-        t->report = (pipeline_report)kind;
+        t->report = (report_kind)kind;
         return;
     }
     t->report = REPORT_JUNIT;

@@ -118,14 +118,13 @@ typedef enum pipeline_sandbox {
     SANDBOX_BWRAP,
     SANDBOX_CONTAINER
 } pipeline_sandbox;
-typedef enum pipeline_report { REPORT_EXIT, REPORT_JUNIT, REPORT_TAP } pipeline_report;
 
 typedef struct pipeline_tests {
     pipeline_tests_places at;
     slices files; /* patterns */
     slice run;
     slice setup;
-    pipeline_report report;
+    report_kind report; /* none: the exit status alone */
     slice report_files; /* JUNIT: the pattern */
     uint64_t batch;     /* 0: auto */
     uint64_t retry;

@@ -105,6 +105,9 @@ static volt_code apply_one(dispatcher *d, const effect *e, volt_err *err)
         if (e->row->kind == ROW_EVENT)
             return put_event(d, e->row, err);
         return d->store->ops->put(d->store, e->row, (slice){ 0 }, err);
+    case EFFECT_CUT:
+        d->dirty = true;
+        return d->store->ops->cut_cases(d->store, &e->row->test_case, err);
     case EFFECT_RUN:
         d->dirty = true;
         return facts_count(d, e->run, err);

@@ -47,5 +47,7 @@ volt_code facts_count(dispatcher *d, const file_run *run, volt_err *err);
 
 bool query_is(msg_type type);
 volt_code query_answer(dispatcher *d, uint64_t peer, const msg *m, volt_err *err);
+/* One of them: query_cases.c. */
+volt_code query_cases(dispatcher *d, uint64_t peer, const msg *m, volt_err *err);
 
 #endif

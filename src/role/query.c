@@ -19,6 +19,7 @@ bool query_is(msg_type type)
     case MSG_build:
     case MSG_units:
     case MSG_files:
+    case MSG_cases:
     case MSG_task:
     case MSG_runners:
     case MSG_get:
@@ -225,6 +226,8 @@ static volt_code add_unit(void *ctx, const row *r, volt_err *err)
                                        .tries = u->tries,
                                        .exit = u->exit,
                                        .signal = u->signal,
+                                       .cases = u->cases,
+                                       .bad = u->bad,
                                        .runner = unit_runner(p, u) };
     return VOLT_OK;
 }
@@ -509,6 +512,8 @@ volt_code query_answer(dispatcher *d, uint64_t peer, const msg *m, volt_err *err
         return answer_units(d, peer, m, err);
     case MSG_files:
         return answer_files(d, peer, m, err);
+    case MSG_cases:
+        return query_cases(d, peer, m, err);
     case MSG_task:
         return answer_task(d, peer, m, err);
     case MSG_runners:

@@ -409,6 +409,31 @@ static volt_code units(store *base, uint64_t id, uint64_t skip, size_t max, stor
     return walk(s, ROW_UNIT, from, max < to - from ? from + max : to, fn, ctx, err);
 }
 
+static volt_code cases(store *base, uint64_t id, uint64_t job, uint64_t i, bool bad, uint64_t from,
+                       size_t max, store_row_fn fn, void *ctx, volt_err *err)
+{
+    const memory_store *s = (memory_store *)base;
+    const shelf *sh = &s->shelves[ROW_CASE];
+    row_case first = { .build = id, .job = job, .i = i };
+    row_case end = { .build = id, .job = job, .i = i + 1 };
+    volt_code rc = VOLT_OK;
+    size_t to = memory_place(sh, &end);
+
+    for (size_t at = memory_place(sh, &first); !rc && at < to && max > 0; at++) {
+        const row_case *c = sh->v[at];
+
+        if (bad && c->verdict != VERDICT_FAILED && c->verdict != VERDICT_ERRORED)
+            continue;
+        if (from > 0) {
+            from--;
+            continue;
+        }
+        rc = walk(s, ROW_CASE, at, at + 1, fn, ctx, err);
+        max--;
+    }
+    return rc;
+}
+
 static volt_code tasks(store *base, uint64_t id, size_t max, store_row_fn fn, void *ctx,
                        volt_err *err)
 {
@@ -533,6 +558,7 @@ static const store_ops ops = {
     .new_history = new_history,
     .begin_epoch = begin_epoch,
     .put = put,
+    .cut_cases = memory_cut_cases,
     .commit = commit,
     .load = load,
     .submission = submission,
@@ -546,6 +572,7 @@ static const store_ops ops = {
     .tasks = tasks,
     .units = units,
     .files = files,
+    .cases = cases,
     .attempts = attempts,
     .runners = runners,
     .events = events,

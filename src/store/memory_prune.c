@@ -46,6 +46,7 @@ static void forget_build(memory_store *s, uint64_t build, size_t *left, store_lo
                          void *ctx)
 {
     const shelf *tasks = &s->shelves[ROW_TASK];
+    row_case case_from = { .build = build }, case_to = { .build = build + 1 };
     row_unit unit_from = { .build = build }, unit_to = { .build = build + 1 };
     row_job job_from = { .build = build }, job_to = { .build = build + 1 };
     row_build row_from = { .build = build }, row_to = { .build = build + 1 };
@@ -58,6 +59,7 @@ static void forget_build(memory_store *s, uint64_t build, size_t *left, store_lo
         forget_task(s, i, log_gone, ctx);
         --*left;
     }
+    forget_range(s, ROW_CASE, &case_from, &case_to, left);
     forget_range(s, ROW_UNIT, &unit_from, &unit_to, left);
     forget_range(s, ROW_JOB, &job_from, &job_to, left);
     forget_range(s, ROW_BUILD, &row_from, &row_to, left);
@@ -120,5 +122,17 @@ volt_code memory_prune(store *base, int64_t before_wall_ms, size_t max, store_lo
     forget_submissions(s, before_wall_ms, &left);
     forget_events(s, before_wall_ms, &left);
     *more = left == 0;
+    return VOLT_OK;
+}
+
+volt_code memory_cut_cases(store *base, const row_case *from, volt_err *err)
+{
+    memory_store *s = (memory_store *)base;
+    const shelf *sh = &s->shelves[ROW_CASE];
+    const row_case to = { .build = from->build, .job = from->job, .i = from->i + 1 };
+    size_t at = memory_place(sh, from);
+
+    (void)err;
+    memory_forget(s, ROW_CASE, at, memory_place(sh, &to) - at);
     return VOLT_OK;
 }

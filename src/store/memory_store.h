@@ -53,6 +53,7 @@ void *memory_find(const shelf *sh, const void *fields);
 /* Forgets rows [from, from + n) of a shelf, until a crash. */
 void memory_forget(memory_store *s, row_kind kind, size_t from, size_t n);
 
+volt_code memory_cut_cases(store *base, const row_case *from, volt_err *err);
 volt_code memory_prune(store *base, int64_t before_wall_ms, size_t max, store_log_fn log_gone,
                        void *ctx, bool *more, volt_err *err);
 

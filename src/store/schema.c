@@ -53,13 +53,19 @@ static const char version_2[] =
     " failures INTEGER, flaky INTEGER, flaky_oid TEXT, oid TEXT, verdict TEXT, seen_ms INTEGER,"
     " PRIMARY KEY(repo, job, file)) WITHOUT ROWID;";
 
-static const char version_3[] = "ALTER TABLE build ADD COLUMN slots INTEGER NOT NULL DEFAULT 0;"
-                                "ALTER TABLE job ADD COLUMN ready_ms INTEGER NOT NULL DEFAULT 0;"
-                                "ALTER TABLE job ADD COLUMN started_ms INTEGER NOT NULL DEFAULT 0;"
-                                "ALTER TABLE job ADD COLUMN ended_ms INTEGER NOT NULL DEFAULT 0;"
-                                "ALTER TABLE job ADD COLUMN work_ms INTEGER NOT NULL DEFAULT 0;"
-                                "ALTER TABLE job ADD COLUMN longest_ms INTEGER NOT NULL DEFAULT 0;"
-                                "ALTER TABLE test ADD COLUMN tries INTEGER NOT NULL DEFAULT 0;";
+static const char version_3[] =
+    "ALTER TABLE build ADD COLUMN slots INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE job ADD COLUMN ready_ms INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE job ADD COLUMN started_ms INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE job ADD COLUMN ended_ms INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE job ADD COLUMN work_ms INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE job ADD COLUMN longest_ms INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE test ADD COLUMN tries INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE test ADD COLUMN cases INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE test ADD COLUMN bad INTEGER NOT NULL DEFAULT 0;"
+    "CREATE TABLE test_case(build INTEGER, job INTEGER, i INTEGER, n INTEGER, name TEXT,"
+    " verdict TEXT, duration_ms INTEGER, message TEXT,"
+    " PRIMARY KEY(build, job, i, n)) WITHOUT ROWID;";
 
 static const char *const steps[] = { version_1, version_2, version_3 };
 

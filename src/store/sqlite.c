@@ -191,6 +191,21 @@ static volt_code put(store *base, const row *r, slice encoded, volt_err *err)
     return sqlite_run(s, s->put[r->kind], err);
 }
 
+static volt_code cut_cases(store *base, const row_case *from, volt_err *err)
+{
+    sqlite_store *s = (sqlite_store *)base;
+    sqlite3_stmt *st = s->sql[SQL_CUT_CASES];
+    volt_code rc = sqlite_begin(s, err);
+
+    if (rc)
+        return rc;
+    sqlite_bind_limit(st, 1, from->build);
+    sqlite_bind_limit(st, 2, from->job);
+    sqlite_bind_limit(st, 3, from->i);
+    sqlite_bind_limit(st, 4, from->n);
+    return sqlite_run(s, st, err);
+}
+
 volt_code sqlite_put_meta(sqlite_store *s, const char *name, slice text, const uint64_t *number,
                           volt_err *err)
 {
@@ -286,6 +301,7 @@ static const store_ops ops = {
     .new_history = sqlite_new_history,
     .begin_epoch = begin_epoch,
     .put = put,
+    .cut_cases = cut_cases,
     .commit = commit,
     .load = sqlite_load,
     .submission = sqlite_submission,
@@ -299,6 +315,7 @@ static const store_ops ops = {
     .tasks = sqlite_tasks,
     .units = sqlite_units,
     .files = sqlite_files,
+    .cases = sqlite_cases,
     .attempts = sqlite_attempts,
     .runners = sqlite_runners,
     .events = sqlite_events,

@@ -86,7 +86,8 @@ static volt_code drop_build(pruning *p, uint64_t build, volt_err *err)
             break;
         rc = drop_task(p, task, err);
     }
-    if (rc || (rc = drop_some(p, SQL_DROP_UNITS, build, err)) ||
+    if (rc || (rc = drop_some(p, SQL_DROP_CASES, build, err)) ||
+        (rc = drop_some(p, SQL_DROP_UNITS, build, err)) ||
         (rc = drop_some(p, SQL_DROP_JOBS, build, err)))
         return rc;
     if (p->left == 0)

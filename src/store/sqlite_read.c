@@ -188,6 +188,21 @@ volt_code sqlite_files(store *base, const row_file *after, size_t max, store_row
     return walk(s, st, ROW_FILE, fn, ctx, err);
 }
 
+volt_code sqlite_cases(store *base, uint64_t build, uint64_t job, uint64_t i, bool bad,
+                       uint64_t from, size_t max, store_row_fn fn, void *ctx, volt_err *err)
+{
+    sqlite_store *s = (sqlite_store *)base;
+    sqlite3_stmt *st = s->sql[SQL_CASES];
+
+    sqlite_bind_limit(st, 1, build);
+    sqlite_bind_limit(st, 2, job);
+    sqlite_bind_limit(st, 3, i);
+    sqlite3_bind_int(st, 4, bad);
+    sqlite_bind_limit(st, 5, max);
+    sqlite_bind_limit(st, 6, from);
+    return walk(s, st, ROW_CASE, fn, ctx, err);
+}
+
 volt_code sqlite_attempts(store *base, uint64_t task, store_row_fn fn, void *ctx, volt_err *err)
 {
     sqlite_store *s = (sqlite_store *)base;

@@ -38,6 +38,9 @@ static const sql_text texts[SQL_IDS] = {
                                         "build DESC LIMIT ?2"),
     [SQL_JOBS] = SELECT(ROW_JOB, "WHERE build=?1 ORDER BY idx"),
     [SQL_UNITS] = SELECT(ROW_UNIT, "WHERE build=?1 ORDER BY job, i LIMIT ?2 OFFSET ?3"),
+    [SQL_CASES] = SELECT(ROW_CASE, "WHERE build=?1 AND job=?2 AND i=?3 AND "
+                                   "(NOT ?4 OR verdict IN ('failed', 'errored')) "
+                                   "ORDER BY n LIMIT ?5 OFFSET ?6"),
     [SQL_TASK] = SELECT(ROW_TASK, "WHERE task=?1"),
     [SQL_TASKS] = SELECT(ROW_TASK, "WHERE task IN (SELECT task FROM task WHERE build=?1 ORDER BY "
                                    "task DESC LIMIT ?2) ORDER BY task"),
@@ -59,6 +62,11 @@ static const sql_text texts[SQL_IDS] = {
     [SQL_DROP_ATTEMPTS] = { .sql = "DELETE FROM attempt WHERE task=?1 RETURNING att" },
     [SQL_DROP_LOGS] = { .sql = "DELETE FROM log WHERE task=?1" },
     [SQL_DROP_TASK] = { .sql = "DELETE FROM task WHERE task=?1" },
+    [SQL_CUT_CASES] = { .sql =
+                            "DELETE FROM test_case WHERE build=?1 AND job=?2 AND i=?3 AND n>=?4" },
+    [SQL_DROP_CASES] = { .sql = "DELETE FROM test_case WHERE (build, job, i, n) IN "
+                                "(SELECT build, job, i, n FROM test_case WHERE build=?1 LIMIT "
+                                "?2)" },
     [SQL_DROP_UNITS] = { .sql = "DELETE FROM test WHERE (build, job, i) IN "
                                 "(SELECT build, job, i FROM test WHERE build=?1 LIMIT ?2)" },
     [SQL_DROP_JOBS] = { .sql = "DELETE FROM job WHERE (build, idx) IN "

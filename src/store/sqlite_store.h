@@ -41,6 +41,7 @@ typedef enum sql_id {
     SQL_BUILDS_OF,
     SQL_JOBS,
     SQL_UNITS,
+    SQL_CASES,
     SQL_TASK,
     SQL_TASKS,
     SQL_ATTEMPTS,
@@ -48,6 +49,7 @@ typedef enum sql_id {
     SQL_FILE,
     SQL_FILES,
     SQL_EVENTS,
+    SQL_CUT_CASES,
     /* retention */
     SQL_OLD_BUILDS,
     SQL_OLD_SUBMISSIONS,
@@ -57,6 +59,7 @@ typedef enum sql_id {
     SQL_DROP_ATTEMPTS,
     SQL_DROP_LOGS,
     SQL_DROP_TASK,
+    SQL_DROP_CASES,
     SQL_DROP_UNITS,
     SQL_DROP_JOBS,
     SQL_DROP_BUILD,
@@ -140,6 +143,8 @@ volt_code sqlite_units(store *base, uint64_t build, uint64_t from, size_t max, s
                        void *ctx, volt_err *err);
 volt_code sqlite_files(store *base, const row_file *after, size_t max, store_row_fn fn, void *ctx,
                        volt_err *err);
+volt_code sqlite_cases(store *base, uint64_t build, uint64_t job, uint64_t i, bool bad,
+                       uint64_t from, size_t max, store_row_fn fn, void *ctx, volt_err *err);
 volt_code sqlite_attempts(store *base, uint64_t task, store_row_fn fn, void *ctx, volt_err *err);
 volt_code sqlite_runners(store *base, store_row_fn fn, void *ctx, volt_err *err);
 volt_code sqlite_events(store *base, uint64_t from, size_t max, store_event_fn fn, void *ctx,

@@ -65,6 +65,9 @@ typedef struct store_ops {
      * VOLT_EEXISTS: a second build of one (repo, ref, oid, gen).  VOLT_EFULL: no room on the disk.
      * VOLT_EIO: it cannot be written, or an earlier write failed. */
     volt_code (*put)(store *s, const row *r, slice encoded, volt_err *err);
+    /* In the open transaction (it begins one): forgets the case with the key of `from` and those of
+     * its unit behind it.  VOLT_EFULL, VOLT_EIO as put. */
+    volt_code (*cut_cases)(store *s, const row_case *from, volt_err *err);
     /* VOLT_ENOTFOUND, with or without an open transaction: its files were deleted or replaced, and
      * nothing is committed.  VOLT_EFULL, VOLT_EIO as put. */
     volt_code (*commit)(store *s, volt_err *err);
@@ -97,6 +100,9 @@ typedef struct store_ops {
      * that are not UTF-8 stand is up to the backend. */
     volt_code (*files)(store *s, const row_file *after, size_t max, store_row_fn fn, void *ctx,
                        volt_err *err);
+    /* Of a unit, by n; `bad`: only those that failed or errored.  Skips `from` of them. */
+    volt_code (*cases)(store *s, uint64_t build, uint64_t job, uint64_t i, bool bad, uint64_t from,
+                       size_t max, store_row_fn fn, void *ctx, volt_err *err);
     volt_code (*attempts)(store *s, uint64_t task, store_row_fn fn, void *ctx,
                           volt_err *err);                                      /* by att */
     volt_code (*runners)(store *s, store_row_fn fn, void *ctx, volt_err *err); /* by name, id */
@@ -104,11 +110,11 @@ typedef struct store_ops {
                         volt_err *err);
 
     /* One slice of retention in the open transaction (it begins one): forgets at most `max` things
-     * (max >= 1) that ended before `before_wall_ms`: tasks (with their attempts and logs), units
-     * and jobs of final builds, then their builds; submissions of builds that are gone or never
-     * were; and the oldest events, up to the first that the oldest kept build needs.  The newest
-     * event stays, and so do the histories of files. A build that one slice does not finish is
-     * there until a later one does, without its tasks. Calls `log_gone` (may be NULL) for each
+     * (max >= 1) that ended before `before_wall_ms`: tasks (with their attempts and logs), cases,
+     * units and jobs of final builds, then their builds; submissions of builds that are gone or
+     * never were; and the oldest events, up to the first that the oldest kept build needs.  The
+     * newest event stays, and so do the histories of files. A build that one slice does not finish
+     * is there until a later one does, without its tasks. Calls `log_gone` (may be NULL) for each
      * forgotten attempt. *more: the slice was used up, so call again; false: there is no more to
      * forget. */
     volt_code (*prune)(store *s, int64_t before_wall_ms, size_t max, store_log_fn log_gone,

@@ -130,6 +130,19 @@ static const column unit_columns[] = {
     NUMBER(row_unit, exit),
     NUMBER(row_unit, signal),
     NUMBER(row_unit, tries),
+    NUMBER(row_unit, cases),
+    NUMBER(row_unit, bad),
+};
+
+static const column case_columns[] = {
+    KEY(row_case, build),
+    KEY(row_case, job),
+    KEY(row_case, i),
+    KEY(row_case, n),
+    TEXT(row_case, name),
+    WORD_OF(row_case, verdict, verdict),
+    NUMBER(row_case, duration_ms),
+    TEXT(row_case, message),
 };
 
 static const column task_columns[] = {
@@ -217,6 +230,7 @@ static const table tables[ROW_KINDS] = {
     [ROW_BUILD] = TABLE("build", row_build, build_columns, 1),
     [ROW_JOB] = TABLE("job", row_job, job_columns, 2),
     [ROW_UNIT] = TABLE("test", row_unit, unit_columns, 3),
+    [ROW_CASE] = TABLE("test_case", row_case, case_columns, 4),
     [ROW_TASK] = TABLE("task", row_task, task_columns, 1),
     [ROW_ATTEMPT] = TABLE("attempt", row_attempt, attempt_columns, 2),
     [ROW_LOG] = TABLE("log", row_log, log_columns, 2),

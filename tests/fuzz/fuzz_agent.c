@@ -208,7 +208,8 @@ static void assign(world *w)
     msg_assign *x = &m.assign;
 
     *x = (msg_assign){ .task = k ? k->task : ++w->tasks,
-                       .att = k ? k->att + (b >> 4 & 1) : 1, /* the same again, or the next */
+                       /* the same again, or the next */
+                       .att = k ? k->att + (k->att < MSG_U32_MAX && b & 0x10) : 1,
                        .ep = b & 0x40 ? w->ep : w->a->maxep,
                        .kind = k            ? k->kind
                                : b % 4 == 0 ? TASK_PLAN

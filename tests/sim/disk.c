@@ -8,7 +8,7 @@
 
 /* ---- journal ---- */
 
-typedef enum entry_kind { ENTRY_EPOCH, ENTRY_ROW, ENTRY_COMMIT } entry_kind;
+typedef enum entry_kind { ENTRY_EPOCH, ENTRY_ROW, ENTRY_CUT, ENTRY_COMMIT } entry_kind;
 
 typedef struct entry {
     entry_kind kind;
@@ -131,6 +131,20 @@ static volt_code watched_put(store *s, const row *r, slice encoded, volt_err *er
     oracle_put(d->w->oracle, r, encoded);
     note_row(d, r, encoded);
     return code;
+}
+
+static volt_code watched_cut(store *s, const row_case *from, volt_err *err)
+{
+    disk *d = of_store(s);
+    volt_code code = fails(d, err);
+    entry *e;
+
+    if (code != VOLT_OK)
+        return code;
+    e = note(d, ENTRY_CUT);
+    if (e)
+        e->row = (row){ .kind = ROW_CASE, .test_case = *from };
+    return d->inner->cut_cases(s, from, err);
 }
 
 static void commit(disk *d)
@@ -324,6 +338,7 @@ static void open_store(disk *d)
     d->inner = d->store->ops;
     d->ops = *d->inner;
     d->ops.put = watched_put;
+    d->ops.cut_cases = watched_cut;
     d->ops.commit = watched_commit;
     d->ops.begin_epoch = watched_begin_epoch;
     d->ops.prune = watched_prune;
@@ -436,6 +451,8 @@ static void play(disk *d, journal *from, size_t n)
             d->inner->put(d->store, &e->row, e->encoded, NULL);
             oracle_put(o, &e->row, e->encoded);
             note_row(d, &e->row, e->encoded);
+        } else if (e->kind == ENTRY_CUT) {
+            d->inner->cut_cases(d->store, &e->row.test_case, NULL);
         } else if (e->kind == ENTRY_EPOCH) {
             d->inner->begin_epoch(d->store, d->hist, &ep, NULL);
             oracle_dispatcher_started(o, ep);

@@ -6,12 +6,13 @@
 
 #include "base/mem.h"
 
-#define JOBS_MAX    6
-#define FILES_MAX   24
-#define STEP_MS     300 /* a long unit writes this often */
-#define LONELY_MS   15000
-#define SPEC_SETUP  "setup"       /* of a job of tests that has one */
-#define SPEC_SECRET "make deploy" /* wants a secret, which not every runner has */
+#define JOBS_MAX         6
+#define FILES_MAX        24
+#define STEP_MS          300 /* a long unit writes this often */
+#define LONELY_MS        15000
+#define RESULT_CASES_MAX 8
+#define SPEC_SETUP       "setup"       /* of a job of tests that has one */
+#define SPEC_SECRET      "make deploy" /* wants a secret, which not every runner has */
 
 void output_fill(char *to, uint64_t task, uint64_t att, uint64_t off, size_t n)
 {
@@ -239,9 +240,29 @@ static void later(executor *x, int64_t ms)
     call_at(x->r->w, x->r->w->now_ms + ms, step, x, x->serial);
 }
 
+static void say_tests(void *ctx, const msg *m)
+{
+    executor *x = ctx;
+
+    say_and_spool(x, &x->spool->tests, m);
+}
+
+static void flush(executor *x)
+{
+    const msg_assign *order = &x->order.assign;
+    const rec_item_list items = { x->items, x->items_n };
+
+    if (order->kind != TASK_TESTS)
+        return;
+    cases_tell(order, order->from + x->flushed, &items, say_tests, x);
+    x->flushed += x->items_n;
+    x->items_n = 0;
+}
+
 static void finish(executor *x, verdict v, const char *why)
 {
     const msg_assign *order = &x->order.assign;
+    arena a = { 0 };
     msg m = { .type = MSG_result,
               .result = { .task = order->task,
                           .att = order->att,
@@ -259,12 +280,20 @@ static void finish(executor *x, verdict v, const char *why)
     if (order->kind == TASK_TESTS) {
         m.result.from = order->from + x->flushed;
         m.result.items = (rec_item_list){ x->items, x->items_n };
+        m.result.cases = cases_of(order, m.result.from, &m.result.items, &a);
+        if (m.result.cases.n > RESULT_CASES_MAX) {
+            flush(x);
+            m.result.from = order->from + x->flushed;
+            m.result.items = (rec_item_list){ 0 };
+            m.result.cases = (rec_test_case_list){ 0 };
+        }
     }
     x->phase = EXEC_DONE;
     x->serial++;
     if (x->spool->timeline == x->r->w->timeline)
         oracle_task_ends(x->r->w->oracle, order->task, order->att, v);
     wire_encode(&m, &x->spool->result);
+    arena_free(&a);
     runner_hears(x, buf_slice(&x->spool->result), false);
     leave_when_done(x);
 }
@@ -295,22 +324,6 @@ static void next_unit(executor *x)
     if (chance(w, 10))
         write_some(x, pick(w, 40000));
     later(x, x->left_ms < STEP_MS ? x->left_ms : STEP_MS);
-}
-
-static void flush(executor *x)
-{
-    const msg_assign *order = &x->order.assign;
-    msg m = { .type = MSG_tests,
-              .tests = { .task = order->task,
-                         .att = order->att,
-                         .from = order->from + x->flushed,
-                         .items = { x->items, x->items_n } } };
-
-    if (order->kind != TASK_TESTS || x->items_n == 0)
-        return;
-    say_and_spool(x, &x->spool->tests, &m);
-    x->flushed += x->items_n;
-    x->items_n = 0;
 }
 
 static verdict worse(verdict a, verdict b)
@@ -370,9 +383,13 @@ static void end_unit(executor *x)
     x->worst = worse(x->worst, v);
     if (x->spool->timeline == w->timeline)
         oracle_unit_ends(w->oracle, &x->order.assign, x->next, v);
-    x->items[x->items_n].verdict = v;
-    x->items[x->items_n].tries = v == VERDICT_FLAKY ? 2 : 0;
-    x->items[x->items_n++].duration_ms = some_duration_ms(x, x->order.assign.from + x->next);
+    x->items[x->items_n] =
+        (rec_item){ .verdict = v,
+                    .tries = v == VERDICT_FLAKY ? 2 : 0,
+                    .duration_ms = some_duration_ms(x, x->order.assign.from + x->next) };
+    if (x->order.assign.kind == TASK_TESTS)
+        cases_count(&x->order.assign, x->order.assign.from + x->next, &x->items[x->items_n]);
+    x->items_n++;
     x->next++;
     if (x->next == units_n(x) || x->canceled) {
         if (x->canceled && x->next < units_n(x)) /* what did not run did not fail */

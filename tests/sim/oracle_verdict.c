@@ -48,6 +48,46 @@ void oracle_check_task(oracle *o, const known_task *t)
                real->verdict ? verdict_text(real->verdict) : "nothing");
 }
 
+typedef struct stored_cases {
+    oracle *o;
+    const row_unit *unit;
+    uint64_t place, n;
+} stored_cases;
+
+static volt_code check_case(void *ctx, const row *r, volt_err *err)
+{
+    stored_cases *s = ctx;
+    const row_case *c = &r->test_case;
+    rec_test_case want = unit_case(&s->o->w->scratch, s->unit->task, s->unit->att, s->place, s->n);
+
+    (void)err;
+    if (c->n != s->n || s->n >= s->unit->cases || c->verdict != want.verdict ||
+        c->duration_ms != want.duration_ms || !slice_eq(c->name, want.name) ||
+        !slice_eq(c->message, want.message))
+        broken(s->o->w, RULE_CASES,
+               "case %llu of unit %llu in build %llu is stored as '" SLICE_FMT "', of %llu",
+               ULL(c->n), ULL(s->unit->i), ULL(s->unit->build), SLICE_ARG(c->name),
+               ULL(s->unit->cases));
+    s->n++;
+    return VOLT_OK;
+}
+
+/* What a process did not tell of itself has no cases. */
+static void check_cases(oracle *o, const row_unit *r, uint64_t place)
+{
+    store *s = dispatcher_store(o->w);
+    stored_cases stored = { o, r, place, 0 };
+
+    checked(o->w, RULE_CASES);
+    if (r->cases != unit_cases(r->task, r->att, place) && !(is_given(r->verdict) && !r->cases))
+        broken(o->w, RULE_CASES, "unit %llu of build %llu has %llu cases, its process told %llu",
+               ULL(r->i), ULL(r->build), ULL(r->cases), ULL(unit_cases(r->task, r->att, place)));
+    s->ops->cases(s, r->build, r->job, r->i, false, 0, SIZE_MAX, check_case, &stored, NULL);
+    if (stored.n != r->cases)
+        broken(o->w, RULE_CASES, "of %llu cases of unit %llu in build %llu there are %llu",
+               ULL(r->cases), ULL(r->i), ULL(r->build), ULL(stored.n));
+}
+
 void oracle_check_unit(oracle *o, const row_unit *r)
 {
     const known_task *t = oracle_task(o, r->task);
@@ -68,6 +108,8 @@ void oracle_check_unit(oracle *o, const row_unit *r)
         broken(o->w, RULE_S15, "unit %llu of build %llu is %s, but its process said %s", ULL(r->i),
                ULL(r->build), verdict_text(r->verdict),
                real->unit[k] ? verdict_text(real->unit[k]) : "nothing");
+    if (!o->stale)
+        check_cases(o, r, k);
 }
 
 static void check_script(oracle *o, const known_build *b, const known_job *j)

@@ -70,6 +70,8 @@
     X(HOSTILE, "no frame ends a process", "each malformed frame")                                  \
     X(HISTORY, "what a process says of a test file is counted once in the file's history",         \
       "each committed outcome of a file: oracle_rows.c")                                           \
+    X(CASES, "the store has exactly the cases that the process reported of a test file",           \
+      "each committed outcome of a file: oracle_verdict.c")                                        \
     X(STORE, "rows fit together, and the store has what was committed", "each row; the end")       \
     X(SPOOL, "an executor that works has its spool", "each deletion of a spool: runner.c")         \
     X(DISPATCHER, "the dispatcher does not end by itself while its disk works", "each step")       \

@@ -89,6 +89,19 @@ void executor_take(executor *x, slice frame);
 bool executor_busy(const executor *x);
 void executor_free(executor *x);
 
+/* ---- cases.c ---- */
+
+typedef void cases_say(void *ctx, const msg *m);
+
+/* Fills in an item's counts. */
+void cases_count(const msg_assign *order, uint64_t place, rec_item *item);
+/* The cases of the items of a batch from place `from` on. */
+rec_test_case_list cases_of(const msg_assign *order, uint64_t from, const rec_item_list *items,
+                            arena *a);
+/* Tells them all, by `tests`. */
+void cases_tell(const msg_assign *order, uint64_t from, const rec_item_list *items, cases_say *say,
+                void *ctx);
+
 /* ---- runner.c ---- */
 
 /* Steps the agent and carries out what it asks for. */

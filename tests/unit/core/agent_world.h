@@ -90,6 +90,8 @@ static inline void tell_sent(world *w, const char *to, const msg *m)
         break;
     case MSG_tests:
         tell(w, "  tests %d-%d from %d: %d", t, n, (int)m->tests.from, (int)m->tests.items.n);
+        if (m->tests.cases.n)
+            tell(w, "    cases from %d: %d", (int)m->tests.cases_from, (int)m->tests.cases.n);
         break;
     case MSG_log:
         tell(w, "  log %d-%d at %d: %d%s", t, n, (int)m->log.off, (int)m->log.d.n,
@@ -99,6 +101,8 @@ static inline void tell_sent(world *w, const char *to, const msg *m)
         tell(w, "  result %d-%d %s log %d of %d, items %d from %d", t, n,
              verdict_text(m->result.verdict), (int)m->result.log.n, (int)m->result.log_bytes,
              (int)m->result.items.n, (int)m->result.from);
+        if (m->result.cases.n)
+            tell(w, "    cases from %d: %d", (int)m->result.cases_from, (int)m->result.cases.n);
         break;
     default:
         tell(w, "  %s%s %d-%d", to, msg_type_text(m->type), t, n);
