@@ -25,6 +25,10 @@
 /* Outcomes travel at the latest so long after their unit ended, or when so many wait. */
 #define ATTEMPT_FLUSH_MS    20
 #define ATTEMPT_FLUSH_ITEMS 64
+/* Bytes of cases in one message; and in all of an attempt, which its agent may have to hold while
+ * the dispatcher is away. */
+#define ATTEMPT_FLUSH_CASES ((size_t)96 << 10)
+#define ATTEMPT_CASES_MAX   ((size_t)16 << 20)
 /* A start is told so late, for what ends sooner tells all at once: half the messages and commits.
  */
 #define ATTEMPT_START_MS 5

@@ -1,7 +1,7 @@
 /*
  * attempt_parts.h - what the files that make up an attempt share: attempt.c (its life), plan.c (the
- * jobs of a commit), batch.c (running them), setup.c (what goes before), means.c (what not every
- * runner can give them).
+ * jobs of a commit), batch.c (running them), setup.c (what goes before), outcomes.c (what their
+ * reports say), means.c (what not every runner can give them).
  */
 #ifndef VOLT_EXEC_ATTEMPT_PARTS_H
 #define VOLT_EXEC_ATTEMPT_PARTS_H
@@ -14,6 +14,7 @@
 #include "exec/sandbox.h"
 #include "exec/secrets.h"
 #include "exec/unit.h"
+#include "exec/unit_report.h"
 #include "git/mirror.h"
 
 typedef enum attempt_phase {
@@ -63,7 +64,16 @@ struct attempt {
     uint64_t first_off; /* where the first of them begins in the log */
     size_t flushed;     /* outcomes that went in `tests` messages */
     rec_item items[ATTEMPT_FLUSH_ITEMS];
-    size_t items_n; /* outcomes behind those */
+    size_t items_n;          /* outcomes behind those */
+    unit_report *report;     /* NULL: exit statuses tell all */
+    const unit_found *found; /* of the unit that ended, until it is told; NULL: nothing */
+    rec_test_case *cases;    /* behind those told, like the items */
+    size_t cases_n, cases_cap;
+    size_t cases_bytes;
+    size_t cases_told;   /* bytes, in all */
+    uint64_t cases_from; /* place of the first in the report of its file */
+    uint64_t cases_open; /* of the file that has no item yet */
+    arena cases_mem;
     int64_t flush_ms;
     int64_t start_ms; /* when `start` is said at the latest; ATTEMPT_NEVER: it was */
     int64_t begun_ms; /* the first unit's start */
@@ -119,6 +129,18 @@ int64_t batch_grace_ms(const attempt *a);
 /* What a unit or the setup cost, and whether it left the slot fit for the next. */
 void batch_count(attempt *a, const unit_outcome *o);
 void batch_free(attempt *a);
+/* Sends the outcomes that wait. */
+void batch_flush(attempt *a);
+
+/* Before a unit starts. */
+void outcomes_begin(attempt *a);
+/* A unit exited: its verdict by its report, and lines in the log. */
+void outcomes_judge(attempt *a, const unit_outcome *o, rec_item *item);
+/* Tells what it reported, before its item. */
+void outcomes_tell(attempt *a, rec_item *item);
+/* The cases that wait were told. */
+void outcomes_flushed(attempt *a);
+void outcomes_free(attempt *a);
 
 /* Starts the job's setup as the running unit. */
 void setup_begin(attempt *a, int64_t now_ms);

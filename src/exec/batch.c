@@ -104,6 +104,8 @@ static rec_item judge(attempt *a, const unit_outcome *o)
             item.verdict = python_verdict(a, o, &item);
         else
             item.verdict = o->exit == 0 && o->signal == 0 ? VERDICT_PASSED : VERDICT_FAILED;
+        if (a->report)
+            outcomes_judge(a, o, &item);
         break;
     case UNIT_TIMEOUT:
         item.verdict = VERDICT_TIMEOUT;
@@ -139,18 +141,19 @@ static void give_up(attempt *a, const char *why)
     a->broken = mem_strdup(why);
 }
 
-/* Sends the outcomes that wait. */
-static void flush(attempt *a)
+void batch_flush(attempt *a)
 {
     msg m = { .type = MSG_tests,
               .tests = { .task = a->order.task,
                          .att = a->order.att,
                          .from = a->order.from + a->flushed,
-                         .items = { .v = a->items, .n = a->items_n } } };
+                         .items = { .v = a->items, .n = a->items_n },
+                         .cases_from = a->cases_from,
+                         .cases = { .v = a->cases, .n = a->cases_n } } };
     volt_err err;
 
     a->flush_ms = ATTEMPT_NEVER;
-    if (a->items_n == 0 || is_script(a))
+    if ((a->items_n == 0 && a->cases_n == 0) || is_script(a))
         return;
     attempt_tell_start(a);
     if (attempt_tell(a, SPOOL_TESTS, &m, &err)) {
@@ -159,6 +162,7 @@ static void flush(attempt *a)
     }
     a->flushed += a->items_n;
     a->items_n = 0;
+    outcomes_flushed(a);
 }
 
 void batch_count(attempt *a, const unit_outcome *o)
@@ -173,6 +177,7 @@ void batch_count(attempt *a, const unit_outcome *o)
 /* The last run of a file decides. */
 static void record(attempt *a, rec_item item, int64_t now_ms)
 {
+    outcomes_tell(a, &item);
     assert(a->items_n < ATTEMPT_FLUSH_ITEMS);
     if (a->runs) {
         item.tries = a->runs + 1;
@@ -187,6 +192,7 @@ static void record(attempt *a, rec_item item, int64_t now_ms)
     if (a->items_n == 0)
         a->flush_ms = now_ms + ATTEMPT_FLUSH_MS;
     a->items[a->items_n++] = item;
+    a->cases_open = 0;
 }
 
 /* ---- running ---- */
@@ -255,6 +261,7 @@ static void begin_unit(attempt *a, int64_t now_ms)
         }
     }
     means_confine(a, &order.run, &a->unit_mem);
+    outcomes_begin(a);
     a->unit = unit_start(&order, a->out, now_ms);
     KILL_POINT(after_start);
 }
@@ -275,7 +282,7 @@ static void end_batch(attempt *a, int64_t now_ms)
         log_warn("task %" PRIu64 ": %s", a->order.task, err.msg);
     attempt_tell_start(a);
     if (a->broken) {
-        flush(a);
+        batch_flush(a);
         attempt_refuse(a, CODE_LOST, a->broken);
         return;
     }
@@ -331,7 +338,7 @@ static void go_on(attempt *a, int64_t now_ms)
             return;
         }
         if (a->items_n == ATTEMPT_FLUSH_ITEMS || now_ms >= a->flush_ms)
-            flush(a);
+            batch_flush(a);
         begin_unit(a, now_ms);
     }
 }
@@ -367,6 +374,8 @@ static volt_code prepare(attempt *a, volt_err *err)
         return rc;
     a->out = output_new(attempt_open_log, a, log_max);
     a->dir = workspace_dir(ws);
+    if (a->spec.report && !is_script(a))
+        a->report = unit_report_new(a->spec.report, a->spec.report_files, a->dir);
     a->env = environ_make(site_settings(a->site), order, &place, &a->mem, &a->env_files);
     return means_begin(a, err);
 }
@@ -432,7 +441,7 @@ void batch_step(attempt *a, int64_t now_ms)
     if (now_ms >= a->start_ms)
         attempt_tell_start(a);
     if (now_ms >= a->flush_ms)
-        flush(a);
+        batch_flush(a);
     if (a->broken)
         stop(a, now_ms, 0);
 }
@@ -454,6 +463,7 @@ void batch_free(attempt *a)
 {
     output_free(a->out);
     unit_free(a->unit);
+    outcomes_free(a);
     arena_free(&a->unit_mem);
     mask_free(a->mask);
     free(a->store);

@@ -17,7 +17,7 @@
 static uint64_t level_of(const msg_spec *spec)
 {
     return spec->setup.n || spec->retry || spec->secrets.n || spec->sandbox == SANDBOX_KIND_BWRAP ||
-                   spec->network_off
+                   spec->network_off || spec->report
                ? 2
                : 1;
 }
@@ -51,6 +51,8 @@ volt_code plan_spec_read(slice spec, arena *mem, msg_spec *ret, volt_err *err)
                          PLAN_SPEC_LEVEL, (unsigned long long)m.spec.level);
     if (has_nul(m.spec.script) || has_nul(m.spec.run) || has_nul(m.spec.setup))
         return volt_fail(err, VOLT_EINVALID, "commands hold a NUL byte");
+    if (m.spec.report == REPORT_JUNIT && glob_check(m.spec.report_files, err))
+        return VOLT_EINVALID;
     *ret = m.spec;
     return VOLT_OK;
 }
@@ -109,8 +111,6 @@ static void check_tests(problems *p, const job_text *job)
 
     if (!job->at.tests.line)
         return;
-    not_yet(p, t->at.report, t->report == REPORT_JUNIT, "report: junit");
-    not_yet(p, t->at.report, t->report == REPORT_TAP, "report: tap");
     if (job->retry > 0)
         problems_add(p, job->at.retry,
                      "a job with tests runs again file by file: 'retry' belongs into its 'tests'");
@@ -197,7 +197,9 @@ static slice make_spec(plan *p, const pipeline_job *job)
                       .retry = tests->retry,
                       .secrets = job->text->secrets,
                       .sandbox = sandbox_of(job->text),
-                      .network_off = !job->text->network };
+                      .network_off = !job->text->network,
+                      .report = tests->report,
+                      .report_files = tests->report_files };
 
     spec.env.v = ARENA_ARRAY(p->mem, rec_var, env->n + own->n + job->axes.n);
     add_variables(spec.env.v, &spec.env.n, env);
