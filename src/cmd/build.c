@@ -158,7 +158,30 @@ static void print_tasks(const rec_task_row_list *tasks, bool color)
     show_table_print(t, stdout);
 }
 
-static void print_json(const msg_build_is *m, const rec_test_row *units, size_t n)
+/* With the cases of each unit that has some. */
+static volt_code units_json(client *c, uint64_t build, const rec_test_row *units, size_t n,
+                            json_t **ret, volt_err *err)
+{
+    json_t *list = json_of_list(json_list_table(MSG_units_are, "rows"), units, n);
+    volt_code rc = VOLT_OK;
+
+    for (size_t i = 0; !rc && i < n; i++) {
+        json_t *cases = NULL;
+
+        if (units[i].cases == 0)
+            continue;
+        rc = query_cases_json(c, build, &units[i], &cases, err);
+        if (!rc)
+            json_object_set_new(json_array_get(list, i), "test_cases", cases);
+    }
+    if (rc)
+        json_decref(list);
+    else
+        *ret = list;
+    return rc;
+}
+
+static void print_json(const msg_build_is *m, json_t *units)
 {
     json_t *j = json_of(json_list_table(MSG_build_is, "rows"), &m->rows.v[0]);
 
@@ -166,7 +189,7 @@ static void print_json(const msg_build_is *m, const rec_test_row *units, size_t 
                         json_of_list(json_list_table(MSG_build_is, "jobs"), m->jobs.v, m->jobs.n));
     json_object_set_new(
         j, "tasks", json_of_list(json_list_table(MSG_build_is, "tasks"), m->tasks.v, m->tasks.n));
-    json_object_set_new(j, "tests", json_of_list(json_list_table(MSG_units_are, "rows"), units, n));
+    json_object_set_new(j, "tests", units);
     json_print(j);
 }
 
@@ -195,13 +218,17 @@ static exit_code run(const command_line *line)
     if (query_units(c, question.build.build, &units, &n, &err))
         return command_fail(line, &err);
     if (command_flag(line, "json")) {
-        print_json(m, units, n);
+        json_t *list;
+
+        if (units_json(c, question.build.build, units, n, &list, &err))
+            return command_fail(line, &err);
+        print_json(m, list);
         return EXIT_DONE;
     }
     color = show_color(line);
     print_head(&m->rows.v[0], color);
     jobs_print_sums(&m->rows.v[0], &m->jobs);
-    failures_print(c, &(failures_of){ &m->tasks, units, n }, color);
+    failures_print(c, &(failures_of){ question.build.build, &m->tasks, units, n }, color);
     jobs_print(&m->jobs, (uint64_t)loop_wall_ms(), color, stdout);
     print_units(units, n, m->rows.v[0].verdict != verdict_none, command_flag(line, "all"), color);
     print_tasks(&m->tasks, color);
@@ -228,7 +255,8 @@ const command command_build = {
         "the work out can be quicker than the time that is given as the least: all work "
         "divided by the slots, or the longest unit.\nWith --json one object: the build's fields, "
         "and the lists jobs, tasks and tests "
-        "(its units). The output of a unit: volt log ID/JOB/N.",
+        "(its units; in those whose report named any, test_cases). The output of a unit: volt log "
+        "ID/JOB/N.",
     .options = options,
     .options_n = sizeof options / sizeof *options,
     .run = run,

@@ -10,6 +10,8 @@
 #include "core/verdict.h"
 
 #define FAILURES_MAX 20 /* shown of a build */
+#define CASES_MAX    10 /* shown of a unit */
+#define CASE_WIDTH   300
 #define OUTPUT_BYTES 4000
 #define OUTPUT_LINES 20
 
@@ -59,8 +61,47 @@ static void print_output(client *c, const rec_test_row *unit)
     }
 }
 
+static slice first_line(slice text)
+{
+    const char *end = text.n ? memchr(text.p, '\n', text.n) : NULL;
+
+    return (slice){ text.p, end ? (size_t)(end - text.p) : text.n };
+}
+
+/* "      failed test_x.TestA.test_b: 1 != 2" */
+static void print_case(const rec_test_case *row, bool color)
+{
+    show_tone tone = show_verdict_tone(row->verdict);
+    CLEANUP(buf)
+    buf text = { 0 };
+
+    show_text(&text, row->name, 0);
+    if (row->message.n)
+        buf_adds(&text, ": ");
+    show_text(&text, first_line(row->message), CASE_WIDTH);
+    printf("      %s%s%s %s\n", show_begin(color, tone), verdict_text(row->verdict),
+           show_end(color, tone), buf_str(&text));
+}
+
+static void print_cases(client *c, uint64_t build, const rec_test_row *unit, bool color)
+{
+    const msg ask = {
+        .type = MSG_cases,
+        .cases = { .build = build, .job = unit->job, .i = unit->i, .bad = true, .max = CASES_MAX }
+    };
+    const msg *m;
+
+    if (unit->bad == 0 || client_ask(c, &ask, MSG_cases_are, &m, NULL) != VOLT_OK)
+        return;
+    for (size_t i = 0; i < m->cases_are.rows.n; i++)
+        print_case(&m->cases_are.rows.v[i], color);
+    if (unit->bad > m->cases_are.rows.n)
+        printf("      … and %" PRIu64 " more of its %" PRIu64 " cases\n",
+               unit->bad - m->cases_are.rows.n, unit->cases);
+}
+
 /* "    failed tests/test_x.py  (unit/7, exit 1, 1.2 s, on build-2)" */
-static void print_one(client *c, const rec_test_row *unit, bool color)
+static void print_one(client *c, uint64_t build, const rec_test_row *unit, bool color)
 {
     char took[TEXT_DURATION_MAX];
     show_tone tone = show_verdict_tone(unit->verdict);
@@ -89,6 +130,7 @@ static void print_one(client *c, const rec_test_row *unit, bool color)
     printf("    %s%s%s %s%s%s%s\n", show_begin(color, tone), verdict_text(unit->verdict),
            show_end(color, tone), buf_str(&name), how.n ? "  (" : "", buf_str(&how),
            how.n ? ")" : "");
+    print_cases(c, build, unit, color);
     if (failures_has(unit->verdict))
         print_output(c, unit);
 }
@@ -156,11 +198,11 @@ size_t failures_print(client *c, const failures_of *of, bool color)
         if (is_bad_task(of, i) && n++ < FAILURES_MAX) {
             rec_test_row unit = as_unit(&of->tasks->v[i]);
 
-            print_one(c, &unit, color);
+            print_one(c, of->build, &unit, color);
         }
     for (size_t i = 0; i < of->units_n; i++)
         if (is_bad_unit(of, &of->units[i]) && n++ < FAILURES_MAX)
-            print_one(c, &of->units[i], color);
+            print_one(c, of->build, &of->units[i], color);
     if (n > FAILURES_MAX)
         printf("    … and %zu more that did not pass\n", n - FAILURES_MAX);
     return n;
@@ -172,7 +214,7 @@ void failures_print_flaky(client *c, const failures_of *of, bool color)
 
     for (size_t i = 0; i < of->units_n; i++)
         if (of->units[i].verdict == VERDICT_FLAKY && n++ < FAILURES_MAX)
-            print_one(c, &of->units[i], color);
+            print_one(c, of->build, &of->units[i], color);
     if (n > FAILURES_MAX)
         printf("    … and %zu more that are flaky\n", n - FAILURES_MAX);
 }

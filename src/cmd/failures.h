@@ -9,6 +9,7 @@
 /* A build's tasks and units as `build_is` and query_units() have them; they must stand while more
  * questions are asked (client_keep()). */
 typedef struct failures_of {
+    uint64_t build;
     const rec_task_row_list *tasks;
     const rec_test_row *units;
     size_t units_n;
@@ -17,9 +18,10 @@ typedef struct failures_of {
 /* Whether a verdict is one of those: what was canceled, or never ran, did not fail. */
 bool failures_has(verdict v);
 
-/* Prints scripts and plans that did not pass, then such units in their order, each with its last
- * lines; of many only the first, and how many more there are.  Returns how many there are in all.
- * Output that the dispatcher no longer has is left out. */
+/* Prints scripts and plans that did not pass, then such units in their order, each with the
+ * cases of its report that failed and its last lines; of many only the first, and how many more
+ * there are.  Returns how many there are in all. Output that the dispatcher no longer has is left
+ * out. */
 size_t failures_print(client *c, const failures_of *of, bool color);
 
 /* The same of units that passed in a further run, without their output. */

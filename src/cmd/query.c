@@ -66,6 +66,36 @@ volt_code query_units(client *c, uint64_t build, rec_test_row **ret, size_t *ret
     return VOLT_OK;
 }
 
+volt_code query_cases_json(client *c, uint64_t build, const rec_test_row *unit, json_t **ret,
+                           volt_err *err)
+{
+    json_t *list = json_array();
+    bool more = true;
+
+    while (more) {
+        const msg question = { .type = MSG_cases,
+                               .cases = { .build = build,
+                                          .job = unit->job,
+                                          .i = unit->i,
+                                          .from = json_array_size(list) } };
+        const msg *answer;
+        json_t *page;
+        volt_code code = client_ask(c, &question, MSG_cases_are, &answer, err);
+
+        if (code) {
+            json_decref(list);
+            return code;
+        }
+        page = json_of_list(json_list_table(MSG_cases_are, "rows"), answer->cases_are.rows.v,
+                            answer->cases_are.rows.n);
+        json_array_extend(list, page);
+        json_decref(page);
+        more = answer->cases_are.more && answer->cases_are.rows.n;
+    }
+    *ret = list;
+    return VOLT_OK;
+}
+
 volt_code query_wait(client *c, uint64_t build, const rec_build_row **ret, volt_err *err)
 {
     int64_t start = loop_now_ms(), heard = start;

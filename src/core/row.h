@@ -67,7 +67,7 @@ typedef struct row_unit { /* key: (build, job, i): one test file of a job */
     uint64_t expected_ms; /* its duration by its history; 0: nothing is known */
     verdict verdict;      /* 0: not done */
     uint64_t duration_ms, task, att, log_off, log_len, exit, signal;
-    uint64_t tries; /* runs it took; 0: one */
+    uint64_t tries;      /* runs it took; 0: one */
     uint64_t cases, bad; /* of its report; of these, failed or errored */
 } row_unit;
 

@@ -107,11 +107,7 @@ static void not_yet(problems *p, place at, bool asked, const char *what)
 
 static void check_tests(problems *p, const job_text *job)
 {
-    const pipeline_tests *t = &job->tests;
-
-    if (!job->at.tests.line)
-        return;
-    if (job->retry > 0)
+    if (job->at.tests.line && job->retry > 0)
         problems_add(p, job->at.retry,
                      "a job with tests runs again file by file: 'retry' belongs into its 'tests'");
 }

@@ -72,14 +72,14 @@ static volt_code check_case(void *ctx, const row *r, volt_err *err)
     return VOLT_OK;
 }
 
-/* What a process did not tell of itself has no cases. */
-static void check_cases(oracle *o, const row_unit *r, uint64_t place)
+/* `told`: by its process; what that did not tell of itself has no cases. */
+static void check_cases(oracle *o, const row_unit *r, uint64_t place, bool told)
 {
     store *s = dispatcher_store(o->w);
     stored_cases stored = { o, r, place, 0 };
 
     checked(o->w, RULE_CASES);
-    if (r->cases != unit_cases(r->task, r->att, place) && !(is_given(r->verdict) && !r->cases))
+    if (r->cases != unit_cases(r->task, r->att, place) && (told || r->cases))
         broken(o->w, RULE_CASES, "unit %llu of build %llu has %llu cases, its process told %llu",
                ULL(r->i), ULL(r->build), ULL(r->cases), ULL(unit_cases(r->task, r->att, place)));
     s->ops->cases(s, r->build, r->job, r->i, false, 0, SIZE_MAX, check_case, &stored, NULL);
@@ -109,7 +109,7 @@ void oracle_check_unit(oracle *o, const row_unit *r)
                ULL(r->build), verdict_text(r->verdict),
                real->unit[k] ? verdict_text(real->unit[k]) : "nothing");
     if (!o->stale)
-        check_cases(o, r, k);
+        check_cases(o, r, k, real->unit[k] && !is_given(r->verdict));
 }
 
 static void check_script(oracle *o, const known_build *b, const known_job *j)

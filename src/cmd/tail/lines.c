@@ -84,6 +84,9 @@ static void add_how(const msg_event *e, buf *out)
         buf_addf(out, ", signal %llu", (unsigned long long)e->signal);
     else if (e->exit)
         buf_addf(out, ", exit %llu", (unsigned long long)e->exit);
+    if (e->bad)
+        buf_addf(out, ", %llu of %llu cases failed", (unsigned long long)e->bad,
+                 (unsigned long long)(e->cases > e->bad ? e->cases : e->bad));
 }
 
 /* What happened in a build. */

@@ -15,7 +15,8 @@
  * A header, an empty line, then for each unit a line that begins with "--- " and says how many
  * bytes follow, those bytes as the unit wrote them, and one newline.  Whoever counts bytes can read
  * any output back.  A unit whose build ended before its turn is "not-run".  "--- note: " begins a
- * line for people, which nothing follows.
+ * line for people, which nothing follows: of a unit whose report names cases that failed, one for
+ * each of the first of them stands before it.
  *
  * A file appears whole or not at all: written under a temporary name, synced, renamed.  One commit
  * on two branches, or tested again, is several builds: the file is of the newest.
@@ -35,6 +36,7 @@ typedef struct result_unit {
     uint64_t duration_ms, exit, signal, task, att;
     uint64_t off, len; /* its output in the attempt's log */
     slice job, runner, name, why;
+    uint64_t i, bad; /* a test file: its place in the job; cases of its report that failed */
 } result_unit;
 
 /* Opens DIR, made with its parents when missing.  VOLT_EIO: says what failed. */

@@ -11,6 +11,7 @@
 #include "base/list.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/text.h"
 #include "cmd/tail/question.h"
 #include "cmd/tail/resultfile.h"
 #include "wire/codec.h"
@@ -18,7 +19,9 @@
 /* Units of one batch lie next to one another in its log, those of several batches alternate: logs
  * are fetched and remembered in windows. */
 #define WINDOW_BYTES 131072 /* most that `get` gives */
-#define WINDOWS      32     /* so 4 MiB; batches that run at once rarely are more */
+#define CASES_MAX    20     /* told of a unit */
+#define CASE_BYTES   512
+#define WINDOWS      32 /* so 4 MiB; batches that run at once rarely are more */
 
 typedef struct window {
     uint64_t task, att, at; /* task 0: empty */
@@ -33,7 +36,7 @@ typedef struct build_wait {
     msg event;
 } build_wait;
 
-typedef enum phase { ASK_BUILD, ASK_UNITS, ASK_OUTPUT } phase;
+typedef enum phase { ASK_BUILD, ASK_UNITS, ASK_CASES, ASK_OUTPUT } phase;
 
 struct results {
     int dir;
@@ -57,6 +60,7 @@ struct results {
     size_t at;       /* unit that is written */
     uint64_t at_off; /* bytes of its output that are written */
     bool unit_open;
+    bool cases_told; /* of the unit that is next */
     window windows[WINDOWS];
     window *asked; /* the window that the open question fills */
 };
@@ -104,7 +108,7 @@ static void clear(results *r)
     r->jobs = (rec_job_row_list){ 0 };
     r->n = r->scripts = r->at = 0;
     r->test_rows = r->at_off = 0;
-    r->unit_open = false;
+    r->unit_open = r->cases_told = false;
     arena_reset(&r->arena);
     for (size_t i = 0; i < WINDOWS; i++)
         r->windows[i].task = 0;
@@ -299,12 +303,60 @@ static void ask_window(results *r, int64_t now_ms, window *w)
     question_ask(&r->question, now_ms, &m);
 }
 
+/* ---- cases ---- */
+
+static void ask_cases(results *r, int64_t now_ms, const result_unit *u)
+{
+    const msg m = { .type = MSG_cases,
+                    .cases = { .build = r->now->event.event.build,
+                               .job = u->job,
+                               .i = u->i,
+                               .bad = true,
+                               .max = CASES_MAX } };
+
+    r->phase = ASK_CASES;
+    question_ask(&r->question, now_ms, &m);
+}
+
+static slice first_line(slice text, size_t max)
+{
+    const char *end = text.n ? memchr(text.p, '\n', text.n) : NULL;
+    size_t n = end ? (size_t)(end - text.p) : text.n;
+
+    return (slice){ text.p, n < max ? n : text_utf8_prefix((slice){ text.p, max }) };
+}
+
+static void write_units(results *r, int64_t now_ms);
+
+static void take_cases(results *r, int64_t now_ms, const msg *answer)
+{
+    const result_unit *u = &r->units[r->at];
+    const rec_test_case_list *rows = &answer->cases_are.rows;
+
+    for (size_t i = 0; answer->type == MSG_cases_are && i < rows->n; i++) {
+        const slice name = first_line(rows->v[i].name, CASE_BYTES);
+        const slice message = first_line(rows->v[i].message, CASE_BYTES);
+        CLEANUP(free)
+        char *note = mem_printf(SLICE_FMT ": %s " SLICE_FMT "%s" SLICE_FMT, SLICE_ARG(u->name),
+                                verdict_text(rows->v[i].verdict), SLICE_ARG(name),
+                                message.n ? ": " : "", SLICE_ARG(message));
+
+        resultfile_note(r->file, note);
+    }
+    r->cases_told = true;
+    write_units(r, now_ms);
+}
+
 /* Writes units until output is missing that must be asked for, or all are written. */
 static void write_units(results *r, int64_t now_ms)
 {
-    for (; r->at < r->n; r->at++, r->at_off = 0, r->unit_open = false) {
+    for (; r->at < r->n; r->at++, r->at_off = 0, r->unit_open = r->cases_told = false) {
         const result_unit *u = &r->units[r->at];
 
+        if (u->bad && !r->cases_told) {
+            ask_cases(r, now_ms, u);
+            return;
+        }
         if (!r->unit_open)
             resultfile_unit(r->file, u);
         r->unit_open = true;
@@ -473,6 +525,8 @@ static void take_units(results *r, int64_t now_ms, const msg *answer)
         u->job = arena_slice(&r->arena, t->job);
         u->runner = arena_slice(&r->arena, t->runner);
         u->name = arena_slice(&r->arena, t->file);
+        u->i = t->i;
+        u->bad = t->bad;
     }
     r->test_rows += are->rows.n;
     if (are->more && are->rows.n) {
@@ -497,6 +551,9 @@ bool results_take(results *r, int64_t now_ms, const msg *answer)
         break;
     case ASK_UNITS:
         take_units(r, now_ms, answer);
+        break;
+    case ASK_CASES:
+        take_cases(r, now_ms, answer);
         break;
     case ASK_OUTPUT:
         take_chunk(r, now_ms, answer);

@@ -74,7 +74,7 @@ static void print_notable(up_summary *s, uint64_t build)
     const msg ask = { .type = MSG_build, .build = { .build = build } };
     CLEANUP(free)
     rec_test_row *units = NULL;
-    failures_of of = { 0 };
+    failures_of of = { .build = build };
     const msg *m;
 
     if (client_ask(s->client, &ask, MSG_build_is, &m, NULL) != VOLT_OK)

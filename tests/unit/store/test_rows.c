@@ -173,9 +173,8 @@ static void a_job_comes_back_whole(void **state_)
 static void a_unit_comes_back_whole(void **state_)
 {
     fixture *f = *state_;
-    row_unit r = {
-        3, 2, 1, SLICE("tests/test_a.py"), 50, VERDICT_TIMEOUT, 1, 9, 3, 4, 5, 6, 7, 8, 9, 2
-    };
+    row_unit r = { 3, 2, 1, SLICE("tests/test_a.py"), 50, VERDICT_TIMEOUT, 1, 9, 3, 4, 5, 6, 7,
+                   8, 9, 2 };
     const row_unit *got = &after_restart(f, (row){ .kind = ROW_UNIT, .unit = r }, read_units)->unit;
 
     assert_memory_equal(&got->build, &r.build, 3 * sizeof(uint64_t));
