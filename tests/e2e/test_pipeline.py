@@ -87,6 +87,27 @@ jobs:
         self.assertIn("superseded by build", done["why"])
         self.assertEqual(self.tail_of.wait("build_done", oid=self.repo.head())[0]["verdict"], "passed")
 
+    def test_each_commit_of_the_default_branch_is_tested_whatever_supersedes(self):
+        file = "supersede: true\njobs: {gate: {script: 'while [ ! -e %s ]; do sleep .05; done'}}\n"
+        self.repo = self.repository(files={FILE: file % self.path("go")})
+        self.tail_of = self.everything(self.repo, runner=("--slots", "2"))
+        old = self.repo.head()
+        self.tail_of.wait("running", oid=old, job="gate")
+        new = self.repo.commit()
+        self.tail_of.wait("running", oid=new, job="gate")
+        open(self.path("go"), "x").close()
+        self.assertEqual(self.tail_of.wait("build_done", oid=old)[0]["verdict"], "passed")
+        self.assertEqual(self.tail_of.wait("build_done", oid=new)[0]["verdict"], "passed")
+
+    def test_needs_in_a_circle_are_an_error_of_the_plan(self):
+        done = self.build("jobs:\n  a: {script: x, needs: c}\n  b: {script: x, needs: a}\n"
+                          "  c: {script: x, needs: b}\n  d: {script: 'true'}\n")
+        self.assertEqual(done["verdict"], "errored")
+        self.assertEqual(done["why"], ".volt.yml:3:25: these jobs need each other: a -> c -> b -> a")
+        self.assertEqual(self.tail_of.events("leased", job="d"), [])
+        self.volt("lint", f"{self.repo.path}/{FILE}", rc=2)
+        self.assertIn("these jobs need each other", self.said)
+
     def test_needs_order_jobs_and_a_failure_skips_what_needs_it(self):
         done = self.build("""
 jobs:
