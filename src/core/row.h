@@ -14,6 +14,7 @@ typedef struct row_repo { /* key: name */
     slice name;
     slice url; /* the first one seen; another under the name is refused */
     slice default_branch;
+    slices held; /* concurrency groups that a lost attempt may still run in */
 } row_repo;
 
 typedef struct row_submission { /* key: sid */
@@ -40,6 +41,7 @@ typedef struct row_build { /* key: build; unique (repo, ref, oid, gen) */
     uint64_t slots;    /* most that were up when something of it was handed out */
     uint64_t retry_of; /* build of the same commit whose passed jobs count here; 0: none */
     slices passed;     /* their names */
+    slices env;        /* NAME=VALUE, as its submission gave it */
 } row_build;
 
 typedef struct row_job { /* key: (build, idx); name is unique in the build */
@@ -57,6 +59,7 @@ typedef struct row_job { /* key: (build, idx); name is unique in the build */
     uint64_t units, units_done, units_bad;
     int64_t ready_ms, started_ms, ended_ms; /* wall; 0: not yet */
     uint64_t work_ms, longest_ms;           /* durations of units, or of a script's tries */
+    slice concurrency; /* group in its repository; empty: none */
 } row_job;
 
 typedef struct row_unit { /* key: (build, job, i): one test file of a job */

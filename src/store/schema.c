@@ -65,7 +65,10 @@ static const char version_3[] =
     "ALTER TABLE test ADD COLUMN bad INTEGER NOT NULL DEFAULT 0;"
     "CREATE TABLE test_case(build INTEGER, job INTEGER, i INTEGER, n INTEGER, name TEXT,"
     " verdict TEXT, duration_ms INTEGER, message TEXT,"
-    " PRIMARY KEY(build, job, i, n)) WITHOUT ROWID;";
+    " PRIMARY KEY(build, job, i, n)) WITHOUT ROWID;"
+    "ALTER TABLE repo ADD COLUMN held TEXT;"
+    "ALTER TABLE job ADD COLUMN concurrency TEXT;"
+    "ALTER TABLE build ADD COLUMN env TEXT;";
 
 static const char *const steps[] = { version_1, version_2, version_3 };
 

@@ -57,6 +57,7 @@ static const column repo_columns[] = {
     TEXT_KEY(row_repo, name),
     TEXT(row_repo, url),
     TEXT(row_repo, default_branch),
+    LIST(row_repo, held),
 };
 
 static const column submission_columns[] = {
@@ -86,6 +87,7 @@ static const column build_columns[] = {
     NUMBER(row_build, slots),
     NUMBER(row_build, retry_of),
     LIST(row_build, passed),
+    LIST(row_build, env),
 };
 
 static const column job_columns[] = {
@@ -103,6 +105,7 @@ static const column job_columns[] = {
     BOOLEAN(row_job, allow_failure),
     BOOLEAN(row_job, always),
     BOOLEAN(row_job, tests),
+    TEXT(row_job, concurrency),
     TEXT(row_job, why),
     NUMBER(row_job, units),
     NUMBER(row_job, units_done),

@@ -49,12 +49,15 @@ static volt_code read_attempts(fixture *f)
 static void a_repo_comes_back_whole(void **state_)
 {
     fixture *f = *state_;
-    row_repo r = { SLICE("volt"), SLICE("local:host:/srv/x"), SLICE("main") };
+    slice held[] = { SLICE("deploy") };
+    row_repo r = { SLICE("volt"), SLICE("local:host:/srv/x"), SLICE("main"), { held, 1 } };
     const row_repo *got = &after_restart(f, (row){ .kind = ROW_REPO, .repo = r }, read_load)->repo;
 
     assert_slice(got->name, r.name);
     assert_slice(got->url, r.url);
     assert_slice(got->default_branch, r.default_branch);
+    assert_int_equal(got->held.n, 1);
+    assert_slice(got->held.v[0], held[0]);
 }
 
 static void a_runner_comes_back_whole(void **state_)
@@ -87,6 +90,7 @@ static void a_build_comes_back_whole(void **state_)
 {
     fixture *f = *state_;
     slice passed[] = { SLICE("lint"), SLICE("unit/3.10") };
+    slice env[] = { SLICE("A=1\n2"), SLICE("B=") };
     row_build r = { 3,
                     SLICE("volt"),
                     SLICE("refs/heads/x"),
@@ -105,7 +109,8 @@ static void a_build_comes_back_whole(void **state_)
                     15,
                     16,
                     2,
-                    { passed, 2 } };
+                    { passed, 2 },
+                    { env, 2 } };
     const row_build *got =
         &after_restart(f, (row){ .kind = ROW_BUILD, .build = r }, read_builds)->build;
 
@@ -123,6 +128,9 @@ static void a_build_comes_back_whole(void **state_)
     assert_memory_equal(&got->created_ms, &r.created_ms, 7 * sizeof(uint64_t));
     assert_int_equal(got->passed.n, 2);
     assert_slice(got->passed.v[1], passed[1]);
+    assert_int_equal(got->env.n, 2);
+    assert_slice(got->env.v[0], env[0]);
+    assert_slice(got->env.v[1], env[1]);
 }
 
 static void a_job_comes_back_whole(void **state_)
@@ -152,7 +160,8 @@ static void a_job_comes_back_whole(void **state_)
                   9,
                   10,
                   11,
-                  12 };
+                  12,
+                  SLICE("deploy") };
     const row_job *got = &after_restart(f, (row){ .kind = ROW_JOB, .job = r }, read_jobs)->job;
 
     assert_slice(got->name, r.name);
@@ -168,6 +177,7 @@ static void a_job_comes_back_whole(void **state_)
     assert_int_equal(got->verdict, VERDICT_FLAKY);
     assert_slice(got->why, r.why);
     assert_memory_equal(&got->units, &r.units, 8 * sizeof(uint64_t));
+    assert_slice(got->concurrency, r.concurrency);
 }
 
 static void a_unit_comes_back_whole(void **state_)
