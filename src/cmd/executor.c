@@ -22,6 +22,8 @@
 #define FETCH_MS   (30 * 60 * 1000)     /* for the objects of one commit */
 #define LOG_MAX    ((uint64_t)64 << 20) /* of an attempt, where the dispatcher names none */
 #define FRAMES_MAX 64                   /* of the agent's, before other things have their turn */
+#define RENEWS_MAX 64  /* so many times as many are read before an attempt expires */
+#define AWAKE_MS   200 /* a machine that slept is noticed within, where it matters */
 #define FDS_MAX    (3 + ATTEMPT_FDS_MAX)
 
 typedef struct shell {
@@ -38,12 +40,17 @@ DEFINE_CLEANUP(site *, site_free);
 DEFINE_CLEANUP(executor *, executor_free);
 DEFINE_CLEANUP(channel *, channel_free);
 
-static int64_t now_ms(void)
+static int64_t clock_of(clockid_t id)
 {
     struct timespec t;
 
-    clock_gettime(CLOCK_MONOTONIC, &t);
+    clock_gettime(id, &t);
     return t.tv_sec * INT64_C(1000) + t.tv_nsec / 1000000;
+}
+
+static int64_t now_ms(void)
+{
+    return clock_of(CLOCK_MONOTONIC);
 }
 
 static void drop_agent(shell *sh)
@@ -89,6 +96,19 @@ static void hear_agent(shell *sh)
         if (rc && sh->agent)
             drop_agent(sh);
     }
+}
+
+/* An attempt that must not run beside another ends in time, whatever became of the agent; but what
+ * that has said meanwhile is heard first.  Its limit is the agent's clock, which counts sleep. */
+static void expire(shell *sh)
+{
+    for (int i = 0; i < RENEWS_MAX && sh->agent; i++) {
+        if (clock_of(CLOCK_BOOTTIME) < executor_until_ms(sh->executor))
+            return;
+        hear_agent(sh);
+    }
+    if (clock_of(CLOCK_BOOTTIME) >= executor_until_ms(sh->executor))
+        executor_expire(sh->executor, now_ms());
 }
 
 /* True when a signal came; a request to end is passed on. */
@@ -141,9 +161,22 @@ static int timeout_of(int64_t deadline_ms)
     return deadline_ms == INT64_MAX ? -1 : left < 0 ? 0 : left > 3600000 ? 3600000 : (int)left;
 }
 
+/* When to wake at the latest: poll's clock stands still while the machine sleeps. */
+static int64_t deadline_of(const shell *sh, int64_t alone_ms)
+{
+    int64_t until = executor_until_ms(sh->executor), now = now_ms(), left;
+    int64_t deadline = executor_deadline_ms(sh->executor);
+
+    deadline = alone_ms < deadline ? alone_ms : deadline;
+    if (until == ATTEMPT_NEVER)
+        return deadline;
+    left = until - clock_of(CLOCK_BOOTTIME);
+    left = left < 0 ? 0 : left < AWAKE_MS ? left : AWAKE_MS;
+    return now + left < deadline ? now + left : deadline;
+}
+
 static volt_code turn(shell *sh, int64_t alone_ms, volt_err *err)
 {
-    int64_t deadline = executor_deadline_ms(sh->executor);
     struct pollfd fds[FDS_MAX] = {
         { .fd = sh->listener, .events = POLLIN },
         { .fd = sh->signals, .events = POLLIN },
@@ -153,7 +186,7 @@ static volt_code turn(shell *sh, int64_t alone_ms, volt_err *err)
     size_t n = 3 + executor_fds(sh->executor, fds + 3);
     bool due;
 
-    if (poll(fds, n, timeout_of(alone_ms < deadline ? alone_ms : deadline)) < 0 && errno != EINTR)
+    if (poll(fds, n, timeout_of(deadline_of(sh, alone_ms))) < 0 && errno != EINTR)
         return volt_fail(err, VOLT_EIO, "poll: %s", strerror(errno));
     due = fds[1].revents && take_signals(sh);
     for (size_t i = 3; i < n; i++)
@@ -164,6 +197,7 @@ static volt_code turn(shell *sh, int64_t alone_ms, volt_err *err)
         hear_agent(sh);
     if (fds[0].revents)
         accept_agent(sh);
+    expire(sh);
     if (due || now_ms() >= executor_deadline_ms(sh->executor))
         executor_step(sh->executor, now_ms());
     if (sh->agent && channel_pending(sh->agent))

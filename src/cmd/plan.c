@@ -110,6 +110,11 @@ static void show(const plan *p, bool looked)
         show_text(&out, job->name, 0);
         add_list(&out, "needs", job->needs);
         add_list(&out, "on", job->labels);
+        if (job->concurrency.n) {
+            slice group = job->concurrency;
+
+            add_list(&out, "alone in", (slices){ &group, 1 });
+        }
         if (p->of[i])
             add_means(&out, p->of[i]->text);
         buf_adds(&out, job->allow_failure ? "  may fail\n    " : "\n    ");

@@ -209,6 +209,7 @@ static void due(agent *a, int64_t now, agent_effects *out)
         a->hello_at = now;
     }
     agent_tick_slots(a, now, out);
+    agent_tick_alone(a, now, out);
     agent_tick_session(a, now, out);
     agent_tick_flow(a, now, out);
     try_leave(a, now, out);
@@ -266,6 +267,7 @@ int64_t agent_next_deadline_ms(const agent *a)
         heap_top_key(&a->timers),
         heap_top_key(&a->slot_timers),
         agent_session_deadline_ms(a),
+        agent_alone_deadline_ms(a),
         a->settle_at,
         a->stop_at,
     };

@@ -1,8 +1,8 @@
 /*
  * agent_parts.h - the inside of the agent, shared by its files: agent.c (life, leaving, the step),
  * agent_session.c (the session with the dispatcher), agent_task.c (attempts), agent_slot.c
- * (executors), agent_flow.c (what an attempt still has to tell: plan,
- * outcomes, log, result), agent_outcomes.c (of these, the outcomes).
+ * (executors), agent_alone.c (attempts of a concurrency group), agent_flow.c (what an attempt still
+ * has to tell: plan, outcomes, log, result), agent_outcomes.c (of these, the outcomes).
  * Nobody else includes this.
  */
 #ifndef VOLT_CORE_AGENT_PARTS_H
@@ -23,11 +23,14 @@ typedef struct attempt {
     char key[33]; /* of its assign; empty: it had none */
     task_kind kind;
     held_state state;
-    bool canceled; /* the dispatcher asked for its end */
-    bool doomed;   /* no longer ours: only waits for its executor to end it */
-    bool placed;   /* an executor has it, in `slot` */
-    bool found;    /* from the spool of an earlier agent, executor not yet known */
-    bool no_spool; /* it was canceled before an executor had it */
+    bool canceled;     /* the dispatcher asked for its end */
+    bool doomed;       /* no longer ours: only waits for its executor to end it */
+    bool placed;       /* an executor has it, in `slot` */
+    bool found;        /* from the spool of an earlier agent, executor not yet known */
+    bool no_spool;     /* it was canceled before an executor had it */
+    bool alone;        /* it must have ended when until_ms is reached */
+    int64_t until_ms;  /* 0: its executor knows, from an earlier agent */
+    uint64_t listed_n; /* the first heartbeat that listed it; 0: none yet */
     unsigned slot;
     arena arena;        /* of `assign` and `result` */
     msg *assign;        /* only while it waits for a slot */
@@ -108,15 +111,19 @@ struct agent {
     char key[33]; /* of the welcome of that epoch */
     uint64_t last_task, last_att; /* the newest attempt given by this history; 0: none */
     char last_key[33];
-    int64_t hb_ms, suspect_ms;
+    int64_t hb_ms, suspect_ms, lease_ms;
     uint64_t window;
     uint64_t hb_n;
     int64_t hb_at;         /* UP: next heartbeat */
+    uint64_t asked_n;      /* the heartbeat whose answer is awaited, ... */
+    int64_t asked_ms;      /* ... and when it was sent; HEAP_NEVER: none */
+    int64_t answered_ms;   /* sending of the newest heartbeat or hello that surely was answered */
     int64_t waiting_ms;    /* oldest heartbeat with nothing heard since; HEAP_NEVER: none */
     int64_t hello_at;      /* next hello; HEAP_NEVER: none due */
     int64_t hello_last;    /* when the last one was sent */
     bool hello_anew;       /* the next hello goes over a new connection */
     unsigned hellos;       /* unanswered, in a row */
+    uint64_t hello_n;      /* the request number of the last one */
     int64_t settle_at;     /* start: give up waiting for the executors that were there */
     int64_t believe_until; /* told until then that it was replaced, it believes it */
     int64_t complain_at;   /* not before: one line a second about what a peer provokes */
@@ -131,6 +138,7 @@ struct agent {
     map by_task; /* the same */
     heap timers;
     size_t waiting; /* of these, accepted without a slot */
+    bool any_alone; /* one was, ever */
     slot **slots;
     unsigned slots_cap; /* entries 0..slots_cap-1, some NULL beyond slots_n */
     heap slot_timers;
@@ -157,6 +165,17 @@ void agent_from_dispatcher(agent *a, const agent_event *ev, agent_effects *out);
 /* Notices silence; says the hello or the heartbeat that is due. */
 void agent_tick_session(agent *a, int64_t now, agent_effects *out);
 int64_t agent_session_deadline_ms(const agent *a);
+
+/* agent_alone.c */
+/* Until when one that comes now may run; 0: nothing tells. */
+int64_t agent_alone_first_ms(const agent *a);
+/* Heartbeat n goes out with all that is held; it, or a later one, was answered; a welcome came,
+ * which answers the last hello or an earlier one. */
+void agent_alone_beat(agent *a, uint64_t n, int64_t now);
+void agent_alone_answered(agent *a, uint64_t n, agent_effects *out);
+void agent_alone_welcome(agent *a, bool answers, const rec_held_list *keep, agent_effects *out);
+int64_t agent_alone_deadline_ms(const agent *a);
+void agent_tick_alone(agent *a, int64_t now, agent_effects *out);
 
 /* agent_task.c */
 msg *agent_copy_assign(const msg *from, arena *to);
@@ -202,6 +221,8 @@ void agent_exec_up(agent *a, const agent_event *ev, agent_effects *out);
 void agent_exec_msg(agent *a, const agent_event *ev, agent_effects *out);
 void agent_exec_gone(agent *a, const agent_event *ev, agent_effects *out);
 void agent_tick_slots(agent *a, int64_t now, agent_effects *out);
+/* With all it started. */
+void agent_kill_executor(agent *a, slot *s, int64_t now, agent_effects *out);
 /* Ends the executors that are connected and have not said what they hold. */
 void agent_kill_silent(agent *a, int64_t now, agent_effects *out);
 void agent_renew_slots(agent *a, agent_effects *out); /* other executors, each once it is idle */

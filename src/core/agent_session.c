@@ -17,7 +17,7 @@ void agent_init_session(agent *a)
 {
     a->hb_ms = HB_DEFAULT_MS;
     a->suspect_ms = 4 * HB_DEFAULT_MS;
-    a->hb_at = a->waiting_ms = a->hello_at = HEAP_NEVER;
+    a->hb_at = a->waiting_ms = a->hello_at = a->asked_ms = a->answered_ms = HEAP_NEVER;
     a->hello_last = -HELLO_GAP_MS;
 }
 
@@ -67,10 +67,13 @@ static int64_t hello_wait_ms(agent *a)
 static void say_hello(agent *a, int64_t now, agent_effects *out)
 {
     msg_hello *h;
+    msg *m;
 
     if (a->hello_anew)
         agent_add(out, AGENT_RECONNECT);
-    h = &agent_send(out, MSG_hello)->hello;
+    m = agent_send(out, MSG_hello);
+    m->r = ++a->hello_n;
+    h = &m->hello;
     h->vmin = h->vmax = MSG_VERSION;
     h->id = a->id;
     h->name = a->name;
@@ -150,6 +153,7 @@ static void beat(agent *a, int64_t now, agent_effects *out)
     hb->free = agent_free_slots(a);
     hb->hb_ms = (uint64_t)a->hb_ms;
     hb->held = list_held(a, &out->arena, false);
+    agent_alone_beat(a, hb->n, now);
     a->hb_at = now + a->hb_ms;
     if (a->waiting_ms == HEAP_NEVER)
         a->waiting_ms = now;
@@ -189,8 +193,9 @@ static void keep(agent *a, const rec_held_list *l)
     }
 }
 
-static void welcome(agent *a, const msg_welcome *w, int64_t now, agent_effects *out)
+static void welcome(agent *a, const msg *m, int64_t now, agent_effects *out)
 {
+    const msg_welcome *w = &m->welcome;
     bool other = !slice_is(w->hist, a->hist) && !MUTANT(other_hist_kept), first = !a->welcomed;
 
     if (a->session == SESSION_NONE)
@@ -217,6 +222,7 @@ static void welcome(agent *a, const msg_welcome *w, int64_t now, agent_effects *
     }
     a->hb_ms = (int64_t)w->hb_ms;
     a->suspect_ms = (int64_t)w->suspect_ms;
+    a->lease_ms = (int64_t)w->lease_ms;
     a->window = w->window;
     a->mode = w->mode ? w->mode : MODE_RUN;
     if (first || a->away)
@@ -229,6 +235,7 @@ static void welcome(agent *a, const msg_welcome *w, int64_t now, agent_effects *
     a->hb_at = now + a->hb_ms;
     drop(a, &w->drop, out);
     keep(a, &w->keep);
+    agent_alone_welcome(a, m->r == a->hello_n, &w->keep, out);
     LIST_FOR_SAFE(at, &a->held)
     {
         attempt *t = LIST_OWNER(at, attempt, link);
@@ -285,9 +292,12 @@ static void heard_hb_ok(agent *a, const msg_hb_ok *m, int64_t now, agent_effects
     if (m->hb_ms >= HB_LEAST_MS && m->suspect_ms >= HB_LEAST_MS) { /* the fleet grew or shrank */
         a->hb_ms = (int64_t)m->hb_ms;
         a->suspect_ms = (int64_t)m->suspect_ms;
+        if (m->lease_ms >= HB_LEAST_MS)
+            a->lease_ms = (int64_t)m->lease_ms;
         if (now + a->hb_ms < a->hb_at)
             a->hb_at = now + a->hb_ms;
     }
+    agent_alone_answered(a, m->n, out);
 }
 
 /* Messages of a session that stands. */
@@ -342,7 +352,7 @@ void agent_from_dispatcher(agent *a, const agent_event *ev, agent_effects *out)
     switch (m->type) {
     case MSG_welcome:
         a->waiting_ms = HEAP_NEVER;
-        welcome(a, &m->welcome, ev->now_ms, out);
+        welcome(a, m, ev->now_ms, out);
         break;
     case MSG_refuse:
         refuse(a, &m->refuse, ev->now_ms, out);

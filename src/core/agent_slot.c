@@ -148,6 +148,12 @@ slot *agent_choose_slot(const agent *a, const attempt *t)
 
 void agent_place(slot *s, attempt *t, const msg *assign, agent_effects *out)
 {
+    if (t->alone) {
+        msg *own = agent_copy_assign(assign, &out->arena);
+
+        own->assign.until_ms = (uint64_t)t->until_ms;
+        assign = own;
+    }
     t->placed = true;
     t->slot = s->n;
     s->a = t;
@@ -380,7 +386,7 @@ void agent_exec_gone(agent *a, const agent_event *ev, agent_effects *out)
 }
 
 /* Its task may run on, so that counts as lost only once all of it is gone. */
-static void kill_executor(agent *a, slot *s, int64_t now, agent_effects *out)
+void agent_kill_executor(agent *a, slot *s, int64_t now, agent_effects *out)
 {
     agent_say(out, true, "executor of slot %u is hung; it is ended with all it started", s->n);
     s->state = SLOT_KILLED;
@@ -400,7 +406,7 @@ void agent_kill_silent(agent *a, int64_t now, agent_effects *out)
 {
     for (unsigned i = 0; i < a->slots_cap; i++)
         if (a->slots[i] && a->slots[i]->state == SLOT_CONNECTED)
-            kill_executor(a, a->slots[i], now, out);
+            agent_kill_executor(a, a->slots[i], now, out);
 }
 
 /* Asks an executor whether it is there.  Counted in questions and not in time, for an agent that
@@ -412,7 +418,7 @@ static void beat(agent *a, slot *s, int64_t now, agent_effects *out)
     msg *m;
 
     if (s->unheard >= AGENT_BEATS * (preparing ? AGENT_PATIENCE : 1)) {
-        kill_executor(a, s, now, out);
+        agent_kill_executor(a, s, now, out);
         return;
     }
     s->unheard++;
@@ -432,7 +438,7 @@ void agent_tick_slots(agent *a, int64_t now, agent_effects *out)
         else if (s->state == SLOT_READY)
             beat(a, s, now, out);
         else if (s->state == SLOT_CONNECTED)
-            kill_executor(a, s, now, out);
+            agent_kill_executor(a, s, now, out);
         else
             lose_executor(a, s, now, out); /* started, but never spoke; or cannot be killed */
     }

@@ -50,6 +50,8 @@ static attempt *hold(agent *a, const msg_assign *m)
     t->ep = m->ep;
     snprintf(t->key, sizeof t->key, SLICE_FMT, SLICE_ARG(m->key));
     t->kind = m->kind;
+    t->alone = m->alone;
+    a->any_alone |= m->alone;
     t->state = HELD_ACCEPTED;
     t->place[0] = hash(UINT64_C(14695981039346656037) ^ m->build, m->job);
     t->place[1] = hash(UINT64_C(14695981039346656037), m->repo);
@@ -247,6 +249,8 @@ void agent_assign(agent *a, const agent_event *ev, agent_effects *out)
         return;
     if (agent_leaves(a))
         why = CODE_DRAIN;
+    else if (m->alone && agent_alone_first_ms(a) <= ev->now_ms)
+        ; /* it comes so late that it may have been given to another */
     else if (a->held_n < AGENT_HELD_MAX && active(a, plan) < (plan ? 1 : a->slots_n))
         why = code_none;
     if (why) {
@@ -255,6 +259,8 @@ void agent_assign(agent *a, const agent_event *ev, agent_effects *out)
         return;
     }
     t = hold(a, m);
+    if (t->alone)
+        t->until_ms = agent_alone_first_ms(a);
     s = agent_choose_slot(a, t);
     if (s) {
         agent_place(s, t, ev->msg, out);

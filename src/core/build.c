@@ -100,6 +100,7 @@ job *job_new(build *b, arena *a, const row_job *like)
     j->batch = like->batch;
     j->allow_failure = like->allow_failure;
     j->always = like->always;
+    j->concurrency = like->concurrency.n ? arena_slice(a, like->concurrency) : (slice){ 0 };
     j->tests = like->tests;
     j->state = STATE_WAITING;
     if (j->tests)
@@ -315,6 +316,7 @@ void job_to_row(const job *j, row_job *ret)
                       .batch = j->batch,
                       .allow_failure = j->allow_failure,
                       .always = j->always,
+                      .concurrency = j->concurrency,
                       .tests = j->tests,
                       .state = j->state,
                       .verdict = j->verdict,

@@ -34,7 +34,27 @@ typedef struct repo {
     slice local_host; /* of a `local:HOST:PATH` url: only that host or --repo reaches it; else empty
                        */
     fair_share share;
+    map groups; /* name -> group */
 } repo;
+
+/* The jobs of a repository with one `concurrency`: at most one attempt of theirs runs at a time.
+ * It is held while an attempt is leased, and longer when that is given up while it may still run:
+ * until its runner has ended it for want of our word.  Kept while a job names it or it is held. */
+typedef struct group {
+    repo *repo;
+    slice name;
+    size_t jobs;         /* of builds in memory */
+    list waiting;        /* of queue_item.in_group, in order */
+    queue_item *offered; /* the first of these, in the queue while nothing holds the group */
+    struct task *holder; /* its newest attempt is leased; NULL: none */
+    heap_node until;     /* in the heap while a lost attempt holds it */
+    bool restored;       /* that was so before this start */
+    uint64_t lost_build; /* that attempt; 0: it is not known any more */
+    uint64_t lost_task, lost_att;
+    char lost_runner[33]; /* id */
+    char *lost_job;
+    list in_dispatch;
+} group;
 
 typedef struct unit {
     slice file;
@@ -57,8 +77,10 @@ typedef struct job {
     slice spec;
     uint64_t priority, timeout_ms, retry, batch;
     bool allow_failure, always, tests;
-    bool taken_over; /* it passed in the build that is retried */
-    state state;     /* CANCELING: its setup failed, and batches are still told to end */
+    slice concurrency; /* empty: none */
+    group *group;      /* of that name, while the build is open */
+    bool taken_over;   /* it passed in the build that is retried */
+    state state;       /* CANCELING: its setup failed, and batches are still told to end */
     verdict verdict;
     slice why;
     unit *units; /* of a script job: NULL */
@@ -113,6 +135,7 @@ typedef struct task {
     int64_t avoid_until_ms;
     uint64_t log_bytes; /* received of the newest attempt's log */
     bool log_short;     /* it came inside the result */
+    bool at_large;      /* it is being given up, and may still run */
     int64_t leased_wall_ms, since_wall_ms;
     uint64_t duration_ms, exit, signal, cpu_ms, max_rss_bytes;
     char runner_id[33]; /* of the newest attempt */

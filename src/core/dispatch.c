@@ -119,6 +119,7 @@ dispatch *dispatch_new(const dispatch_config *config)
     d->last_task = config->last_task;
     list_init(&d->build_list);
     list_init(&d->ended);
+    list_init(&d->groups);
     queue_init(&d->queue);
     fleet_init(&d->fleet);
     return d;
@@ -163,8 +164,14 @@ void dispatch_free(dispatch *d)
         free((char *)(uintptr_t)p->name.p);
         free((char *)(uintptr_t)p->url.p);
         free((char *)(uintptr_t)p->default_branch.p);
+        map_free(&p->groups);
         free(p);
     }
+    LIST_FOR_SAFE(l, &d->groups)
+    {
+        group_free(LIST_OWNER(l, group, in_dispatch));
+    }
+    heap_free(&d->group_ends);
     map_free(&d->repos);
     map_free(&d->builds);
     map_free(&d->tasks);
@@ -221,6 +228,7 @@ int64_t dispatch_next_deadline_ms(const dispatch *d)
         return d->head_ms;
     at = earlier(at, heap_top_key(&d->fleet.hindrances));
     at = earlier(at, heap_top_key(&d->fleet.alarms));
+    at = earlier(at, heap_top_key(&d->group_ends));
     return earlier(at, heap_top_key(&d->queue.delayed));
 }
 
@@ -261,9 +269,11 @@ static void time_passes(dispatch *d)
         if (MUTANT(lapse_off))
             lease_renew(&d->leases, l, d->now_ms + dispatch_pace(d, l->runner)->lease_ms);
         else
-            life_lost(d, LIST_OWNER(l, task, lease), "its lease lapsed: nothing was heard of it");
+            life_lost(d, LIST_OWNER(l, task, lease), false,
+                      "its lease lapsed: nothing was heard of it");
     fleet_alarms(d);
     end_delays(d);
+    group_due(d);
     queue_tidy(&d->queue);
     fleet_rematch(&d->fleet, d->now_ms);
     say_head(d);

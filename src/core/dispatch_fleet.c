@@ -75,7 +75,7 @@ static void gone(dispatch *d, runner *r, const char *why)
     fleet_update(&d->fleet, r, false);
     LIST_FOR_SAFE(l, &r->leases)
     {
-        life_lost(d, LIST_OWNER(LIST_OWNER(l, lease, on_runner), task, lease), why);
+        life_lost(d, LIST_OWNER(LIST_OWNER(l, lease, on_runner), task, lease), false, why);
     }
     put_runner(d, r);
     emit_runner(d, EVENT_RUNNER_DOWN, r)->why = step_text(d, "%s", why);
@@ -228,7 +228,7 @@ static void reconcile_leases(dispatch *d, runner *r, const msg_hello *m, bool sa
             renew(d, t);
             life_assign(d, t);
         } else if (!MUTANT(hello_keeps_leases)) {
-            life_lost(d, t, "its runner came back without it");
+            life_lost(d, t, !same_boot, "its runner came back without it");
         }
     }
 }
@@ -316,7 +316,7 @@ void on_hello(dispatch *d, const msg_hello *m)
     rc.keep_n = rc.drop_n = 0;
     reconcile_held(d, r, m, &rc);
     p = dispatch_pace(d, r);
-    w = &effects_send(d->out, r->peer, MSG_welcome)->welcome;
+    w = &answer(d, MSG_welcome)->welcome;
     *w = (msg_welcome){ .ver = MSG_VERSION,
                         .ep = d->config.ep,
                         .hist = slice_of(d->config.hist),
@@ -329,6 +329,8 @@ void on_hello(dispatch *d, const msg_hello *m)
                         .keep = { rc.keep, rc.keep_n },
                         .drop = { rc.drop, rc.drop_n } };
     reconcile_leases(d, r, m, same_boot); /* behind the welcome: assigns come after it */
+    if (!same_boot)
+        group_returned(d, r, &m->held);
 }
 
 /* ---- heartbeats ---- */
@@ -389,10 +391,11 @@ void on_hb(dispatch *d, runner *r, const msg_hb *m)
             const task *known = map_get(&d->tasks, h->task);
 
             /* Final and acknowledged, the answer is on its way or comes with the result's repeat.
-             */
-            if (known && known->state == STATE_FINAL && known->att == h->att)
+             * What still runs is told, for it must not be taken for renewed. */
+            if (h->state == HELD_DONE &&
+                (!known || (known->state == STATE_FINAL && known->att == h->att)))
                 continue;
-            if ((!known && h->state == HELD_DONE) || MUTANT(nobody_drops))
+            if (MUTANT(nobody_drops))
                 continue;
             drops[drops_n++] = (rec_held){ .task = h->task, .att = h->att, .code = CODE_STALE };
             continue;
@@ -423,5 +426,6 @@ void on_bye(dispatch *d, runner *r, const msg_bye *m)
         life_return(d, t, CODE_DRAIN, why, 0);
         t->avoid = 0;
     }
+    group_ended(d, r, 0, 0);
     gone(d, r, arena_str(&d->out->arena, why));
 }

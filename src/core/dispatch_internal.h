@@ -8,6 +8,8 @@
  * dispatch_client.c submissions and commands
  * dispatch_stale.c  an old copy of the data directory is recognised
  * dispatch_life.c   the life of builds, jobs and tasks: every change of state, its row and event
+ * dispatch_queue.c  what waits, in the queue or before its group
+ * dispatch_group.c  concurrency groups: one attempt at a time, also beyond its loss
  * dispatch_rows.c   them as rows to persist
  * dispatch_view.c   answers from memory: status, runners
  * dispatch_why.c    why a task waits, or does not come forward
@@ -42,6 +44,8 @@ struct dispatch {
     queue queue;
     fleet fleet;
     lease_table leases;
+    list groups;     /* of group.in_dispatch */
+    heap group_ends; /* of groups that a lost attempt holds */
     uint64_t last_seq, last_build, last_task;
     uint64_t repo_orders;
     int64_t head_ms; /* when the next head beat is due */
@@ -108,17 +112,14 @@ void stale_message(dispatch *d, const msg *m);
 
 /* A new build with its plan task, queued. */
 build *life_submit(dispatch *d, repo *p, const row_build *like, uint64_t priority);
-/* Waiting work of a loaded or changed build is queued. */
-void life_queue_task(dispatch *d, task *t);
-void life_queue_job(dispatch *d, job *j);
 /* An attempt for `r`: commits and sends the assign. */
 void life_lease(dispatch *d, runner *r, queue_item *item);
 void life_assign(dispatch *d, const task *t); /* sends the newest attempt's assign (again) */
 void life_running(dispatch *d, task *t);
 /* Takes the attempt back without counting a try; another runner is preferred for delay_ms. */
 void life_return(dispatch *d, task *t, code code, slice why, int64_t delay_ms);
-/* The attempt is lost: another try, or the end. */
-void life_lost(dispatch *d, task *t, const char *why);
+/* The attempt is lost: another try, or the end.  `ended`: it certainly does not run any more. */
+void life_lost(dispatch *d, task *t, bool ended, const char *why);
 /* A verdict; `why` may be empty.  Goes on to the job and the build. */
 void life_task_final(dispatch *d, task *t, verdict v, slice why);
 /* A unit has its verdict. */
@@ -130,6 +131,48 @@ void life_setup_failed(dispatch *d, const task *t, slice why);
 /* The plan was accepted: jobs become rows, ready ones are queued. */
 void life_planned(dispatch *d, task *plan);
 void life_cancel_build(dispatch *d, build *b, slice why);
+
+/* ---- dispatch_queue.c ---- */
+
+/* Waiting work of a loaded or changed build is queued, or waits for its group. */
+void life_queue_task(dispatch *d, task *t);
+void life_queue_job(dispatch *d, job *j);
+/* Puts an item, whose place is set, into the queue. */
+void life_push(dispatch *d, queue_item *item);
+uint64_t life_priority(const queue_item *item);
+/* Takes it out, wherever it stands; and for good, so that whoever waits behind it is next. */
+void life_take_out(dispatch *d, job *j, queue_item *item);
+void life_unqueue(dispatch *d, job *j, queue_item *item);
+
+/* ---- dispatch_group.c ---- */
+
+/* The group of that name, made when it is new. */
+group *group_of(dispatch *d, repo *p, slice name);
+void group_free(group *g);
+/* The jobs of a build name their groups from now on; and not any more. */
+void group_join(dispatch *d, build *b);
+void group_quit(build *b);
+/* An item with its place set waits for its turn in the group.  O(items behind it). */
+void group_wait(dispatch *d, group *g, queue_item *item);
+/* It waits no more, there or in the queue. */
+void group_unwait(dispatch *d, group *g, queue_item *item);
+/* Lets the first that waits into the queue, or out of it again. */
+void group_offer(dispatch *d, group *g);
+/* An attempt of t is leased; it has ended, or (until_ms > 0) may run until then. */
+void group_take(dispatch *d, group *g, task *t);
+void group_leave(dispatch *d, group *g, const task *t, int64_t until_ms);
+/* Its runner says that the attempt has ended (task 0: all it ever had); or comes back as another
+ * process, with what it holds.  O(groups). */
+void group_ended(dispatch *d, const runner *r, uint64_t task, uint64_t att);
+void group_returned(dispatch *d, const runner *r, const rec_held_list *held);
+/* Lost attempts that can no longer run let go. */
+void group_due(dispatch *d);
+/* A lost attempt held the group when the last start ended; once all is loaded, a time is set. */
+void group_restored(dispatch *d, repo *p, slice name);
+void group_start(dispatch *d);
+/* The item waits in the group and not in the queue; and why. */
+bool group_parks(const group *g, const queue_item *item);
+const char *group_why(const dispatch *d, int64_t now_ms, const group *g, arena *a);
 
 /* ---- dispatch_task.c ---- */
 

@@ -9,40 +9,7 @@
 
 #define BATCH_BYTES_MAX (128 * 1024) /* of file names, so that an assign fits its frame */
 
-/* ---- queueing ---- */
-
-static queue_class *class_of(dispatch *d, const build *b, const job *j)
-{
-    return queue_class_for(&d->queue, j ? j->labels : (slices){ 0 }, b->repo->local_host,
-                           b->repo->name, j == NULL);
-}
-
-static uint64_t priority_of(const build *b, const job *j)
-{
-    return b->priority + (j ? j->priority : 0);
-}
-
-void life_queue_task(dispatch *d, task *t)
-{
-    build *b = t->build;
-    const queue_place place = { b->id, t->job ? t->job->idx : 0, t->id };
-
-    queue_push(&d->queue, class_of(d, b, t->job), &t->item, b->repo, &b->repo->share,
-               priority_of(b, t->job), place);
-}
-
-void life_queue_job(dispatch *d, job *j)
-{
-    build *b = j->build;
-    const queue_place place = { b->id, j->idx, UINT64_MAX };
-
-    j->item.stands_for = (uint32_t)(j->units_n - j->units_out);
-    j->units_left = 0;
-    for (size_t i = j->units_out; i < j->units_n; i++)
-        j->units_left += split_weight(&j->units[i]);
-    queue_push(&d->queue, class_of(d, b, j), &j->item, b->repo, &b->repo->share, priority_of(b, j),
-               place);
-}
+/* ---- builds ---- */
 
 static task *add_task(dispatch *d, build *b, job *j, task_kind kind)
 {
@@ -86,8 +53,9 @@ build *life_submit(dispatch *d, repo *p, const row_build *like, uint64_t priorit
 /* The next units of a job as a batch. */
 static task *cut_batch(dispatch *d, job *j)
 {
-    size_t n = split_batch(&j->units[j->units_out], j->units_n - j->units_out, j->units_left,
-                           d->fleet.slots_up ? d->fleet.slots_up : 1, j->batch);
+    uint64_t slots = d->fleet.slots_up && !j->group ? d->fleet.slots_up : 1;
+    size_t n = split_batch(&j->units[j->units_out], j->units_n - j->units_out, j->units_left, slots,
+                           j->batch);
     task *t = add_task(d, j->build, j, TASK_TESTS);
     size_t bytes = 0;
 
@@ -101,7 +69,7 @@ static task *cut_batch(dispatch *d, job *j)
     }
     queue_shrink(&d->queue, &j->item, (uint32_t)t->units_n);
     if (j->units_out == j->units_n)
-        queue_remove(&d->queue, &j->item);
+        life_take_out(d, j, &j->item);
     return t;
 }
 
@@ -130,6 +98,7 @@ void life_assign(dispatch *d, const task *t)
     m->job = j->name;
     m->spec = j->spec;
     m->timeout_ms = j->timeout_ms;
+    m->alone = j->group != NULL;
     m->files = (slices){ ARENA_ARRAY(&d->out->arena, slice, n), n };
     for (size_t i = 0; i < n; i++)
         m->files.v[i] = j->units[t->units[t->done + i]].file;
@@ -158,8 +127,10 @@ void life_lease(dispatch *d, runner *r, queue_item *item)
         t = cut_batch(d, HEAP_OWNER(item, job, item));
     } else {
         t = HEAP_OWNER(item, task, item);
-        queue_remove(&d->queue, item);
+        life_take_out(d, t->job, item);
     }
+    if (t->job && t->job->group)
+        group_take(d, t->job->group, t);
     if (t->job && t->job->state == STATE_QUEUED)
         t->job->state = STATE_RUNNING;
     if (t->att == 0 || !MUTANT(att_reused))
@@ -200,13 +171,27 @@ void life_running(dispatch *d, task *t)
     emit_task(d, EVENT_RUNNING, t);
 }
 
+/* When an attempt that is given up cannot run any more: its runner ends it within the lease (which
+ * may be longer here than it knows: after a start, or a pause), and gets another one for that. */
+static int64_t surely_ended_ms(const dispatch *d, const task *t)
+{
+    int64_t lease_ms = dispatch_pace(d, t->lease.runner)->lease_ms;
+    int64_t left_ms = t->lease.deadline.key - d->now_ms;
+
+    left_ms = left_ms < 0 ? 0 : left_ms < lease_ms ? left_ms : lease_ms;
+    return d->now_ms + left_ms + lease_ms;
+}
+
 /* The lease ends; the runner has room again. */
 static void release(dispatch *d, task *t)
 {
     runner *r = t->lease.runner;
+    int64_t held_ms;
 
     if (!r)
         return;
+    held_ms = t->at_large ? surely_ended_ms(d, t) : 0;
+    t->at_large = false;
     lease_release(&d->leases, &t->lease);
     if (t->kind == TASK_PLAN)
         r->plans--;
@@ -216,6 +201,8 @@ static void release(dispatch *d, task *t)
     if (t->job)
         t->job->busy--;
     fleet_update(&d->fleet, r, true);
+    if (t->job && t->job->group)
+        group_leave(d, t->job->group, t, held_ms);
 }
 
 static void requeue(dispatch *d, task *t, code code, slice why, int64_t delay_ms)
@@ -251,6 +238,7 @@ static int64_t backoff_ms(uint64_t times)
 
 void life_return(dispatch *d, task *t, code code, slice why, int64_t delay_ms)
 {
+    t->at_large = code == CODE_GONE; /* its assign may have arrived */
     if (t->state == STATE_CANCELING) {
         life_task_final(d, t, VERDICT_CANCELED, t->why);
         return;
@@ -264,10 +252,11 @@ void life_return(dispatch *d, task *t, code code, slice why, int64_t delay_ms)
     requeue(d, t, code, why, delay_ms);
 }
 
-void life_lost(dispatch *d, task *t, const char *why)
+void life_lost(dispatch *d, task *t, bool ended, const char *why)
 {
     runner *r = t->lease.runner;
 
+    t->at_large = !ended;
     fleet_count_loss(d, r);
     if (!MUTANT(tries_not_counted))
         t->tries++;
@@ -320,6 +309,7 @@ static void build_final(dispatch *d, build *b, verdict v, slice why)
     {
         map_remove(&d->tasks, LIST_OWNER(l, task, in_build)->id);
     }
+    group_quit(b);
     list_remove(&b->in_dispatch);
     list_push(&d->ended, &b->in_dispatch);
     d->builds_n--;
@@ -331,7 +321,7 @@ static void job_final(dispatch *d, job *j, verdict v, slice why)
 
     assert(j->state != STATE_FINAL && j->tasks_open == 0);
     if (j->tests)
-        queue_remove(&d->queue, &j->item);
+        life_unqueue(d, j, &j->item);
     j->state = STATE_FINAL;
     j->verdict = v;
     j->ended_wall_ms = d->wall_ms;
@@ -524,7 +514,7 @@ void life_task_final(dispatch *d, task *t, verdict v, slice why)
     if (t->lease.runner)
         put_attempt(d, t, STATE_FINAL, code_none);
     else
-        queue_remove(&d->queue, &t->item);
+        life_unqueue(d, t->job, &t->item);
     release(d, t);
     t->state = STATE_FINAL;
     t->since_wall_ms = d->wall_ms;
@@ -557,7 +547,7 @@ static void cancel_jobs(dispatch *d, build *b)
         job *j = b->jobs[i];
 
         if (j->tests && !MUTANT(cancel_leaves_units)) /* units not handed out never will be */
-            queue_remove(&d->queue, &j->item);
+            life_unqueue(d, j, &j->item);
         if (j->state != STATE_FINAL && j->tasks_open == 0)
             job_final(d, j, verdict_worse(j->rolled, VERDICT_CANCELED), b->why);
     }
@@ -600,6 +590,7 @@ void life_planned(dispatch *d, task *plan)
     b->plan = draft->arena;
     *draft = (plan_draft){ 0 };
     build_resolve(b);
+    group_join(d, b);
     build_take_over(b);
     for (size_t i = 0; i < b->jobs_n; i++)
         b->units += job_size(b->jobs[i]);

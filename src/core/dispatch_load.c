@@ -173,11 +173,19 @@ static void load_runner(dispatch *d, const row_runner *row)
     fleet_set_state(&d->fleet, r, row->state == RUNNER_GONE ? RUNNER_GONE : RUNNER_SUSPECT);
 }
 
+static void load_repo(dispatch *d, const row_repo *row)
+{
+    repo *p = dispatch_repo(d, row->name, row->url, row->default_branch);
+
+    for (size_t i = 0; i < row->held.n; i++)
+        group_restored(d, p, row->held.v[i]);
+}
+
 volt_code dispatch_load(dispatch *d, const row *r, volt_err *err)
 {
     switch (r->kind) {
     case ROW_REPO:
-        dispatch_repo(d, r->repo.name, r->repo.url, r->repo.default_branch);
+        load_repo(d, &r->repo);
         return VOLT_OK;
     case ROW_RUNNER:
         load_runner(d, &r->runner);
@@ -229,6 +237,8 @@ static void resume_task(dispatch *d, task *t)
     t->build->busy++;
     if (t->job)
         t->job->busy++;
+    if (t->job && t->job->group)
+        group_take(d, t->job->group, t);
     if (t->kind == TASK_PLAN)
         r->plans++;
     else
@@ -243,11 +253,13 @@ void dispatch_loaded(dispatch *d, int64_t now_ms, int64_t wall_ms, effects *out)
     { /* those of a large fleet keep the pace that the last start told them */
         LIST_OWNER(l, runner, in_fleet)->slow = d->large;
     }
+    group_start(d);
     LIST_FOR(l, &d->build_list)
     {
         build *b = LIST_OWNER(l, build, in_dispatch);
 
         build_resolve(b);
+        group_join(d, b);
         LIST_FOR(k, &b->tasks)
         {
             resume_task(d, LIST_OWNER(k, task, in_build));

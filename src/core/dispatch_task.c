@@ -65,11 +65,13 @@ void on_nack(dispatch *d, runner *r, const msg_nack *m)
     task *t = task_of(d, r, m->task, m->att);
 
     if (!t) { /* already given up: nothing to fence, for it does not run */
+        group_ended(d, r, m->task, m->att);
         return;
     }
     switch (m->code) {
     case CODE_LOST:
-        life_lost(d, t, m->msg.n ? arena_str(&d->out->arena, m->msg) : "its executor vanished");
+        life_lost(d, t, true,
+                  m->msg.n ? arena_str(&d->out->arena, m->msg) : "its executor vanished");
         break;
     case CODE_SPEC:
         life_task_final(d, t, VERDICT_ERRORED, m->msg);
@@ -118,6 +120,7 @@ static job *draft_job(build *b, plan_draft *draft, const rec_job *m)
                             .batch = m->batch,
                             .allow_failure = m->allow_failure,
                             .always = m->always,
+                            .concurrency = m->concurrency,
                             .tests = m->tests });
     if (draft->n == draft->cap) {
         draft->cap = draft->cap ? draft->cap * 2 : 8;
@@ -142,8 +145,8 @@ static bool draft_add(build *b, plan_draft *draft, const rec_job *m, const uint3
     job *j;
 
     draft->units += m->files.n;
-    draft->bytes +=
-        m->name.n + m->spec.n + bytes_of(m->needs) + bytes_of(m->labels) + bytes_of(m->files);
+    draft->bytes += m->name.n + m->concurrency.n + m->spec.n + bytes_of(m->needs) +
+                    bytes_of(m->labels) + bytes_of(m->files);
     if (draft->units > BUILD_UNITS_MAX || draft->bytes > BUILD_PLAN_MAX)
         return false;
     j = draft_job(b, draft, m);
@@ -377,6 +380,7 @@ static void late_result(dispatch *d, const runner *r, const msg_result *m)
                d->ev->facts.tasks[0].state == STATE_FINAL && d->ev->facts.tasks[0].att == m->att &&
                slice_is(d->ev->facts.tasks[0].runner, r->id);
     }
+    group_ended(d, r, m->task, m->att);
     if (same) {
         say_result(d, r, m->task, m->att);
         return;

@@ -76,11 +76,51 @@ static void waiting_class(const dispatch *d, int64_t now_ms, const queue_class *
     ret->waiting.n += c->n < room ? c->n : room;
 }
 
+/* What waits for its concurrency group, the order of its turns. */
+static void waiting_groups(const dispatch *d, int64_t now_ms, msg_status_is *ret, arena *a)
+{
+    rec_task_row_list *rows = &ret->waiting;
+
+    LIST_FOR(l, &d->groups)
+    {
+        const group *g = LIST_OWNER(l, group, in_dispatch);
+        const char *why = list_empty(&g->waiting) ? "" : group_why(d, now_ms, g, a);
+
+        LIST_FOR(i, &g->waiting)
+        {
+            const queue_item *item = LIST_OWNER(i, queue_item, in_group);
+
+            if (!group_parks(g, item))
+                continue;
+            ret->queued += item->stands_for;
+            if (rows->n < VIEW_ROWS_MAX)
+                describe_item(item, why, &rows->v[rows->n++]);
+        }
+    }
+}
+
+static size_t waiting_n(const dispatch *d)
+{
+    size_t n = d->queue.n + d->queue.delayed.n;
+
+    LIST_FOR(l, &d->groups)
+    {
+        const group *g = LIST_OWNER(l, group, in_dispatch);
+
+        LIST_FOR(i, &g->waiting)
+        {
+            if (n++ >= VIEW_ROWS_MAX)
+                return n;
+        }
+    }
+    return n;
+}
+
 static void waiting(const dispatch *d, int64_t now_ms, msg_status_is *ret, arena *a)
 {
     rec_task_row_list *rows = &ret->waiting;
 
-    rows->v = ARENA_ARRAY(a, rec_task_row, rows_of(d->queue.n + d->queue.delayed.n));
+    rows->v = ARENA_ARRAY(a, rec_task_row, rows_of(waiting_n(d)));
     for (int plans = 1; plans >= 0; plans--) /* these go first */
         LIST_FOR(l, &d->queue.classes)
         {
@@ -90,6 +130,7 @@ static void waiting(const dispatch *d, int64_t now_ms, msg_status_is *ret, arena
                 waiting_class(d, now_ms, c, ret, a);
         }
     ret->queued = d->queue.tasks + d->queue.delayed.n;
+    waiting_groups(d, now_ms, ret, a);
     for (size_t i = 0; i < d->queue.delayed.n && rows->n < VIEW_ROWS_MAX; i++) {
         const queue_item *item = HEAP_OWNER(d->queue.delayed.v[i], queue_item, delay);
 
@@ -205,6 +246,8 @@ void dispatch_explain(const dispatch *d, int64_t now_ms, rec_task_row *row, disp
     row->runner = t->runner_name;
     if (t->lease.runner)
         row->why = slice_of(why_under_way(d, now_ms, t, a));
+    else if (t->job && group_parks(t->job->group, &t->item))
+        row->why = slice_of(group_why(d, now_ms, t->job->group, a));
     else if (queue_has(&t->item))
         row->why = slice_of(why_queued(d, now_ms, &t->item, why_of(memo, a), a));
 }
@@ -241,6 +284,8 @@ void dispatch_job_progress(const dispatch *d, int64_t now_ms, uint64_t id, rec_j
     row->longest_ms = j->longest_ms;
     if (j->state == STATE_WAITING && job_needs(j, &which) == NEED_OPEN && which)
         row->why = slice_of(arena_printf(a, "needs " SLICE_FMT, SLICE_ARG(which->name)));
+    else if (j->tests && group_parks(j->group, &j->item))
+        row->why = slice_of(group_why(d, now_ms, j->group, a));
     else if (j->tests && queue_has(&j->item))
         row->why = slice_of(why_queued(d, now_ms, &j->item, why_of(memo, a), a));
 }

@@ -204,13 +204,16 @@ static queue_line *top_line(queue_class *c)
 
 /* ---- items ---- */
 
+bool queue_place_before(const queue_place *a, const queue_place *b)
+{
+    if (a->build != b->build)
+        return a->build < b->build;
+    return a->job != b->job ? a->job < b->job : a->task < b->task;
+}
+
 static bool goes_before(const queue_item *a, const list *node)
 {
-    const queue_place *x = &a->place, *y = &LIST_OWNER(node, queue_item, node)->place;
-
-    if (x->build != y->build)
-        return x->build < y->build;
-    return x->job != y->job ? x->job < y->job : x->task < y->task;
+    return queue_place_before(&a->place, &LIST_OWNER(node, queue_item, node)->place);
 }
 
 /* From both ends at once: new work belongs near the end, and what comes back near the front. */

@@ -45,6 +45,7 @@ typedef struct queue_item {
     item_kind kind;
     uint32_t stands_for; /* tasks; may only shrink while it is queued, by queue_shrink() */
     heap_node delay;     /* in the heap while it is delayed */
+    list in_group;       /* linked while it waits in a concurrency group; see dispatch_group.c */
 } queue_item;
 
 /* One repository's items of one priority in one class, in order. */
@@ -105,6 +106,8 @@ queue_item *queue_due(queue *q, int64_t now_ms);
 void queue_tidy(queue *q);
 /* A queued item stands for `by` tasks fewer. */
 void queue_shrink(queue *q, queue_item *item, uint32_t by);
+/* Whether a comes before b in a line. */
+bool queue_place_before(const queue_place *a, const queue_place *b);
 /* Takes it out wherever it is; harmless when it is nowhere. */
 void queue_remove(queue *q, queue_item *item);
 bool queue_has(const queue_item *item);

@@ -201,6 +201,7 @@ attempt *attempt_start(site *s, slice frame, attempt_say *say_fn, void *ctx, int
     rc = wire_decode(buf_slice(&a->frame), &a->mem, &m, &err);
     assert(rc == VOLT_OK && m.type == MSG_assign);
     a->order = m.assign;
+    a->until_ms = (int64_t)a->order.until_ms;
 
     refused = check(a, &err);
     if (refused) {
@@ -243,6 +244,7 @@ held_state attempt_state(const attempt *a)
     switch (a->phase) {
     case PHASE_FETCH:
     case PHASE_LEAVE:
+    case PHASE_READY:
     case PHASE_UNITS:
         return a->started ? HELD_RUNNING : HELD_ACCEPTED;
     case PHASE_DONE:
@@ -279,6 +281,8 @@ int64_t attempt_deadline_ms(const attempt *a)
     switch (a->phase) {
     case PHASE_LEAVE:
         return site_setup_deadline_ms(a->site);
+    case PHASE_READY:
+        return 0;
     case PHASE_UNITS:
         return batch_deadline_ms(a);
     default:
@@ -294,6 +298,9 @@ void attempt_step(attempt *a, int64_t now_ms)
         break;
     case PHASE_LEAVE:
         batch_leave(a, now_ms);
+        break;
+    case PHASE_READY:
+        batch_start(a, now_ms);
         break;
     case PHASE_UNITS:
         batch_step(a, now_ms);
@@ -315,8 +322,21 @@ void attempt_cancel(attempt *a, int64_t grace_ms, slice why, int64_t now_ms)
         batch_cancel(a, grace_ms, now_ms);
         return;
     }
+    if (a->phase == PHASE_READY)
+        batch_drop(a);
     mirror_free(TAKE(a->fetch));
     attempt_finish(a, &(msg_result){ .verdict = VERDICT_CANCELED, .msg = slice_of(a->why) });
+}
+
+void attempt_renew(attempt *a, int64_t until_ms)
+{
+    if (a->until_ms < until_ms)
+        a->until_ms = until_ms;
+}
+
+int64_t attempt_until_ms(const attempt *a)
+{
+    return a->order.alone && !attempt_ended(a) ? a->until_ms : ATTEMPT_NEVER;
 }
 
 void attempt_repeat(const attempt *a)

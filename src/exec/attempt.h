@@ -60,6 +60,10 @@ int64_t attempt_deadline_ms(const attempt *a);
 void attempt_step(attempt *a, int64_t now_ms);
 /* Ends it with verdict canceled: TERM, after grace_ms KILL (0: the assign's). */
 void attempt_cancel(attempt *a, int64_t grace_ms, slice why, int64_t now_ms);
+/* One that is `alone` may run on until then, by the clock that counts sleep, too. */
+void attempt_renew(attempt *a, int64_t until_ms);
+/* That time; ATTEMPT_NEVER: it has no end. */
+int64_t attempt_until_ms(const attempt *a);
 /* Says its present state again: start while running, result when done. */
 void attempt_repeat(const attempt *a);
 

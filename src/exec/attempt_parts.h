@@ -20,6 +20,7 @@
 typedef enum attempt_phase {
     PHASE_FETCH,   /* the commit is on its way */
     PHASE_LEAVE,   /* what another job's setup left on this slot ends */
+    PHASE_READY,   /* the workspace is made, and nothing started: it must not start too late */
     PHASE_UNITS,   /* a unit, or the setup, runs */
     PHASE_DONE,    /* the result is said */
     PHASE_REFUSED, /* nacked */
@@ -39,8 +40,9 @@ struct attempt {
     bool started;
     bool start_said;
     bool canceled;
-    char *why;  /* reason of the cancel, or NULL */
-    buf result; /* encoded, once said */
+    char *why;        /* reason of the cancel, or NULL */
+    int64_t until_ms; /* see attempt_until_ms() */
+    buf result;       /* encoded, once said */
 
     mirror_fetch *fetch; /* PHASE_FETCH */
 
@@ -115,10 +117,14 @@ void means_end(const attempt *a);
 /* Reads the order's spec.  VOLT_EINVALID, VOLT_EMSG, VOLT_EVERSION: it cannot be understood. */
 volt_code batch_check(attempt *a, volt_err *err);
 /* Prepares the workspace from the repository at `path`, once the slot has left its last job, and
- * starts the setup or the first unit. */
+ * starts the setup or the first unit; of an attempt that is `alone` batch_start() does that, once it
+ * is known that it still may. */
 void batch_begin(attempt *a, const char *path, int64_t now_ms);
 /* PHASE_LEAVE: goes on, when the slot has. */
 void batch_leave(attempt *a, int64_t now_ms);
+void batch_start(attempt *a, int64_t now_ms);
+/* Nothing of it was started, nor will be. */
+void batch_drop(attempt *a);
 void batch_step(attempt *a, int64_t now_ms);
 void batch_cancel(attempt *a, int64_t grace_ms, int64_t now_ms);
 int64_t batch_deadline_ms(const attempt *a);

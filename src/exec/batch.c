@@ -57,6 +57,8 @@ volt_code batch_check(attempt *a, volt_err *err)
         if (rc)
             return rc;
     }
+    if (a->spec.alone && !order->alone)
+        return volt_fail(err, VOLT_EVERSION, "the dispatcher is too old for 'concurrency'");
     if (is_script(a) ? !a->spec.script.n : a->spec.level && !a->spec.run.n)
         return volt_fail(err, VOLT_EINVALID, "the order does not say what to run");
     if (is_script(a))
@@ -393,6 +395,14 @@ static void start(attempt *a, int64_t now_ms)
         attempt_refuse(a, attempt_blame(rc), err.msg);
         return;
     }
+    if (a->order.alone)
+        a->phase = PHASE_READY;
+    else
+        batch_start(a, now_ms);
+}
+
+void batch_start(attempt *a, int64_t now_ms)
+{
     a->phase = PHASE_UNITS;
     a->flush_ms = ATTEMPT_NEVER;
     a->begun_ms = now_ms;
@@ -403,6 +413,14 @@ static void start(attempt *a, int64_t now_ms)
     else
         begin_unit(a, now_ms);
     go_on(a, now_ms);
+}
+
+void batch_drop(attempt *a)
+{
+    volt_err err;
+
+    if (scratch_clear(a->site, &err))
+        log_warn("task %" PRIu64 ": %s", a->order.task, err.msg);
 }
 
 void batch_begin(attempt *a, const char *path, int64_t now_ms)

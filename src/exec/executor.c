@@ -11,7 +11,8 @@
 #include "wire/codec.h"
 
 /* Idle for so long, it removes what was set aside. */
-#define SWEEP_AFTER_MS 1000
+#define SWEEP_AFTER_MS  1000
+#define EXPIRE_GRACE_MS 1 /* TERM to KILL: there is no time to lose */
 
 struct executor {
     site *site;
@@ -117,6 +118,27 @@ static void end_setup(executor *e, int64_t now_ms)
     site_step_setup(e->site, now_ms);
 }
 
+static void take_renew(executor *e, const msg_renew *m)
+{
+    if (e->attempt && attempt_id(e->attempt).task == m->task &&
+        attempt_id(e->attempt).att == m->att)
+        attempt_renew(e->attempt, (int64_t)m->until_ms);
+}
+
+int64_t executor_until_ms(const executor *e)
+{
+    return e->attempt ? attempt_until_ms(e->attempt) : ATTEMPT_NEVER;
+}
+
+void executor_expire(executor *e, int64_t now_ms)
+{
+    if (executor_busy(e))
+        attempt_cancel(e->attempt, EXPIRE_GRACE_MS,
+                       SLICE("no word from the dispatcher for a whole lease, and it must not run "
+                             "beside another of its concurrency group"),
+                       now_ms);
+}
+
 void executor_leave(executor *e, const char *why, int64_t now_ms)
 {
     e->leaving = true;
@@ -138,6 +160,8 @@ volt_code executor_take(executor *e, slice frame, int64_t now_ms, volt_err *err)
         return rc;
     if (m.type == MSG_assign)
         take_assign(e, frame, &m.assign, now_ms);
+    else if (m.type == MSG_renew)
+        take_renew(e, &m.renew);
     else if (m.type == MSG_cancel)
         take_cancel(e, &m.cancel, now_ms);
     else if (m.type == MSG_hb)

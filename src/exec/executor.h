@@ -25,12 +25,17 @@ void executor_free(executor *e);
 
 /* Says `hb` with what it holds: the first thing a new agent hears. */
 void executor_report(executor *e);
-/* A message of the agent's: assign, cancel, hb, bye; others are ignored.
+/* A message of the agent's: assign, renew, cancel, hb, bye; others are ignored.
  * VOLT_EMSG: malformed; the connection should be closed. */
 volt_code executor_take(executor *e, slice frame, int64_t now_ms, volt_err *err);
 /* Ends what runs, TERM now, KILL after EXECUTOR_LEAVE_MS, and is finished then.  bye is the same.
  */
 void executor_leave(executor *e, const char *why, int64_t now_ms);
+
+/* When what runs must have ended, by the clock that counts sleep, too; ATTEMPT_NEVER: whenever it
+ * likes.  And ends it for that reason. */
+int64_t executor_until_ms(const executor *e);
+void executor_expire(executor *e, int64_t now_ms);
 
 size_t executor_fds(const executor *e, struct pollfd ret[ATTEMPT_FDS_MAX]);
 int64_t executor_deadline_ms(const executor *e);

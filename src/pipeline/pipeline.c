@@ -181,7 +181,11 @@ static void job_priority(reader *r, const yaml_node *node, void *into)
 
 static void job_concurrency(reader *r, const yaml_node *node, void *into)
 {
-    field_text(r, node, &((job_text *)into)->concurrency);
+    slice *name = &((job_text *)into)->concurrency;
+
+    field_text(r, node, name);
+    if (name->n > PIPELINE_NAME_MAX)
+        problems_add(r->problems, node->at, "longer than %d bytes", PIPELINE_NAME_MAX);
 }
 
 static void job_always(reader *r, const yaml_node *node, void *into)

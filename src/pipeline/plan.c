@@ -16,10 +16,10 @@
 /* What its fields need, so that an older runner takes what it can run. */
 static uint64_t level_of(const msg_spec *spec)
 {
-    return spec->setup.n || spec->retry || spec->secrets.n || spec->sandbox == SANDBOX_KIND_BWRAP ||
-                   spec->network_off || spec->report
-               ? 2
-               : 1;
+    bool new = spec->setup.n || spec->retry || spec->secrets.n || spec->report || spec->alone ||
+               spec->network_off || spec->sandbox == SANDBOX_KIND_BWRAP;
+
+    return new ? 2 : 1;
 }
 
 void plan_spec_write(const msg_spec *spec, buf *out)
@@ -107,7 +107,13 @@ static void not_yet(problems *p, place at, bool asked, const char *what)
 
 static void check_tests(problems *p, const job_text *job)
 {
-    if (job->at.tests.line && job->retry > 0)
+    if (!job->at.tests.line)
+        return;
+    if (job->tests.setup.n && job->concurrency.n)
+        problems_add(p, job->at.concurrency,
+                     "what 'setup' starts lives on between batches, so it cannot be kept apart by "
+                     "'concurrency'");
+    if (job->retry > 0)
         problems_add(p, job->at.retry,
                      "a job with tests runs again file by file: 'retry' belongs into its 'tests'");
 }
@@ -118,7 +124,6 @@ static void check_able(problems *p, const pipeline *file)
         const job_text *job = &file->texts[i];
 
         check_tests(p, job);
-        not_yet(p, job->at.concurrency, job->concurrency.n > 0, "concurrency");
         not_yet(p, job->at.submodules, job->submodules, "submodules");
         not_yet(p, job->at.home, job->home == HOME_KEPT, "home: kept");
         not_yet(p, job->at.artifacts, job->at.artifacts.line, "artifacts");
@@ -195,7 +200,8 @@ static slice make_spec(plan *p, const pipeline_job *job)
                       .sandbox = sandbox_of(job->text),
                       .network_off = !job->text->network,
                       .report = tests->report,
-                      .report_files = tests->report_files };
+                      .report_files = tests->report_files,
+                      .alone = job->text->concurrency.n > 0 };
 
     spec.env.v = ARENA_ARRAY(p->mem, rec_var, env->n + own->n + job->axes.n);
     add_variables(spec.env.v, &spec.env.n, env);
@@ -217,6 +223,7 @@ static rec_job make_job(plan *p, const pipeline_job *job, const plan_settings *s
                     .retry = text->retry,
                     .allow_failure = text->allow_failure,
                     .always = text->always,
+                    .concurrency = text->concurrency,
                     .tests = text->at.tests.line > 0,
                     .batch = text->tests.batch,
                     .spec = make_spec(p, job) };

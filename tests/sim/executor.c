@@ -126,6 +126,19 @@ static slices some_files(arena *a, uint64_t n)
     return files;
 }
 
+static slice some_group(prng *r)
+{
+    switch (prng_below(r, 8)) {
+    case 0:
+    case 1:
+        return SLICE("deploy");
+    case 2:
+        return SLICE("site");
+    default:
+        return (slice){ 0 };
+    }
+}
+
 static rec_job some_job(arena *a, prng *r, size_t i, bool tests)
 {
     rec_job j = { .name = slice_of(arena_printf(a, "job%zu", i)), .tests = tests };
@@ -138,6 +151,7 @@ static rec_job some_job(arena *a, prng *r, size_t i, bool tests)
         j.spec = SLICE("make check");
         j.retry = prng_below(r, 3) ? 0 : 1 + prng_below(r, 2);
     }
+    j.concurrency = some_group(r);
     j.priority = prng_below(r, 3);
     j.allow_failure = prng_below(r, 6) == 0;
     j.always = prng_below(r, 8) == 0;
@@ -448,10 +462,16 @@ static code some_refusal(world *w)
     return why[pick(w, sizeof why / sizeof *why)];
 }
 
+static void expire(void *ctx, uint64_t task);
+
 static void begin(executor *x)
 {
     world *w = x->r->w;
 
+    if (x->order.assign.alone && w->now_ms >= x->until_ms) {
+        expire(x, x->order.assign.task);
+        return;
+    }
     if (slice_is(x->order.assign.spec, SPEC_SECRET) && is_poor(x)) {
         cover("fault", "runner without what a job asks for");
         refuse_own(x, CODE_UNABLE);
@@ -465,6 +485,7 @@ static void begin(executor *x)
     x->started = true;
     if (x->spool->timeline == w->timeline)
         oracle_task_starts(w->oracle, slice_of(x->r->id), &x->order.assign);
+    runner_check_alone(x);
     if (x->r->cursed && !w->calm && chance(w, 800)) {
         cover("fault", "executor dies of its task");
         executor_die(x);
@@ -505,6 +526,37 @@ static void step(void *ctx, uint64_t serial)
 
 /* ---- the agent's word ---- */
 
+static void cancel(executor *x, const char *why);
+
+/* Its clock is the agent's, and a stopped one looks at it when it goes on. */
+static void expire(void *ctx, uint64_t task)
+{
+    executor *x = ctx;
+
+    if (!executor_busy(x) || !x->order.assign.alone || x->order.assign.task != task)
+        return;
+    if (x->hangs_ms > x->r->w->now_ms) {
+        call_at(x->r->w, x->hangs_ms, expire, x, task);
+    } else if (x->r->w->now_ms >= x->until_ms) {
+        cover("fault", "an attempt that is alone ends for want of the dispatcher's word");
+        cancel(x, "no word from the dispatcher");
+    }
+}
+
+static void renew(executor *x, uint64_t until_ms)
+{
+    if (!x->order.assign.alone)
+        return;
+    x->until_ms = process_when(&x->r->p, (int64_t)until_ms);
+    call_at(x->r->w, x->until_ms, expire, x, x->order.assign.task);
+}
+
+static void take_renew(executor *x, const msg_renew *m)
+{
+    if (executor_busy(x) && x->order.assign.task == m->task && x->order.assign.att == m->att)
+        renew(x, m->until_ms);
+}
+
 static void take_assign(executor *x, slice frame, const msg_assign *m)
 {
     const msg_assign *old = &x->order.assign;
@@ -536,6 +588,7 @@ static void take_assign(executor *x, slice frame, const msg_assign *m)
     x->worst = verdict_none;
     x->began_ms = r->w->now_ms;
     x->serial++;
+    renew(x, m->until_ms);
     later(x, chance(r->w, 900) ? some_ms(r->w, 0, 20) : some_ms(r->w, 0, 4000));
 }
 
@@ -620,6 +673,8 @@ void executor_take(executor *x, slice frame)
     tell_frame(x->r->w, &x->r->p, "[exec]<-", frame);
     if (m.type == MSG_assign)
         take_assign(x, frame, &m.assign);
+    else if (m.type == MSG_renew)
+        take_renew(x, &m.renew);
     else if (m.type == MSG_cancel)
         take_cancel(x, &m.cancel);
     else if (m.type == MSG_hb)
@@ -695,6 +750,8 @@ void executor_disconnect(executor *x)
 
     if (!x->up || !x->connected)
         return;
+    if (x->phase == EXEC_UNITS && x->order.assign.alone)
+        x->hangs_ms = 0; /* with it and its agent gone nobody would be left to end the task */
     x->connected = false;
     x->conn++;
     if (!executor_busy(x))

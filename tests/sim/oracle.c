@@ -509,6 +509,26 @@ void oracle_task_starts(oracle *o, slice runner_id, const msg_assign *m)
                ULL(m->task), ULL(m->att));
 }
 
+static const known_job *job_of(const oracle *o, uint64_t task, slice *repo)
+{
+    const known_task *t = oracle_task(o, task);
+    const known_build *b = t && t->job != ROW_JOB_PLAN ? o->builds[t->build] : NULL;
+
+    if (!b || t->job >= b->jobs_n)
+        return NULL;
+    *repo = b->repo;
+    return &b->jobs[t->job];
+}
+
+bool oracle_same_group(const oracle *o, uint64_t task, uint64_t other)
+{
+    slice repo, other_repo;
+    const known_job *j = job_of(o, task, &repo), *k = job_of(o, other, &other_repo);
+
+    return !o->stale && j && k && j->concurrency.n && slice_eq(j->concurrency, k->concurrency) &&
+           slice_eq(repo, other_repo);
+}
+
 void oracle_task_ends(oracle *o, uint64_t task, uint64_t att, verdict v)
 {
     oracle_truth(o, task, att)->verdict = v;

@@ -21,6 +21,7 @@ typedef struct known_job {
     bool there, tests, allow_failure, always, special; /* special: wants the label */
     slice name;
     slices needs;
+    slice concurrency;
     state state;
     verdict verdict;
     uint64_t units;

@@ -78,7 +78,33 @@ static void look_queue(oracle *o, const dispatch *d)
     }
 }
 
-/* What waits stands in the queue, or nobody would ever come to it. */
+/* A group that nothing holds has its first in the queue; what holds it ends. */
+static void look_groups(oracle *o, const dispatch *d)
+{
+    int64_t most = process_now(dispatcher_process(o->w)) + 2 * dispatcher_lease_ms(o->w) + TICK_MS;
+
+    LIST_FOR(l, &d->groups)
+    {
+        const group *g = LIST_OWNER(l, group, in_dispatch);
+        const queue_item *first =
+            list_empty(&g->waiting) ? NULL : LIST_OWNER(g->waiting.next, queue_item, in_group);
+
+        if (g->holder || g->until.at)
+            first = NULL;
+        if (g->offered != first || (first && !first->line))
+            broken(o->w, RULE_L3, "group " SLICE_FMT " is free, and its first not in the queue",
+                   SLICE_ARG(g->name));
+        if ((g->holder && !g->holder->lease.runner) || (g->until.at && g->until.key > most))
+            broken(o->w, RULE_L3, "group " SLICE_FMT " is held for too long", SLICE_ARG(g->name));
+    }
+}
+
+/* What waits stands in the queue or before its group, or nobody would ever come to it. */
+static bool waits(const queue_item *item)
+{
+    return queue_has(item) || list_linked(&item->in_group);
+}
+
 static void walk_builds(oracle *o, const dispatch *d)
 {
     size_t open = 0;
@@ -92,15 +118,15 @@ static void walk_builds(oracle *o, const dispatch *d)
             const task *t = LIST_OWNER(k, task, in_build);
 
             open += t->state != STATE_FINAL;
-            if ((t->state == STATE_QUEUED) != queue_has(&t->item))
+            if ((t->state == STATE_QUEUED) != waits(&t->item))
                 broken(o->w, RULE_L3, "task %llu is %s, and %s the queue", ULL(t->id),
-                       state_text(t->state), queue_has(&t->item) ? "in" : "not in");
+                       state_text(t->state), waits(&t->item) ? "in" : "not in");
         }
         for (size_t i = 0; i < b->jobs_n; i++) {
             const job *j = b->jobs[i];
 
             if (!b->canceled && (j->state == STATE_QUEUED || j->state == STATE_RUNNING) &&
-                j->units_out < j->units_n && !queue_has(&j->item))
+                j->units_out < j->units_n && !waits(&j->item))
                 broken(o->w, RULE_L3, "files of job " SLICE_FMT " of build %llu wait in no queue",
                        SLICE_ARG(j->name), ULL(b->id));
         }
@@ -175,6 +201,7 @@ void oracle_turn(oracle *o, bool all)
     if (!all || d->stale_db)
         return;
     look_queue(o, d);
+    look_groups(o, d);
     look_leases(o, d);
     if (o->turns++ % WALK_EVERY == 0)
         walk_builds(o, d);
@@ -258,6 +285,10 @@ void oracle_check_empty(oracle *o)
     bound(o, "tasks in memory", d->tasks.n, 0);
     bound(o, "tasks in the queue", d->queue.n + d->queue.delayed.n, 0);
     bound(o, "leases", d->leases.deadlines.n, 0);
+    LIST_FOR(l, &d->groups)
+    {
+        bound(o, "groups that nothing holds", !LIST_OWNER(l, group, in_dispatch)->until.at, 0);
+    }
     for (size_t i = 0; i < o->w->runners_n; i++)
         runner_check_empty(o->w->runners[i]);
 }

@@ -30,6 +30,8 @@ static bool waits_for(oracle *o, const known_task *t, const struct sim_runner *r
         return false;
     if (t->job != ROW_JOB_PLAN && b->jobs[t->job].special && !runner_is_special(r))
         return false;
+    if (t->job != ROW_JOB_PLAN && b->jobs[t->job].concurrency.n) /* see oracle_core.c */
+        return false;
     return runner_reaches(o->w, runner_id(r), b->repo);
 }
 

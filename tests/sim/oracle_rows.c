@@ -284,6 +284,7 @@ static void put_job(oracle *o, const row_job *r)
         j->allow_failure = r->allow_failure;
         j->always = r->always;
         j->special = r->labels.n > 0;
+        j->concurrency = arena_slice(&o->mem, r->concurrency);
         j->units = r->units;
         b->jobs_n = r->idx + 1 > b->jobs_n ? (size_t)r->idx + 1 : b->jobs_n;
     }

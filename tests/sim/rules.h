@@ -57,6 +57,8 @@
       "each new attempt: oracle_rows.c; each verdict: oracle_verdict.c")                           \
     X(SUPERSEDE, "what a newer commit of the branch made pointless starts nothing",                \
       "each new attempt: oracle_rows.c")                                                           \
+    X(ALONE, "of a concurrency group one process runs at a time, whatever became of its runner",   \
+      "each start of an executor: executor.c")                                                     \
     X(EPOCH, "an epoch is greater than all before it", "each start of the dispatcher")             \
     X(STALE_DB,                                                                                    \
       "an old copy of the data is noticed, nothing is assigned from it, and a good one "           \

@@ -540,6 +540,34 @@ bool runner_reaches(const world *w, slice id, slice repo)
     return false;
 }
 
+/* Stopped, and so is its agent: what it started runs on, and nobody can be blamed. */
+static bool is_helpless(const executor *x)
+{
+    return x->hangs_ms > x->r->w->now_ms && x->r->p.paused_ms;
+}
+
+void runner_check_alone(const executor *x)
+{
+    world *w = x->r->w;
+
+    if (x->spool->timeline != w->timeline)
+        return;
+    checked(w, RULE_ALONE);
+    for (size_t i = 0; i < w->runners_n; i++)
+        for (unsigned k = 0; k <= SLOTS_MAX; k++) {
+            const executor *y = &w->runners[i]->exec[k];
+
+            if (y != x && executor_busy(y) && y->started && y->spool->timeline == w->timeline &&
+                !is_helpless(y) &&
+                oracle_same_group(w->oracle, x->order.assign.task, y->order.assign.task))
+                broken(w, RULE_ALONE,
+                       "task %" PRIu64 " starts beside task %" PRIu64 " attempt %" PRIu64
+                       " of its group at %s slot %u",
+                       x->order.assign.task, y->order.assign.task, y->order.assign.att,
+                       w->runners[i]->p.name, k);
+        }
+}
+
 bool runner_works_at(const world *w, slice id, uint64_t task, uint64_t att)
 {
     for (size_t i = 0; i < w->runners_n; i++)

@@ -37,7 +37,8 @@ typedef struct executor {
     list held_back;   /* what came meanwhile */
     exec_phase phase;
     bool started, canceled;
-    arena mem; /* of `order` */
+    int64_t until_ms; /* one that is alone is ended then, by the world's clock */
+    arena mem;        /* of `order` */
     msg order;
     spool *spool;
     int64_t began_ms, left_ms; /* of the unit */
@@ -104,6 +105,8 @@ void cases_tell(const msg_assign *order, uint64_t from, const rec_item_list *ite
 
 /* ---- runner.c ---- */
 
+/* Of what runs somewhere nothing is of the group of what starts at x. */
+void runner_check_alone(const executor *x);
 /* Steps the agent and carries out what it asks for. */
 void runner_steps(sim_runner *r, agent_event ev);
 void runner_spool_free(spool *s);

@@ -414,6 +414,8 @@ bool oracle_noticed(const oracle *o);
 void oracle_nacked(oracle *o, const msg_nack *m);
 /* Executors. */
 void oracle_task_starts(oracle *o, slice runner_id, const msg_assign *m);
+/* Two tasks are of one concurrency group. */
+bool oracle_same_group(const oracle *o, uint64_t task, uint64_t other);
 void oracle_task_ends(oracle *o, uint64_t task, uint64_t att, verdict v);
 /* A batch ends for its setup failed. */
 void oracle_setup_fails(oracle *o, uint64_t task, uint64_t att);

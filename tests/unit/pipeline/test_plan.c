@@ -310,6 +310,35 @@ static void only_branches_but_the_default_one_supersede(void **state)
     assert_false(superseding("", "main"));
 }
 
+static void a_group_is_said_in_the_record_and_in_the_spec(void **state)
+{
+    made *m = make("jobs:\n  a: {script: x, concurrency: deploy}\n  b: {script: x}\n", "");
+    const plan *p = good(m);
+    msg_spec spec;
+
+    (void)state;
+    assert_slice(p->jobs[0].concurrency, "deploy");
+    assert_int_equal(plan_spec_read(p->jobs[0].spec, &m->mem, &spec, NULL), VOLT_OK);
+    assert_true(spec.alone);
+    assert_int_equal(spec.level, 2); /* an older runner would not end it in time */
+    assert_slice(p->jobs[1].concurrency, "");
+    assert_int_equal(plan_spec_read(p->jobs[1].spec, &m->mem, &spec, NULL), VOLT_OK);
+    assert_false(spec.alone);
+    assert_int_equal(spec.level, 1);
+    made_free(m);
+}
+
+static void a_group_keeps_apart_what_ends_with_its_batch_only(void **state)
+{
+    made *m =
+        make("jobs:\n  a: {tests: {files: t*, run: \"x {}\", setup: y}, concurrency: db}\n", "");
+
+    (void)state;
+    assert_int_equal(m->problems.n, 1);
+    assert_non_null(strstr(m->problems.v[0].text, "what 'setup' starts lives on"));
+    made_free(m);
+}
+
 /* ---- what cannot be done yet ---- */
 
 static void what_is_not_done_is_refused(void **state)
@@ -317,7 +346,7 @@ static void what_is_not_done_is_refused(void **state)
     static const struct {
         const char *keys, *what; /* NULL: it is done */
     } cases[] = {
-        { "script: x, concurrency: a", "concurrency" },
+        { "script: x, concurrency: a", NULL },
         { "script: x, always: true", NULL },
         { "script: x, submodules: true", "submodules" },
         { "script: x, submodules: false", NULL },
@@ -475,6 +504,8 @@ int main(void)
         cmocka_unit_test(a_spec_is_bounded),
         cmocka_unit_test(a_file_stands_quoted_where_a_shell_needs_that),
         cmocka_unit_test(only_branches_but_the_default_one_supersede),
+        cmocka_unit_test(a_group_is_said_in_the_record_and_in_the_spec),
+        cmocka_unit_test(a_group_keeps_apart_what_ends_with_its_batch_only),
         cmocka_unit_test(what_is_not_done_is_refused),
         cmocka_unit_test(a_job_with_tests_is_retried_by_its_files),
         cmocka_unit_test(a_container_is_refused),
