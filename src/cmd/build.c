@@ -60,6 +60,14 @@ static void print_head(const rec_build_row *row, bool color)
         show_text(&b, row->author, 0);
         printf("  %s%s\n", buf_str(&b), row->author.n ? ")" : "");
     }
+    if (row->env.n) {
+        buf_clear(&b);
+        for (size_t i = 0; i < row->env.n; i++) {
+            buf_addc(&b, ' ');
+            show_text(&b, row->env.v[i], 200);
+        }
+        printf("  with%s\n", buf_str(&b));
+    }
     if (row->why.n) {
         buf_clear(&b);
         show_text(&b, row->why, 0);

@@ -6,6 +6,7 @@
 #include "base/text.h"
 #include "cmd/observer/names.h"
 #include "cmd/outcome.h"
+#include "core/env.h"
 #include "git/refs.h"
 #include "git/remote.h"
 
@@ -164,7 +165,8 @@ static bool is_null_id(const char *commit)
     return (n == 40 || n == 64) && strspn(commit, "0") == n;
 }
 
-static exit_code submit(const command_line *line, const observer_source *s, const found *f)
+static exit_code submit(const command_line *line, const observer_source *s, const found *f,
+                        slices env)
 {
     CLEANUP(client_free)
     client *c = NULL;
@@ -178,7 +180,8 @@ static exit_code submit(const command_line *line, const observer_source *s, cons
                                  .ref = slice_of(f->ref),
                                  .subject = slice_of(f->note.subject),
                                  .author = slice_of(f->note.author),
-                                 .priority = (uint64_t)command_number(line, "priority") } };
+                                 .priority = (uint64_t)command_number(line, "priority"),
+                                 .env = env } };
 
     if (strncmp(branch, "refs/heads/", 11) == 0)
         branch += 11;
@@ -190,14 +193,29 @@ static exit_code submit(const command_line *line, const observer_source *s, cons
     return outcome_of(line, c, &question);
 }
 
+/* The variables of --env, in `a`; NULL, or what is wrong with them. */
+static const char *read_env(const command_line *line, arena *a, slices *ret)
+{
+    const char *const *texts;
+    size_t n = command_list(line, "env", &texts);
+
+    *ret = (slices){ ARENA_ARRAY(a, slice, n), n };
+    for (size_t i = 0; i < n; i++)
+        ret->v[i] = slice_of(texts[i]);
+    return env_check(*ret, a);
+}
+
 static exit_code run(const command_line *line)
 {
+    CLEANUP(arena)
+    arena mem = { 0 };
     CLEANUP(observer_source)
     observer_source s = { 0 };
     CLEANUP(found)
     found f = { 0 };
     const char *const *args;
-    const char *ref = command_text(line, "ref");
+    const char *ref = command_text(line, "ref"), *wrong;
+    slices env;
     volt_err err = { 0 };
     volt_code code;
 
@@ -210,6 +228,9 @@ static exit_code run(const command_line *line)
         fprintf(stderr, "nothing to test: %s was deleted\n", ref ? ref : "the ref");
         return EXIT_DONE;
     }
+    wrong = read_env(line, &mem, &env);
+    if (wrong)
+        return command_fail_with(line, EXIT_USAGE, "--env: %s", wrong);
     code = git_setup(&err);
     if (!code)
         code = observer_source_read(args[0], &s, &err);
@@ -221,7 +242,7 @@ static exit_code run(const command_line *line)
     if (!f.ref)
         return command_fail_with(
             line, EXIT_USAGE, "%s is on no branch of '%s'; say which with --ref", args[1], args[0]);
-    return submit(line, &s, &f);
+    return submit(line, &s, &f, env);
 }
 
 static const option_spec options[] = {
@@ -237,6 +258,12 @@ static const option_spec options[] = {
       .def = "0",
       .max = 1000,
       .help = "greater goes first",
+      .no_env = true },
+    { .name = "env",
+      .kind = OPTION_LIST,
+      .arg = "NAME=VALUE",
+      .help = "a variable of all its tasks, before what the pipeline file says; no place for "
+              "secrets, for it is stored and shown",
       .no_env = true },
     OPTION_WAIT,
     OPTION_DISPATCHER,
@@ -256,7 +283,8 @@ const command command_submit = {
             "repository anything that git understands (HEAD~2).\n"
             "The same commit on the same ref is tested once: a known one is answered with its "
             "build and verdict. That makes one line in a hook or in cron a trigger; see also "
-            "rebuild.",
+            "rebuild. With --env it is tested again, unless its newest build had the same "
+            "variables; rebuild and retry keep them.",
     .options = options,
     .options_n = sizeof options / sizeof *options,
     .run = run,

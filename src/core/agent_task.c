@@ -147,6 +147,9 @@ msg *agent_copy_assign(const msg *from, arena *to)
     x->default_branch = arena_slice(to, x->default_branch);
     x->spec = arena_slice(to, x->spec);
     x->key = arena_slice(to, x->key);
+    x->env.v = x->env.n ? ARENA_ARRAY(to, slice, x->env.n) : NULL;
+    for (size_t i = 0; i < x->env.n; i++)
+        x->env.v[i] = arena_slice(to, from->assign.env.v[i]);
     x->files.v = x->files.n ? ARENA_ARRAY(to, slice, x->files.n) : NULL;
     for (size_t i = 0; i < x->files.n; i++)
         x->files.v[i] = arena_slice(to, from->assign.files.v[i]);

@@ -288,6 +288,7 @@ void build_to_row(const build *b, row_build *ret)
                         .gen = b->gen,
                         .retry_of = b->retry_of,
                         .passed = b->passed,
+                        .env = b->env,
                         .subject = b->subject,
                         .author = b->author,
                         .priority = b->priority,

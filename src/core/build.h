@@ -150,6 +150,7 @@ struct build {
     uint64_t gen, priority;
     uint64_t retry_of; /* build whose passed jobs count here; 0: none */
     slices passed;     /* their names */
+    slices env;        /* NAME=VALUE */
     state state;
     verdict verdict;
     int64_t created_wall_ms, finished_wall_ms;

@@ -3,6 +3,7 @@
 #include "base/mem.h"
 #include "base/mutant.h"
 #include "core/dispatch_internal.h"
+#include "core/env.h"
 
 /* ---- submissions ---- */
 
@@ -117,15 +118,38 @@ static repo *bind_repo(dispatch *d, const msg_submit *m)
     return p;
 }
 
+static bool same_env(const row_build *b, slices env)
+{
+    bool same = b->env.n == env.n;
+
+    for (size_t i = 0; i < env.n && same; i++)
+        same = slice_eq(b->env.v[i], env.v[i]);
+    return same;
+}
+
+/* Refuses a submission for good. */
+static void reject_for_good(dispatch *d, const msg_submit *m, code code, slice why)
+{
+    put_submission(d, m->sid, 0, code);
+    reject(d, m->obs, m->sid, code, true, why);
+}
+
 void on_submit(dispatch *d, const msg_submit *m)
 {
     const row_build *latest = d->ev->facts.latest;
+    bool again = latest && m->env.n && !same_env(latest, m->env);
+    const char *wrong;
     repo *p;
     build *b;
 
     if (seen_before(d, m->obs, m->sid))
         return;
-    if (latest && !MUTANT(identity_ignored)) {
+    wrong = env_check(m->env, &d->out->arena);
+    if (wrong) {
+        reject_for_good(d, m, CODE_BAD_MSG, slice_of(wrong));
+        return;
+    }
+    if (latest && !again && !MUTANT(identity_ignored)) {
         put_submission(d, m->sid, latest->build, code_none);
         accept(d, m->obs, m->sid, latest->build, true, known_verdict(d, latest));
         return;
@@ -141,17 +165,20 @@ void on_submit(dispatch *d, const msg_submit *m)
     p = bind_repo(d, m);
     if (!p) {
         p = map_gets(&d->repos, m->repo);
-        put_submission(d, m->sid, 0, CODE_NAME_TAKEN);
-        reject(d, m->obs, m->sid, CODE_NAME_TAKEN, true,
-               step_text(d,
-                         "the name '" SLICE_FMT "' belongs to " SLICE_FMT "; use NAME=" SLICE_FMT,
-                         SLICE_ARG(m->repo), SLICE_ARG(p->url), SLICE_ARG(m->url)));
+        reject_for_good(
+            d, m, CODE_NAME_TAKEN,
+            step_text(d, "the name '" SLICE_FMT "' belongs to " SLICE_FMT "; use NAME=" SLICE_FMT,
+                      SLICE_ARG(m->repo), SLICE_ARG(p->url), SLICE_ARG(m->url)));
         return;
     }
-    b = life_submit(
-        d, p,
-        &(row_build){ .ref = m->ref, .oid = m->oid, .subject = m->subject, .author = m->author },
-        m->priority);
+    b = life_submit(d, p,
+                    &(row_build){ .ref = m->ref,
+                                  .oid = m->oid,
+                                  .gen = again ? latest->gen + 1 : 0,
+                                  .subject = m->subject,
+                                  .author = m->author,
+                                  .env = m->env },
+                    m->priority);
     put_submission(d, m->sid, b->id, code_none);
     accept(d, m->obs, m->sid, b->id, false, verdict_none);
 }

@@ -33,6 +33,7 @@ build *life_submit(dispatch *d, repo *p, const row_build *like, uint64_t priorit
     b->gen = like->gen;
     b->retry_of = like->retry_of;
     b->passed = build_keep_list(b, like->passed);
+    b->env = build_keep_list(b, like->env);
     b->priority = priority;
     b->created_wall_ms = d->wall_ms;
     map_put(&d->builds, b->id, b);
@@ -90,6 +91,7 @@ void life_assign(dispatch *d, const task *t)
                        .oid = b->oid,
                        .ref = b->ref,
                        .default_branch = b->repo->default_branch,
+                       .env = b->env,
                        .from = t->done,
                        .log_max = d->config.log_max,
                        .key = stale_attempt_key(d, t->id, t->att) };

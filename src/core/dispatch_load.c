@@ -23,6 +23,7 @@ static volt_code load_build(dispatch *d, const row_build *row, volt_err *err)
     b->gen = row->gen;
     b->retry_of = row->retry_of;
     b->passed = build_keep_list(b, row->passed);
+    b->env = build_keep_list(b, row->env);
     b->priority = row->priority;
     b->state = row->state;
     b->canceled = row->state == STATE_CANCELING && !MUTANT(cancel_not_loaded);

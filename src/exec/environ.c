@@ -4,6 +4,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "core/env.h"
+
 #define VARIABLES_MAX 32 /* of Volt's */
 
 typedef struct environ_list {
@@ -56,7 +58,7 @@ const char **environ_make(const site_config *config, const msg_assign *assign,
                           const environ_place *place, arena *a, const char ***ret_files)
 {
     const slice heads = SLICE("refs/heads/");
-    size_t cap = VARIABLES_MAX + place->own.n + place->secrets_n;
+    size_t cap = VARIABLES_MAX + place->own.n + assign->env.n + place->secrets_n;
     environ_list e = { .v = ARENA_ARRAY(a, const char *, cap), .cap = cap, .a = a };
 
     adds(&e, "CI", "true");
@@ -81,6 +83,8 @@ const char **environ_make(const site_config *config, const msg_assign *assign,
         adds(&e, "TZ", config->tz);
     for (size_t i = 0; i < place->own.n; i++)
         add_own(&e, &place->own.v[i]);
+    for (size_t i = 0; i < assign->env.n; i++)
+        add_own(&e, &(rec_var){ env_name(assign->env.v[i]), env_value(assign->env.v[i]) });
     for (size_t i = 0; i < place->secrets_n; i++)
         add_own(&e, &(rec_var){ place->secrets[i].name, place->secrets[i].value });
     if (place->secrets_n)

@@ -20,7 +20,8 @@ typedef struct environ_place {
     const char *secrets_dir;
 } environ_place;
 
-/* The variables of an attempt as execve() takes them, in `a`.  *ret_files is where the value of
+/* The variables of an attempt as execve() takes them, in `a`; what its submission gave counts more
+ * than what its pipeline file says.  *ret_files is where the value of
  * VOLT_TEST_FILES goes: environ_set_files(). */
 const char **environ_make(const site_config *config, const msg_assign *assign,
                           const environ_place *place, arena *a, const char ***ret_files);

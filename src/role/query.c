@@ -341,6 +341,7 @@ static volt_code answer_build(dispatcher *d, uint64_t peer, const msg *m, volt_e
         return code;
     a.build_is.rows = (rec_build_row_list){ ARENA_NEW(&d->arena, rec_build_row), 1 };
     describe_build(d, &row, a.build_is.rows.v);
+    a.build_is.rows.v->env = row.env; /* here only: a page of builds has no room for it */
     a.build_is.jobs = (rec_job_row_list){ jobs.jobs, jobs.n };
     a.build_is.tasks = (rec_task_row_list){ tasks.tasks, tasks.n };
     outbox_send(d, peer, &a);

@@ -1,4 +1,4 @@
-"""What runs when: concurrency groups, and whose turn is next."""
+"""What runs when: concurrency groups, parameters of a submission, whose turn is next."""
 import os
 import signal
 import time
@@ -189,6 +189,47 @@ jobs:
         self.go("2.1")
         self.assertEqual(tail.wait("build_done", build=2)[0]["verdict"], "passed")
         self.assertEqual(self.turns(), ["1.1", "1.2", "1.3", "2.1"])
+
+    # ---- submit --env ----
+
+    def test_a_submission_gives_variables_to_all_tasks(self):
+        repo = self.repository(files={
+            FILE: "env: {A: file, B: file}\njobs:\n  s: {script: 'echo $A $B $C'}\n"
+                  "  bad: {needs: s, script: 'test \"$C\" = \"x y\" && false'}\n"})
+        tail = self.everything()
+
+        def submit(*env, rc=1):
+            args = [a for e in env for a in ("--env", e)]
+            return self.ask("submit", repo.path, "HEAD", "--wait", *args, rc=rc)
+        submit()
+        submit("A=own", "C=x y")
+        self.assertEqual(self.ask("log", "2/s").decode(), "own file x y\n")
+        self.assertEqual(self.ask("log", "1/s").decode(), "file file\n")
+        # The same once more is the same build; without any, a known commit stays what it is.
+        submit("A=own", "C=x y")
+        submit()
+        self.assertEqual(len(tail.events("submitted")), 2)
+        submit("A=other")
+        done, = tail.wait("build_done", build=3)
+        self.assertEqual((done["gen"], done["oid"]), (2, repo.head()))
+        self.assertEqual(self.ask("log", "3/s").decode(), "other file\n")
+        self.ask("retry", "2", "--wait", rc=1)
+        self.ask("rebuild", "2", "--wait", rc=1)
+        self.assertEqual(self.ask("log", "5/s").decode(), "own file x y\n")
+        self.assertIn("\n  with A=own C=x y\n", self.ask("build", "4").decode())
+        row, = self.json("build", "5")
+        self.assertEqual(row["env"], ["A=own", "C=x y"])
+
+    def test_variables_that_cannot_be_are_refused(self):
+        repo = self.repository(files={"a": ""})
+        self.reserve()
+        for env, why in (("A", "is no NAME=VALUE"), ("1A=x", "is no variable's name"),
+                         ("VOLT_X=1", "is Volt's own"), ("CI=", "is Volt's own"),
+                         ("A=" + "x" * 9000, "at most 8192")):
+            self.volt("submit", repo.path, "HEAD", "--env", env, rc=2)
+            self.assertIn(why, self.said)
+        self.volt("submit", repo.path, "HEAD", "--env", "A=1", "--env", "A=2", rc=2)
+        self.assertIn("given twice", self.said)
 
     # ---- whose turn is next ----
 

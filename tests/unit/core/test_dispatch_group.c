@@ -347,6 +347,70 @@ static void what_goes_first_is_said_of_those_behind(void **unused)
     world_free(w);
 }
 
+/* ---- variables of a submission ---- */
+
+static uint64_t submitted(world *w, slices env, bool *dup)
+{
+    msg m = submit("https://example.org/demo.git");
+    const msg *answer;
+
+    m.submit.sid = SLICE(SID2);
+    m.submit.env = env;
+    say(w, CLIENT, m);
+    answer = sent(w, CLIENT, MSG_accepted);
+    assert_non_null(answer);
+    *dup = answer->accepted.dup;
+    return answer->accepted.build;
+}
+
+static void other_variables_make_a_new_generation(void **unused)
+{
+    slice a[] = { SLICE("A=1") }, b[] = { SLICE("A=2") };
+    row_build latest = { .build = 1,
+                         .gen = 4,
+                         .repo = SLICE("demo"),
+                         .ref = SLICE("refs/heads/main"),
+                         .oid = SLICE(OID),
+                         .env = { a, 1 } };
+    world *w = world_planning();
+    const row_build *row = NULL;
+    bool dup;
+
+    (void)unused;
+    w->facts.latest = &latest;
+    assert_int_equal(submitted(w, (slices){ a, 1 }, &dup), 1);
+    assert_true(dup);
+    assert_int_equal(submitted(w, (slices){ 0 }, &dup), 1);
+    assert_true(dup);
+    assert_int_equal(submitted(w, (slices){ b, 1 }, &dup), 2);
+    assert_false(dup);
+    for (size_t i = 0; i < w->out.n; i++)
+        if (w->out.v[i].kind == EFFECT_PUT && w->out.v[i].row->kind == ROW_BUILD)
+            row = &w->out.v[i].row->build;
+    assert_non_null(row);
+    assert_int_equal(row->gen, 5);
+    assert_true(slice_is(row->env.v[0], "A=2"));
+    say(w, RUNNER, result(1, 1, VERDICT_ERRORED));
+    assert_int_equal(sent(w, RUNNER, MSG_assign)->assign.build, 2);
+    assert_true(slice_is(sent(w, RUNNER, MSG_assign)->assign.env.v[0], "A=2"));
+    world_free(w);
+}
+
+static void variables_that_cannot_be_are_refused_for_good(void **unused)
+{
+    slice bad[] = { SLICE("VOLT_JOB=x") };
+    world *w = world_planning();
+    msg m = submit("https://example.org/demo.git");
+
+    (void)unused;
+    m.submit.sid = SLICE(SID2);
+    m.submit.env = (slices){ bad, 1 };
+    say(w, CLIENT, m);
+    assert_true(sent(w, CLIENT, MSG_rejected)->rejected.permanent);
+    assert_int_equal(dispatch_builds(w->d), 1);
+    world_free(w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -362,6 +426,8 @@ int main(void)
         cmocka_unit_test(batches_of_a_group_are_cut_one_at_a_time),
         cmocka_unit_test(the_older_build_goes_first_and_a_greater_priority_before_it),
         cmocka_unit_test(what_goes_first_is_said_of_those_behind),
+        cmocka_unit_test(other_variables_make_a_new_generation),
+        cmocka_unit_test(variables_that_cannot_be_are_refused_for_good),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

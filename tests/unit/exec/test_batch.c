@@ -166,6 +166,24 @@ static void variables_of_the_pipeline_file_replace_all_but_volts_own(void **stat
     assert_string_equal(s->log, "CI=true;HOM=e;LANG=x y;MINE=;VOLT=true;VOLT_JOB=tests;");
 }
 
+static void variables_of_the_submission_replace_those_of_the_pipeline_file(void **state)
+{
+    rec_var own[] = { { SLICE("A"), SLICE("file") }, { SLICE("B"), SLICE("file") } };
+    slice given[] = { SLICE("A=given=so"), SLICE("C="), SLICE("VOLT_JOB=other") };
+    stage *s = *state;
+    msg_assign a = order(s, 1, commit(s), NULL);
+    CLEANUP(buf)
+    buf spec = { 0 };
+
+    plan_spec_write(
+        &(msg_spec){ .script = SLICE("echo $A $B ${C-unset} $VOLT_JOB"), .env = { own, 2 } },
+        &spec);
+    a.spec = buf_slice(&spec);
+    a.env = (slices){ given, 3 };
+    assert_int_equal(run(s, &a)->verdict, VERDICT_PASSED);
+    assert_string_equal(s->log, "given=so file tests\n");
+}
+
 static void files_are_run_by_the_command_of_the_spec(void **state)
 {
     stage *s = *state;
@@ -254,6 +272,7 @@ int main(void)
         TEST(a_log_beyond_its_cap_is_cut_and_the_result_says_so),
         TEST(nothing_leaks_into_a_task),
         TEST(variables_of_the_pipeline_file_replace_all_but_volts_own),
+        TEST(variables_of_the_submission_replace_those_of_the_pipeline_file),
         TEST(files_are_run_by_the_command_of_the_spec),
         TEST(home_is_empty_each_time_and_goes),
         TEST(batches_of_one_job_share_a_workspace_others_get_a_clean_one),
