@@ -308,6 +308,8 @@ static void end_batch(attempt *a, int64_t now_ms)
                .max_rss_bytes = (uint64_t)a->max_rss_bytes,
                .from = is_script(a) ? 0 : a->order.from + a->flushed,
                .items = { .v = a->items, .n = is_script(a) ? 0 : a->items_n },
+               .cases_from = a->cases_from,
+               .cases = { .v = a->cases, .n = a->cases_n },
            });
 }
 

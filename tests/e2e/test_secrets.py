@@ -27,7 +27,11 @@ class Secrets(harness.Case):
         self.repo = self.repository(files={FILE: text, **(files or {})})
         if runner is None:
             runner = ("--secrets", self.put(TOKEN=TOKEN + "\n", KEY=KEY))
-        self.events = self.everything(self.repo, runner=runner)
+        self.dispatcher()
+        self.runner(*runner)
+        self.events = self.tail()
+        self.tail("--from", "start", "--logs", name="live").wait("runner_up")
+        self.observer(self.repo.path)
         return self.repo.head()
 
     def done(self, oid):
@@ -96,7 +100,6 @@ jobs:
         self.assertTrue(os.path.exists(where))
         parts = (TOKEN, "MIIBOgIBAAJBAKj34GkxFhD90v", "BEGIN KEY",
                  base64.b64encode(TOKEN.encode()).decode()[:-4])
-        self.tail("--from", "start", "--logs", name="live")
         wait_for("the live log", lambda: "token is ***" in self.read("live.out"))
         self.assert_nowhere(*parts)
         self.go()

@@ -152,8 +152,11 @@ static known_task *add_task(oracle *o, const row_task *r)
 /* One that is lost in the end, or canceled with its build, was not heard of its setup. */
 void oracle_note_setup(oracle *o, const known_task *t)
 {
+    /* What an old copy of the data tells once more was seen by the oracle of that time. */
+    oracle *saw = o->stale ? o->past : o;
+
     if (t->kind == TASK_TESTS && t->verdict != VERDICT_CANCELED && t->verdict != VERDICT_LOST &&
-        oracle_truth(o, t->id, t->att)->setup_failed)
+        oracle_truth(saw, t->id, t->att)->setup_failed)
         o->builds[t->build]->jobs[t->job].setup = t->verdict;
 }
 
