@@ -59,7 +59,7 @@ typedef struct row_job { /* key: (build, idx); name is unique in the build */
     uint64_t units, units_done, units_bad;
     int64_t ready_ms, started_ms, ended_ms; /* wall; 0: not yet */
     uint64_t work_ms, longest_ms;           /* durations of units, or of a script's tries */
-    slice concurrency; /* group in its repository; empty: none */
+    slice concurrency;                      /* group in its repository; empty: none */
 } row_job;
 
 typedef struct row_unit { /* key: (build, job, i): one test file of a job */

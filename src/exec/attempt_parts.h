@@ -117,8 +117,8 @@ void means_end(const attempt *a);
 /* Reads the order's spec.  VOLT_EINVALID, VOLT_EMSG, VOLT_EVERSION: it cannot be understood. */
 volt_code batch_check(attempt *a, volt_err *err);
 /* Prepares the workspace from the repository at `path`, once the slot has left its last job, and
- * starts the setup or the first unit; of an attempt that is `alone` batch_start() does that, once it
- * is known that it still may. */
+ * starts the setup or the first unit; of an attempt that is `alone` batch_start() does that, once
+ * it is known that it still may. */
 void batch_begin(attempt *a, const char *path, int64_t now_ms);
 /* PHASE_LEAVE: goes on, when the slot has. */
 void batch_leave(attempt *a, int64_t now_ms);

@@ -2,6 +2,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
+#include "base/cleanup.h"
 #include "base/mem.h"
 #include "exec/attempt_parts.h"
 
@@ -77,6 +78,18 @@ void outcomes_judge(attempt *a, const unit_outcome *o, rec_item *item)
     item->bad = f->bad < OUTCOME_CASES_MAX ? f->bad : OUTCOME_CASES_MAX;
 }
 
+/* A text of a report may quote a secret as the log may.  It gets no longer by that. */
+static slice masked(attempt *a, slice text)
+{
+    CLEANUP(buf)
+    buf b = { 0 };
+
+    if (!a->mask)
+        return arena_slice(&a->cases_mem, text);
+    mask_text(a->mask, text, &b);
+    return arena_slice(&a->cases_mem, buf_slice(&b));
+}
+
 static void add(attempt *a, const rec_test_case *c)
 {
     size_t bytes = UNIT_REPORT_CASE_BYTES + c->name.n + c->message.n;
@@ -88,8 +101,8 @@ static void add(attempt *a, const rec_test_case *c)
         a->cases = mem_grow(a->cases, a->cases_cap, sizeof *a->cases);
     }
     a->cases[a->cases_n] = *c;
-    a->cases[a->cases_n].name = arena_slice(&a->cases_mem, c->name);
-    a->cases[a->cases_n++].message = arena_slice(&a->cases_mem, c->message);
+    a->cases[a->cases_n].name = masked(a, c->name);
+    a->cases[a->cases_n++].message = masked(a, c->message);
     a->cases_bytes += bytes;
     a->cases_told += bytes;
     a->cases_open++;

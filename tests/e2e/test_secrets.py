@@ -145,6 +145,24 @@ os.write(1, t.encode()[:-1])
         self.assertEqual(lines[-2], "x" * 70000 + "***" + "y" * 70000)
         self.assertEqual(lines[-1], TOKEN[:-1])  # not one of ours: it is not whole
 
+    def test_a_report_that_quotes_one_is_hidden_too(self):
+        oid = self.begin("""
+jobs:
+  t:
+    secrets: [TOKEN]
+    tests: {files: "t/*", run: "sh {}", report: "junit:report.xml"}
+""", {"t/a": """
+echo "<testsuite><testcase name='says $TOKEN'><failure message='got $TOKEN'/></testcase></testsuite>" > report.xml
+"""})
+        self.assertEqual(self.done(oid)["verdict"], "failed", self.ask("build", "1").decode())
+        case, = self.json("build", "1")[0]["tests"][0]["test_cases"]
+        self.assertEqual((case["name"], case["message"]), ("says ***", "got ***"))
+        for name in os.listdir(self.path("dispatcher")):
+            path = self.path("dispatcher", name)
+            if os.path.isfile(path):
+                with open(path, "rb") as f:
+                    self.assertNotIn(TOKEN.encode(), f.read(), name)
+
     def test_the_parts_of_a_log_stay_right(self):
         files = {f"t/{i}": f"echo {i} $TOKEN; printf %s $TOKEN\n" for i in range(5)}
         oid = self.begin("jobs:\n  a: {secrets: TOKEN, tests: {files: t/*, run: \"sh {}\"}}\n", files)

@@ -116,11 +116,11 @@ static void hides_base64_wherever_it_stands(void **state)
     mask *m = mask_new();
 
     mask_add_secret(m, SLICE("open~sesame?"));
-    assert_masked(m, "b3Blbn5zZXNhbWU/", "***");                 /* alone */
-    assert_masked(m, "b3Blbn5zZXNhbWU_", "***");                 /* for URLs */
+    assert_masked(m, "b3Blbn5zZXNhbWU/", "***");                  /* alone */
+    assert_masked(m, "b3Blbn5zZXNhbWU_", "***");                  /* for URLs */
     assert_masked(m, "YTpvcGVufnNlc2FtZT8=", "YTp***8=");         /* a: before it; two bytes */
     assert_masked(m, "dXNlcjpvcGVufnNlc2FtZT8K", "dXNlcjp***8K"); /* user: before it, \n behind */
-    assert_masked(m, "eG9wZW5+c2VzYW1lP3g=", "eG***3g=");        /* one byte before and behind */
+    assert_masked(m, "eG9wZW5+c2VzYW1lP3g=", "eG***3g=");         /* one byte before and behind */
 }
 
 static void hides_wrapped_base64(void **state)

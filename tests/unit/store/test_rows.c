@@ -137,31 +137,11 @@ static void a_job_comes_back_whole(void **state_)
 {
     fixture *f = *state_;
     slice needs[] = { SLICE("build"), SLICE("lint/3.10") }, labels[] = { SLICE("linux") };
-    row_job r = { 3,
-                  0,
-                  SLICE("job"),
-                  { needs, 2 },
-                  { labels, 1 },
-                  SLICE("\x81\xa3run"),
-                  1,
-                  2,
-                  3,
-                  4,
-                  true,
-                  true,
-                  false,
-                  STATE_FINAL,
-                  VERDICT_FLAKY,
-                  SLICE("because"),
-                  5,
-                  6,
-                  7,
-                  8,
-                  9,
-                  10,
-                  11,
-                  12,
-                  SLICE("deploy") };
+    row_job r = {
+        3,    0,    SLICE("job"), { needs, 2 }, { labels, 1 },  SLICE("\x81\xa3run"), 1, 2, 3, 4,
+        true, true, false,        STATE_FINAL,  VERDICT_FLAKY,  SLICE("because"),     5, 6, 7, 8,
+        9,    10,   11,           12,           SLICE("deploy")
+    };
     const row_job *got = &after_restart(f, (row){ .kind = ROW_JOB, .job = r }, read_jobs)->job;
 
     assert_slice(got->name, r.name);
