@@ -7,6 +7,7 @@
     X(observer)     \
     X(executor)     \
     X(keeper)       \
+    X(archive)      \
     X(runner)       \
     X(tail)         \
     X(submit)       \
