@@ -3,8 +3,8 @@
  *
  * The agent stands between the dispatcher and one executor a slot (slot 0 plans, 1..slots run
  * tasks).  It does no job work: it hands attempts to executors, relays what they say, streams their
- * logs from the spool under the dispatcher's credit, repeats results until they are acknowledged,
- * and goes on when the dispatcher or an executor goes away.
+ * logs and artifacts from the spool under the dispatcher's credit, repeats results until they are
+ * acknowledged, and goes on when the dispatcher or an executor goes away.
  *
  * Pure: no I/O, no clock, no logging.  Each event carries the time.  Effects are carried out in the
  * order given, before the next event; a READ effect is answered by AGENT_LOG_READ or AGENT_SPOOL,
@@ -51,7 +51,8 @@ typedef enum agent_event_kind {
     AGENT_EXEC_UP,   /* slot: its executor is connected, its hb follows */
     AGENT_EXEC_MSG,  /* slot, msg from its executor */
     AGENT_EXEC_GONE, /* slot: its executor ended, cut the connection, or could not be started */
-    AGENT_LOG_READ,  /* task, att, off, bytes: answers READ_LOG; fewer than asked: the end so far */
+    AGENT_LOG_READ, /* task, att, stream, off, bytes: answers READ_LOG; fewer than asked: the end so
+                       far */
     AGENT_SPOOL,   /* task, att, part, msg: answers a READ of that part; NULL: no (more) messages */
     AGENT_UNSAVED, /* a SAVE failed, and what it says to leave out then was left out */
     AGENT_DRAIN,   /* finish what is held, then leave */
@@ -69,6 +70,7 @@ typedef struct agent_event {
     uint64_t task, att, off;
     slice bytes;
     agent_part part;
+    msg_part stream;
     bool has_result;
 } agent_event;
 
@@ -79,7 +81,7 @@ typedef enum agent_effect_kind {
     AGENT_KILL,         /* slot: end its executor and all it started; EXEC_GONE says that it has */
     AGENT_SAVE,         /* hist, ep, key: make durable before the effects behind it are carried out;
                            when that fails, leave out each SEND and SAY behind it and tell UNSAVED */
-    AGENT_READ_LOG,     /* task, att, off, max: read the spooled log */
+    AGENT_READ_LOG,     /* task, att, stream, off, max: read the spooled log or artifacts */
     AGENT_READ,         /* task, att, part, off: the spooled messages; plan: from part `off` */
     AGENT_DELETE_SPOOL, /* task, att */
     AGENT_RECONNECT,    /* a new connection, to the next address of the dispatcher */
@@ -97,6 +99,7 @@ typedef struct agent_effect {
     const char *hist, *key;
     const char *text;
     agent_part part;
+    msg_part stream;
     agent_exit why;
     bool warn;
 } agent_effect;

@@ -56,54 +56,73 @@ static void pump_plan(attempt *t, int64_t now, agent_effects *out)
     e->off = t->plan_sent;
 }
 
-static void send_log(attempt *t, slice bytes, bool eof, agent_effects *out)
+/* ---- log and artifacts ---- */
+
+/* What the result says of its length. */
+static uint64_t *size_of(attempt *t, msg_part part)
+{
+    return part == PART_LOG ? &t->result->log_bytes : &t->result->artifact_bytes;
+}
+
+static void send_piece(attempt *t, msg_part part, slice bytes, bool eof, agent_effects *out)
 {
     msg_log *m = &agent_send(out, MSG_log)->log;
+    stream *s = &t->streams[part];
 
     m->task = t->task;
     m->att = t->att;
-    m->off = t->log_sent;
+    m->part = part;
+    m->off = s->sent;
     m->d = bytes;
     m->eof = eof;
-    t->log_sent += bytes.n;
-    t->log_ended |= eof;
+    s->sent += bytes.n;
+    s->streamed = true;
+    s->ended |= eof;
 }
 
-static void read_log(attempt *t, uint64_t off, uint64_t max, agent_effects *out)
+static void read_piece(attempt *t, msg_part part, uint64_t off, uint64_t max, agent_effects *out)
 {
     agent_effect *e = agent_add(out, AGENT_READ_LOG);
 
-    t->log_reading = true;
-    t->log_asked = max;
+    t->streams[part].reading = true;
+    t->streams[part].asked = max;
     e->task = t->task;
     e->att = t->att;
+    e->stream = part;
     e->off = off;
     e->max = max;
 }
 
 /* Bytes that may be sent now. */
-static uint64_t credit(const attempt *t)
+static uint64_t credit(const stream *s)
 {
-    uint64_t end = t->log_acked + t->log_window + (MUTANT(credit_ignored) ? AGENT_CHUNK_MAX : 0);
+    uint64_t end = s->acked + s->window + (MUTANT(credit_ignored) ? AGENT_CHUNK_MAX : 0);
 
-    return end > t->log_sent ? end - t->log_sent : 0;
+    return end > s->sent ? end - s->sent : 0;
 }
 
 /* True when the whole log goes into the result. */
 static bool log_is_short(const attempt *t)
 {
-    return t->result && !t->log_streamed && t->result->log_bytes <= AGENT_INLINE_MAX;
+    return t->result && !t->streams[PART_LOG].streamed && t->result->log_bytes <= AGENT_INLINE_MAX;
+}
+
+/* Nothing of it has to be acknowledged any more before the result. */
+static bool is_through(attempt *t, msg_part part)
+{
+    return (part == PART_LOG && log_is_short(t)) || t->streams[part].acked >= *size_of(t, part);
 }
 
 /* The first outcomes, as many as may be told: an attempt may be lost at any moment, and what was
  * told is not run again, so its output must have arrived before. */
-static size_t tellable(const attempt *t)
+static size_t tellable(attempt *t)
 {
     size_t n = 0;
 
-    if (t->result && (log_is_short(t) || t->log_acked >= t->result->log_bytes))
+    if (t->result && is_through(t, PART_LOG))
         return t->items_n;
-    while (n < t->items_n && t->items[n].log_off + t->items[n].log_len <= t->log_acked)
+    while (n < t->items_n &&
+           t->items[n].log_off + t->items[n].log_len <= t->streams[PART_LOG].acked)
         n++;
     return n;
 }
@@ -130,30 +149,37 @@ static void pump_tests(attempt *t, agent_effects *out)
     t->sent = end;
 }
 
-static void pump_log(attempt *t, int64_t now, agent_effects *out)
+/* May pieces of it go now? */
+static bool is_due(attempt *t, msg_part part, int64_t now)
 {
-    uint64_t max = credit(t);
+    if (part == PART_ARTIFACTS)
+        return t->result && t->result->artifact_bytes && is_through(t, PART_LOG);
+    return t->result ? !log_is_short(t) : t->state == HELD_RUNNING && t->log_at <= now;
+}
 
-    if (t->log_reading || log_is_short(t))
+static void pump_stream(attempt *t, msg_part part, int64_t now, agent_effects *out)
+{
+    stream *s = &t->streams[part];
+    uint64_t max = credit(s);
+
+    if (s->reading || !is_due(t, part, now))
         return;
     if (t->result) {
-        uint64_t size = t->result->log_bytes;
+        uint64_t *size = size_of(t, part);
 
         /* Something else wrote into the spool.  What the dispatcher has it cannot forget, and it
          * takes no result that tells of less. */
-        if (t->log_acked > size)
-            size = t->result->log_bytes = t->log_acked;
-        if (t->log_sent >= size) {
-            if (!t->log_ended)
-                send_log(t, (slice){ 0 }, true, out);
+        if (s->acked > *size)
+            *size = s->acked;
+        if (s->sent >= *size) {
+            if (!s->ended)
+                send_piece(t, part, (slice){ 0 }, true, out);
             return;
         }
-        max = max < size - t->log_sent ? max : size - t->log_sent;
-    } else if (t->state != HELD_RUNNING || t->log_at > now) {
-        return;
+        max = max < *size - s->sent ? max : *size - s->sent;
     }
     if (max)
-        read_log(t, t->log_sent, max < AGENT_CHUNK_MAX ? max : AGENT_CHUNK_MAX, out);
+        read_piece(t, part, s->sent, max < AGENT_CHUNK_MAX ? max : AGENT_CHUNK_MAX, out);
 }
 
 static void send_result(attempt *t, slice log, agent_effects *out)
@@ -179,32 +205,45 @@ static void pump_result(attempt *t, agent_effects *out)
     outcome_run run;
     outcome_place end;
 
-    if (!t->result || t->result_sent || t->log_reading || t->plan_reading ||
+    if (!t->result || t->result_sent || t->streams[PART_LOG].reading || t->plan_reading ||
         t->plan_sent < t->plan_parts)
         return;
     run = agent_next_run(t, t->items_n, &end);
     if (!agent_run_is_whole(t, &run))
         return;
+    if (!is_through(t, PART_ARTIFACTS) && !MUTANT(result_before_artifacts))
+        return;
     if (t->result->log_bytes == 0) {
         send_result(t, (slice){ 0 }, out);
     } else if (log_is_short(t)) {
         t->log_whole = true;
-        read_log(t, 0, t->result->log_bytes, out);
-    } else if (t->log_acked >= t->result->log_bytes || MUTANT(result_before_log)) {
+        read_piece(t, PART_LOG, 0, t->result->log_bytes, out);
+    } else if (is_through(t, PART_LOG) || MUTANT(result_before_log)) {
         send_result(t, (slice){ 0 }, out);
     }
 }
 
 /* ---- timers ---- */
 
-/* Something was sent that is not acknowledged, or the log is stopped for want of credit. */
-static bool is_owed(const attempt *t)
+/* Stopped for want of credit. */
+static bool is_stopped(attempt *t, msg_part part)
 {
-    bool log_waits = t->result ? t->log_sent < t->result->log_bytes && !log_is_short(t)
-                               : t->state == HELD_RUNNING && t->log_streamed;
+    const stream *s = &t->streams[part];
+    bool waits = t->result ? is_due(t, part, 0) && s->sent < *size_of(t, part)
+                           : t->state == HELD_RUNNING && s->streamed;
 
-    return t->plan_sent > t->plan_acked || outcome_before(t->told, t->sent) ||
-           t->log_sent > t->log_acked || t->result_sent || (log_waits && credit(t) == 0);
+    return waits && credit(s) == 0;
+}
+
+/* Something was sent that is not acknowledged, or stands still for want of credit. */
+static bool is_owed(attempt *t)
+{
+    bool streams = false;
+
+    for (unsigned part = 0; part < PARTS_N; part++)
+        streams |= t->streams[part].sent > t->streams[part].acked || is_stopped(t, (msg_part)part);
+    return t->plan_sent > t->plan_acked || outcome_before(t->told, t->sent) || t->result_sent ||
+           streams;
 }
 
 static void set_timer(agent *a, attempt *t, int64_t now)
@@ -220,7 +259,8 @@ static void set_timer(agent *a, attempt *t, int64_t now)
         t->retry_at = now + (RETRY_MS << shift);
     }
     at = t->retry_at;
-    if (t->state == HELD_RUNNING && !t->log_reading && credit(t) && t->log_at < at)
+    if (t->state == HELD_RUNNING && !t->streams[PART_LOG].reading &&
+        credit(&t->streams[PART_LOG]) && t->log_at < at)
         at = t->log_at;
     if (lacks_plan(t) && t->plan_at < at)
         at = t->plan_at;
@@ -244,7 +284,8 @@ void agent_pump(agent *a, attempt *t, int64_t now, agent_effects *out)
         return;
     pump_plan(t, now, out);
     pump_tests(t, out);
-    pump_log(t, now, out);
+    pump_stream(t, PART_LOG, now, out);
+    pump_stream(t, PART_ARTIFACTS, now, out);
     pump_result(t, out);
     set_timer(a, t, now);
 }
@@ -261,38 +302,46 @@ void agent_rewind(agent *a, attempt *t)
 {
     t->plan_sent = t->plan_acked = 0;
     restart_outcomes(t);
-    t->log_sent = t->log_acked = 0;
-    t->log_window = a->window;
-    t->log_ended = false;
+    for (unsigned part = 0; part < PARTS_N; part++) {
+        t->streams[part].sent = t->streams[part].acked = 0;
+        t->streams[part].window = a->window;
+        t->streams[part].ended = false;
+    }
     t->result_sent = false;
     progress(t);
 }
 
-void agent_kept(attempt *t, uint64_t log_bytes)
+void agent_kept(attempt *t, const rec_held *h)
 {
-    t->log_sent = t->log_acked = log_bytes;
-    t->log_streamed |= log_bytes > 0; /* by an earlier agent, perhaps */
+    const uint64_t known[PARTS_N] = { h->log_bytes, h->artifact_bytes };
+
+    for (unsigned part = 0; part < PARTS_N; part++) {
+        t->streams[part].sent = t->streams[part].acked = known[part];
+        t->streams[part].streamed |= known[part] > 0; /* by an earlier agent, perhaps */
+    }
 }
 
-/* Asks by an empty piece: what was given may have been lost, or there was none from the start. */
-static void ask_credit(attempt *t, agent_effects *out)
+static void retry_stream(attempt *t, msg_part part, agent_effects *out)
 {
-    t->log_streamed = true;
-    send_log(t, (slice){ 0 }, false, out);
+    stream *s = &t->streams[part];
+
+    /* Asks for credit by an empty piece: what was given may have been lost, or there was none from
+     * the start. */
+    if ((s->streamed || (t->result && is_due(t, part, 0))) && credit(s) == 0 && s->sent == s->acked)
+        send_piece(t, part, (slice){ 0 }, false, out);
+    if (s->sent > s->acked && !MUTANT(log_not_repeated)) {
+        s->sent = s->acked;
+        s->ended = false;
+    }
 }
 
 static void retry(attempt *t, agent_effects *out)
 {
-    if ((t->log_streamed || (t->result && !log_is_short(t))) && credit(t) == 0 &&
-        t->log_sent == t->log_acked)
-        ask_credit(t, out);
+    for (unsigned part = 0; part < PARTS_N; part++)
+        retry_stream(t, (msg_part)part, out);
     if (!MUTANT(plan_not_repeated))
         t->plan_sent = t->plan_acked;
     restart_outcomes(t);
-    if (t->log_sent > t->log_acked && !MUTANT(log_not_repeated)) {
-        t->log_sent = t->log_acked;
-        t->log_ended = false;
-    }
     t->result_sent &= MUTANT(result_not_repeated);
     t->retry_at = HEAP_NEVER;
     t->retries++;
@@ -369,19 +418,20 @@ void agent_tests_ok(agent *a, const msg_tests_ok *m, int64_t now, agent_effects 
 void agent_log_ok(agent *a, const msg_log_ok *m, int64_t now, agent_effects *out)
 {
     attempt *t = agent_find(a, m->task, m->att);
+    stream *s = t ? &t->streams[m->part == PART_ARTIFACTS ? PART_ARTIFACTS : PART_LOG] : NULL;
 
-    if (!t || !t->log_streamed)
+    if (!t || !s->streamed)
         return;
-    if (m->off != t->log_acked || !MUTANT(credit_stays_zero))
-        t->log_window = m->window;
-    if (m->off < t->log_acked) { /* it knows less than it did: from there again */
-        t->log_sent = t->log_acked = m->off;
-        t->log_ended = t->result_sent = false;
+    if (m->off != s->acked || !MUTANT(credit_stays_zero))
+        s->window = m->window;
+    if (m->off < s->acked) { /* it knows less than it did: from there again */
+        s->sent = s->acked = m->off;
+        s->ended = t->result_sent = false;
         progress(t);
-    } else if (m->off > t->log_acked) {
-        t->log_acked = m->off;
-        if (t->log_sent < m->off)
-            t->log_sent = m->off;
+    } else if (m->off > s->acked) {
+        s->acked = m->off;
+        if (s->sent < m->off)
+            s->sent = m->off;
         progress(t);
     }
     agent_pump(a, t, now, out);
@@ -397,33 +447,51 @@ static void whole_log_read(agent *a, attempt *t, slice bytes, agent_effects *out
     send_result(t, bytes, out);
 }
 
-static void piece_read(attempt *t, slice bytes, int64_t now, agent_effects *out)
+/* When to look for more of a log that is still being written. */
+static void look_again(attempt *t, bool some, bool more, int64_t now)
 {
-    if (bytes.n == 0 && t->result) {
-        t->result->log_bytes = t->log_sent; /* the spool was damaged */
-        return;
-    }
-    if (bytes.n) {
-        t->log_streamed = true;
-        send_log(t, bytes, t->result && t->log_sent + bytes.n >= t->result->log_bytes, out);
+    if (some)
         t->poll_ms = AGENT_LINGER_MS;
-    } else if (t->poll_ms < POLL_MAX_MS) {
+    else if (t->poll_ms < POLL_MAX_MS)
         t->poll_ms = t->poll_ms * 2 < POLL_MAX_MS ? t->poll_ms * 2 : POLL_MAX_MS;
+    t->log_at = more ? now : now + t->poll_ms;
+}
+
+/* False: the spool was damaged and another attempt will do better; the attempt is gone.  A log is
+ * what is there of it, but a torn archive is nothing. */
+static bool piece_read(agent *a, attempt *t, msg_part part, slice bytes, int64_t now,
+                       agent_effects *out)
+{
+    stream *s = &t->streams[part];
+
+    if (bytes.n == 0 && t->result && part == PART_ARTIFACTS) {
+        agent_no_result(a, t, out);
+        return false;
     }
-    t->log_at = bytes.n == t->log_asked ? now : now + t->poll_ms;
+    if (bytes.n == 0 && t->result) {
+        t->result->log_bytes = s->sent;
+        return true;
+    }
+    if (bytes.n)
+        send_piece(t, part, bytes, t->result && s->sent + bytes.n >= *size_of(t, part), out);
+    if (part == PART_LOG)
+        look_again(t, bytes.n > 0, bytes.n == s->asked, now);
+    return true;
 }
 
 void agent_log_read(agent *a, const agent_event *ev, agent_effects *out)
 {
     attempt *t = agent_find(a, ev->task, ev->att);
+    stream *s = t ? &t->streams[ev->stream] : NULL;
 
-    if (!t || !t->log_reading)
+    if (!t || !s->reading)
         return;
-    t->log_reading = false;
-    if (t->log_whole)
+    s->reading = false;
+    if (t->log_whole && ev->stream == PART_LOG)
         whole_log_read(a, t, ev->bytes, out);
-    else if (a->session == SESSION_UP && ev->off == t->log_sent && ev->bytes.n <= credit(t))
-        piece_read(t, ev->bytes, ev->now_ms, out);
+    else if (a->session == SESSION_UP && ev->off == s->sent && ev->bytes.n <= credit(s) &&
+             !piece_read(a, t, ev->stream, ev->bytes, ev->now_ms, out))
+        return;
     agent_pump(a, t, ev->now_ms, out);
 }
 

@@ -17,6 +17,15 @@
 
 #define AGENT_ENDED_MAX 1024 /* ended attempts remembered, so that a late assign starts nothing */
 
+/* One of an attempt's streams of bytes. */
+typedef struct stream {
+    uint64_t sent, acked, window;
+    uint64_t asked; /* of the READ_LOG under way */
+    bool reading;
+    bool streamed; /* a piece was sent: a log can no longer travel in the result */
+    bool ended;    /* a piece with eof was sent */
+} stream;
+
 typedef struct attempt {
     list link;
     uint64_t task, att, ep;
@@ -48,12 +57,8 @@ typedef struct attempt {
     size_t cases_n, cases_cap;
     uint64_t cases_open;      /* of these, those of the file behind the last item */
     outcome_place told, sent; /* acknowledged; in messages */
-    uint64_t log_sent, log_acked, log_window;
-    bool log_streamed; /* a piece was sent: the log can no longer travel in the result */
-    uint64_t log_asked;
-    bool log_reading;
-    bool log_ended; /* a piece with eof was sent */
-    bool log_whole; /* the READ_LOG under way is for the result */
+    stream streams[PARTS_N]; /* the artifacts go when the result is known and the log is through */
+    bool log_whole;          /* the READ_LOG under way is for the result */
     bool result_sent;
     bool result_reading;
 
@@ -252,8 +257,8 @@ void agent_take_result(attempt *t, const msg_result *m);
 void agent_pump(agent *a, attempt *t, int64_t now, agent_effects *out);
 /* A new session: everything that was not acknowledged is told again. */
 void agent_rewind(agent *a, attempt *t);
-/* The dispatcher goes on with it, and has so much of its log. */
-void agent_kept(attempt *t, uint64_t log_bytes);
+/* The dispatcher goes on with it, and has so much of its log and artifacts. */
+void agent_kept(attempt *t, const rec_held *h);
 void agent_tick_flow(agent *a, int64_t now, agent_effects *out);
 void agent_plan_ok(agent *a, const msg_plan_ok *m, int64_t now, agent_effects *out);
 void agent_tests_ok(agent *a, const msg_tests_ok *m, int64_t now, agent_effects *out);

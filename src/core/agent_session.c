@@ -33,7 +33,7 @@ static rec_held_list list_held(const agent *a, arena *to, bool keys)
             .task = t->task,
             .att = t->att,
             .state = t->state,
-            .log_bytes = t->result ? t->result->log_bytes : t->log_sent,
+            .log_bytes = t->result ? t->result->log_bytes : t->streams[PART_LOG].sent,
             .key = keys ? arena_slice(to, slice_of(t->key)) : (slice){ 0 },
         };
     }
@@ -189,7 +189,7 @@ static void keep(agent *a, const rec_held_list *l)
         attempt *t = agent_find(a, l->v[i].task, l->v[i].att);
 
         if (t)
-            agent_kept(t, l->v[i].log_bytes);
+            agent_kept(t, &l->v[i]);
     }
 }
 

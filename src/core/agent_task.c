@@ -56,7 +56,7 @@ static attempt *hold(agent *a, const msg_assign *m)
     t->place[0] = hash(UINT64_C(14695981039346656037) ^ m->build, m->job);
     t->place[1] = hash(UINT64_C(14695981039346656037), m->repo);
     t->told.file = t->sent.file = m->from;
-    t->log_window = a->window;
+    t->streams[PART_LOG].window = t->streams[PART_ARTIFACTS].window = a->window;
     t->log_at = t->retry_at = HEAP_NEVER;
     t->poll_ms = AGENT_LINGER_MS;
     list_push(&a->held, &t->link);
@@ -133,6 +133,15 @@ void agent_give_up(agent *a, attempt *t, code why, slice text, agent_effects *ou
     agent_free_attempt(t);
 }
 
+static slices copy_list(const slices *from, arena *to)
+{
+    slices l = { from->n ? ARENA_ARRAY(to, slice, from->n) : NULL, from->n };
+
+    for (size_t i = 0; i < l.n; i++)
+        l.v[i] = arena_slice(to, from->v[i]);
+    return l;
+}
+
 msg *agent_copy_assign(const msg *from, arena *to)
 {
     msg *m = ARENA_NEW(to, msg);
@@ -147,12 +156,9 @@ msg *agent_copy_assign(const msg *from, arena *to)
     x->default_branch = arena_slice(to, x->default_branch);
     x->spec = arena_slice(to, x->spec);
     x->key = arena_slice(to, x->key);
-    x->env.v = x->env.n ? ARENA_ARRAY(to, slice, x->env.n) : NULL;
-    for (size_t i = 0; i < x->env.n; i++)
-        x->env.v[i] = arena_slice(to, from->assign.env.v[i]);
-    x->files.v = x->files.n ? ARENA_ARRAY(to, slice, x->files.n) : NULL;
-    for (size_t i = 0; i < x->files.n; i++)
-        x->files.v[i] = arena_slice(to, from->assign.files.v[i]);
+    x->env = copy_list(&from->assign.env, to);
+    x->files = copy_list(&from->assign.files, to);
+    x->inputs = copy_list(&from->assign.inputs, to);
     return m;
 }
 

@@ -102,6 +102,7 @@ job *job_new(build *b, arena *a, const row_job *like)
     j->always = like->always;
     j->concurrency = like->concurrency.n ? arena_slice(a, like->concurrency) : (slice){ 0 };
     j->tests = like->tests;
+    j->artifacts = like->artifacts;
     j->state = STATE_WAITING;
     if (j->tests)
         j->item.kind = ITEM_JOB;
@@ -279,6 +280,13 @@ void job_add_work(job *j, uint64_t duration_ms)
         j->longest_ms = duration_ms;
 }
 
+void task_counts_artifacts(const task *t)
+{
+    if (t->kind == TASK_SCRIPT)
+        t->job->artifact_bytes = 0;
+    t->job->artifact_bytes += t->bytes[PART_ARTIFACTS];
+}
+
 void build_to_row(const build *b, row_build *ret)
 {
     *ret = (row_build){ .build = b->id,
@@ -329,7 +337,9 @@ void job_to_row(const job *j, row_job *ret)
                       .started_ms = j->started_wall_ms,
                       .ended_ms = j->ended_wall_ms,
                       .work_ms = j->work_ms,
-                      .longest_ms = j->longest_ms };
+                      .longest_ms = j->longest_ms,
+                      .artifacts = j->artifacts,
+                      .artifact_bytes = j->artifact_bytes };
 }
 
 void task_to_row(const task *t, arena *a, row_task *ret)
@@ -356,7 +366,8 @@ void task_to_row(const task *t, arena *a, row_task *ret)
                        .duration_ms = t->duration_ms,
                        .exit = t->exit,
                        .signal = t->signal,
-                       .log_bytes = t->log_bytes,
+                       .log_bytes = t->bytes[PART_LOG],
                        .cpu_ms = t->cpu_ms,
-                       .max_rss_bytes = t->max_rss_bytes };
+                       .max_rss_bytes = t->max_rss_bytes,
+                       .artifact_bytes = t->bytes[PART_ARTIFACTS] };
 }

@@ -77,6 +77,7 @@ typedef struct job {
     slice spec;
     uint64_t priority, timeout_ms, retry, batch;
     bool allow_failure, always, tests;
+    bool artifacts;    /* its tasks may leave some */
     slice concurrency; /* empty: none */
     group *group;      /* of that name, while the build is open */
     bool taken_over;   /* it passed in the build that is retried */
@@ -95,6 +96,7 @@ typedef struct job {
     size_t busy;                                           /* of these, leased */
     int64_t ready_wall_ms, started_wall_ms, ended_wall_ms; /* 0: not yet */
     uint64_t work_ms, longest_ms; /* of units that are done, or of a script's tries */
+    uint64_t artifact_bytes;      /* that its tasks left */
     queue_item item; /* queued while units wait to be cut into batches; a script's job ends before
                         it, for there may be a million of them */
 } job;
@@ -133,9 +135,10 @@ typedef struct task {
     uint64_t hb_seen; /* runner's heartbeat count when it was last listed */
     uint64_t avoid;   /* serial of a runner that shall not get it before avoid_until_ms; 0: none */
     int64_t avoid_until_ms;
-    uint64_t log_bytes; /* received of the newest attempt's log */
-    bool log_short;     /* it came inside the result */
-    bool at_large;      /* it is being given up, and may still run */
+    uint64_t bytes[PARTS_N]; /* received of the newest attempt's log and artifacts */
+    bool log_short;          /* the log came inside the result */
+    bool artifacts_whole;    /* and durable: an acknowledged result told of them */
+    bool at_large;           /* it is being given up, and may still run */
     int64_t leased_wall_ms, since_wall_ms;
     uint64_t duration_ms, exit, signal, cpu_ms, max_rss_bytes;
     char runner_id[33]; /* of the newest attempt */
@@ -203,6 +206,10 @@ job_need job_needs(const job *j, const job **which);
 /* Checks what the draft's jobs say, also of each other: files of tests jobs only, unique names,
  * known needs, no cycle.  VOLT_EINVALID with a sentence for the build's author. */
 volt_code draft_check(const plan_draft *draft, volt_err *err);
+
+/* The task is final: adds what it left to what its job did.  Of a script's tries the newest counts.
+ */
+void task_counts_artifacts(const task *t);
 
 /* As rows; texts are borrowed from the build. */
 void build_to_row(const build *b, row_build *ret);

@@ -110,6 +110,8 @@ dispatch *dispatch_new(const dispatch_config *config)
         d->config.tries_max = 3;
     if (!d->config.log_max)
         d->config.log_max = 64 << 20;
+    if (!d->config.artifact_max)
+        d->config.artifact_max = 1 << 30;
     if (!d->config.log_window)
         d->config.log_window = 256 << 10;
     if (config->stale && *config->stale)

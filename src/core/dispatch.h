@@ -31,10 +31,11 @@ typedef struct dispatch_config {
     /* 0: 1,000, 4,000 and 15,000; in a large fleet 5,000, 20,000 and 60,000. */
     int64_t hb_ms, suspect_ms, lease_ms;
     size_t large; /* a fleet of more runners is large, 0: 1,000; any of the times above: never */
-    uint64_t tries_max;  /* 0: 3 */
-    uint64_t log_max;    /* cap of an attempt's log in bytes, 0: 64 MiB */
-    uint64_t log_window; /* log credit in bytes, 0: 256 KiB */
-    uint64_t seed;       /* of the jitter */
+    uint64_t tries_max;    /* 0: 3 */
+    uint64_t log_max;      /* cap of an attempt's log in bytes, 0: 64 MiB */
+    uint64_t artifact_max; /* cap of its artifacts, 0: 1 GiB */
+    uint64_t log_window;   /* log credit in bytes, 0: 256 KiB */
+    uint64_t seed;         /* of the jitter */
 } dispatch_config;
 
 /* What the store knows that bears on one event. */
@@ -82,9 +83,10 @@ void dispatch_step(dispatch *d, const dispatch_event *ev, effects *out);
 /* Monotonic time at which a DISPATCH_TICK is due; HEAP_NEVER: none. */
 int64_t dispatch_next_deadline_ms(const dispatch *d);
 
-/* Of an attempt's log only the first `bytes` bytes are there: a LOG_WRITE failed.  The runner sends
- * the rest again, as soon as it gets credit.  Without effect when the attempt is over. */
-void dispatch_log_is(dispatch *d, uint64_t task, uint64_t att, uint64_t bytes);
+/* Of an attempt's log or artifacts only the first `bytes` bytes are there: a LOG_WRITE failed.  The
+ * runner sends the rest again, as soon as it gets credit.  Without effect when the attempt is over.
+ */
+void dispatch_log_is(dispatch *d, uint64_t task, uint64_t att, msg_part part, uint64_t bytes);
 /* So many bytes of an attempt's log may be shown: of one under way those that came since this
  * start, for behind them a loss of power may have left a file torn, until its runner has sent all
  * of it again.  UINT64_MAX: the attempt is over, and what is kept is all there is. */

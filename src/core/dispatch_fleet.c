@@ -195,8 +195,10 @@ static void reconcile_held(dispatch *d, runner *r, const msg_hello *m, reconcile
             renew(d, t);
             if (h->state != HELD_ACCEPTED)
                 life_running(d, t);
-            rc->keep[rc->keep_n++] =
-                (rec_held){ .task = h->task, .att = h->att, .log_bytes = t->log_bytes };
+            rc->keep[rc->keep_n++] = (rec_held){ .task = h->task,
+                                                 .att = h->att,
+                                                 .log_bytes = t->bytes[PART_LOG],
+                                                 .artifact_bytes = t->bytes[PART_ARTIFACTS] };
         } else {
             drop(rc, h, CODE_STALE);
         }

@@ -180,10 +180,25 @@ void on_start(dispatch *d, runner *r, const msg_start *m);
 void on_nack(dispatch *d, runner *r, const msg_nack *m);
 void on_plan(dispatch *d, runner *r, const msg_plan *m);
 void on_tests(dispatch *d, runner *r, const msg_tests *m);
-void on_log(dispatch *d, runner *r, const msg_log *m);
 void on_result(dispatch *d, runner *r, const msg_result *m);
 /* The task whose newest attempt `att` is leased to r; NULL: it is not. */
 task *task_of(dispatch *d, const runner *r, uint64_t task, uint64_t att);
+/* Tells r that an attempt is not its own. */
+void fence(dispatch *d, const runner *r, uint64_t task, uint64_t att);
+
+/* ---- dispatch_parts.c ---- */
+
+void on_log(dispatch *d, runner *r, const msg_log *m);
+/* The greatest length of a part of t's attempt; 0: it has none. */
+uint64_t parts_max(const dispatch *d, const task *t, msg_part part);
+/* True: log and artifacts as the result tells of them are all here, and durable with this
+ * transaction; else asks r for the rest. */
+bool parts_take(dispatch *d, const runner *r, task *t, const msg_result *m);
+/* The attempt is over: a torn archive is of no use to anybody. */
+void parts_drop_torn(dispatch *d, task *t);
+/* Names of the jobs whose artifacts j wants: those it needs that left some, here or in the build
+ * that they were taken over from.  In the step's arena. */
+slices parts_inputs(dispatch *d, const job *j);
 
 /* ---- dispatch_fleet.c ---- */
 

@@ -101,9 +101,11 @@ void life_assign(dispatch *d, const task *t)
     m->spec = j->spec;
     m->timeout_ms = j->timeout_ms;
     m->alone = j->group != NULL;
+    m->artifact_max = j->artifacts ? d->config.artifact_max : 0;
     m->files = (slices){ ARENA_ARRAY(&d->out->arena, slice, n), n };
     for (size_t i = 0; i < n; i++)
         m->files.v[i] = j->units[t->units[t->done + i]].file;
+    m->inputs = parts_inputs(d, j);
 }
 
 /* What `volt build` shows of slots and times. */
@@ -140,8 +142,8 @@ void life_lease(dispatch *d, runner *r, queue_item *item)
     t->state = STATE_LEASED;
     t->missed = 0;
     t->hb_seen = r->hb_count;
-    t->log_bytes = 0;
-    t->log_short = false;
+    memset(t->bytes, 0, sizeof t->bytes);
+    t->log_short = t->artifacts_whole = false;
     t->cases = 0;
     if (t->kind == TASK_PLAN)
         draft_clear(&t->build->draft);
@@ -213,6 +215,7 @@ static void requeue(dispatch *d, task *t, code code, slice why, int64_t delay_ms
     msg_event *e;
 
     t->verdict = verdict_none;
+    parts_drop_torn(d, t);
     put_attempt(d, t, STATE_FINAL, code);
     if (!MUTANT(requeue_keeps_lease))
         release(d, t);
@@ -513,10 +516,12 @@ void life_task_final(dispatch *d, task *t, verdict v, slice why)
         life_unit_done(d, t, &(rec_item){ .verdict = v });
     t->verdict = v;
     t->why = build_keep(t->build, why);
-    if (t->lease.runner)
+    if (t->lease.runner) {
+        parts_drop_torn(d, t);
         put_attempt(d, t, STATE_FINAL, code_none);
-    else
+    } else {
         life_unqueue(d, t->job, &t->item);
+    }
     release(d, t);
     t->state = STATE_FINAL;
     t->since_wall_ms = d->wall_ms;
@@ -527,10 +532,12 @@ void life_task_final(dispatch *d, task *t, verdict v, slice why)
     e->duration_ms = t->duration_ms;
     e->exit = t->exit;
     e->signal = t->signal;
-    e->log_bytes = t->log_bytes;
+    e->log_bytes = t->bytes[PART_LOG];
     e->why = t->why;
-    if (t->job)
+    if (t->job) {
         t->job->tasks_open--;
+        task_counts_artifacts(t);
+    }
     if (t->kind == TASK_PLAN)
         plan_final(d, t);
     else if (t->kind == TASK_SCRIPT)

@@ -139,7 +139,10 @@ static volt_code load_task(dispatch *d, const row_task *row, volt_err *err)
     t->tries = (uint32_t)row->tries;
     t->why = build_keep(b, row->why);
     t->since_wall_ms = t->leased_wall_ms = row->since_ms;
-    t->log_bytes = row->state == STATE_FINAL || MUTANT(log_bytes_trusted) ? row->log_bytes : 0;
+    if (row->state == STATE_FINAL || MUTANT(log_bytes_trusted)) {
+        t->bytes[PART_LOG] = row->log_bytes;
+        t->bytes[PART_ARTIFACTS] = row->artifact_bytes;
+    }
     if (row->runner.n == 32) {
         memcpy(t->runner_id, row->runner.p, 32);
         r = fleet_by_id(&d->fleet, row->runner);
@@ -150,6 +153,7 @@ static volt_code load_task(dispatch *d, const row_task *row, volt_err *err)
         j->started_wall_ms = row->since_ms;
     if (t->state == STATE_FINAL && j) {
         j->tasks_open--;
+        task_counts_artifacts(t);
         if (t->kind == TASK_SCRIPT) {
             j->retried += verdict_is_bad(t->verdict);
             job_add_work(j, row->duration_ms);

@@ -29,7 +29,8 @@ void put_attempt(dispatch *d, const task *t, state state, code code)
                         .code = code,
                         .leased_ms = t->leased_wall_ms,
                         .ended_ms = state == STATE_FINAL ? d->wall_ms : 0,
-                        .log_bytes = t->log_bytes };
+                        .log_bytes = t->bytes[PART_LOG],
+                        .artifact_bytes = t->bytes[PART_ARTIFACTS] };
 }
 
 void put_unit(dispatch *d, const job *j, size_t i, const task *t, const rec_item *item)

@@ -6,9 +6,8 @@
 #include "core/dispatch_internal.h"
 #include "core/outcome.h"
 
-#define LOG_OWN_LINES_MAX (1 << 20)
-#define REPO_BACKOFF_MS   5000 /* first time a runner stays away from a repository */
-#define UNFIT_NACKS_MAX   3    /* runners without the commit, or what the job asks for */
+#define REPO_BACKOFF_MS 5000 /* first time a runner stays away from a repository */
+#define UNFIT_NACKS_MAX 3    /* runners without the commit, or what the job asks for */
 
 task *task_of(dispatch *d, const runner *r, uint64_t id, uint64_t att)
 {
@@ -19,7 +18,7 @@ task *task_of(dispatch *d, const runner *r, uint64_t id, uint64_t att)
     return t && t->lease.runner == r && t->att == att ? t : NULL;
 }
 
-static void fence(dispatch *d, const runner *r, uint64_t task, uint64_t att)
+void fence(dispatch *d, const runner *r, uint64_t task, uint64_t att)
 {
     msg_fenced *m;
 
@@ -121,7 +120,8 @@ static job *draft_job(build *b, plan_draft *draft, const rec_job *m)
                             .allow_failure = m->allow_failure,
                             .always = m->always,
                             .concurrency = m->concurrency,
-                            .tests = m->tests });
+                            .tests = m->tests,
+                            .artifacts = m->artifacts });
     if (draft->n == draft->cap) {
         draft->cap = draft->cap ? draft->cap * 2 : 8;
         draft->jobs = mem_grow(draft->jobs, draft->cap, sizeof *draft->jobs);
@@ -265,100 +265,7 @@ void on_tests(dispatch *d, runner *r, const msg_tests *m)
     say_tests(d, r, t);
 }
 
-/* ---- logs ---- */
-
-static void say_log(dispatch *d, const runner *r, const task *t)
-{
-    msg_log_ok *ok = &effects_send(d->out, r->peer, MSG_log_ok)->log_ok;
-
-    *ok = (msg_log_ok){ .task = t->id,
-                        .att = t->att,
-                        .off = t->log_bytes,
-                        .window = d->ev->disk_low ? 0 : d->config.log_window };
-}
-
-/* The greatest length of a log: the cap for what the task writes, and room for the lines with which
- * a runner says that it was reached, or that a test was stopped. */
-static uint64_t log_end_max(const dispatch *d)
-{
-    return d->config.log_max + LOG_OWN_LINES_MAX;
-}
-
-void on_log(dispatch *d, runner *r, const msg_log *m)
-{
-    task *t = task_of(d, r, m->task, m->att);
-
-    if (!t) {
-        fence(d, r, m->task, m->att);
-        return;
-    }
-    /* A nearly full disk keeps its last room for results; the runner is told to wait. */
-    if ((m->off == t->log_bytes || MUTANT(log_any_offset)) && m->d.n &&
-        t->log_bytes + m->d.n <= log_end_max(d) && !d->ev->disk_low) {
-        effect *e = effects_add(d->out, EFFECT_LOG_WRITE);
-        msg_log *live;
-
-        e->task = t->id;
-        e->att = t->att;
-        e->off = m->off;
-        e->bytes = m->d;
-        t->log_bytes += m->d.n;
-        live =
-            &effects_publish(
-                 d->out, arena_printf(&d->out->arena, "l.%llu.", (unsigned long long)t->build->id),
-                 MSG_log)
-                 ->log;
-        *live = *m;
-        live->build = t->build->id;
-        live->job = t->job ? t->job->name : (slice){ 0 };
-    }
-    say_log(d, r, t);
-}
-
-void dispatch_log_is(dispatch *d, uint64_t task, uint64_t att, uint64_t bytes)
-{
-    struct task *t = map_get(&d->tasks, task);
-
-    if (t && t->att == att && t->state != STATE_FINAL)
-        t->log_bytes = bytes;
-}
-
-uint64_t dispatch_log_shown(const dispatch *d, uint64_t task, uint64_t att)
-{
-    const struct task *t = map_get(&d->tasks, task);
-
-    if (MUTANT(torn_log_shown))
-        return UINT64_MAX;
-    return t && t->att == att && t->lease.runner ? t->log_bytes : UINT64_MAX;
-}
-
 /* ---- result ---- */
-
-/* The log as the result tells of it is all here; asks for the rest when it is not. */
-static bool take_log(dispatch *d, const runner *r, task *t, const msg_result *m)
-{
-    if (m->log.n && t->log_bytes == 0 && m->log.n == m->log_bytes) {
-        row_log *row = &effects_put(d->out, ROW_LOG)->log;
-
-        *row = (row_log){ .task = t->id, .att = t->att, .bytes = m->log };
-        t->log_bytes = m->log_bytes;
-        t->log_short = true;
-        return true;
-    }
-    if (t->log_bytes != m->log_bytes && !MUTANT(result_before_log)) {
-        say_log(d, r, t);
-        return false;
-    }
-    if (t->log_bytes) {
-        effect *e = effects_add(d->out, EFFECT_LOG_SYNC);
-
-        e->task = t->id;
-        e->att = t->att;
-        e->off = t->log_bytes;
-        emit_task(d, EVENT_LOG_END, t)->log_bytes = t->log_bytes;
-    }
-    return true;
-}
 
 static void say_result(dispatch *d, const runner *r, uint64_t task, uint64_t att)
 {
@@ -448,13 +355,15 @@ void on_result(dispatch *d, runner *r, const msg_result *m)
             say_result(d, r, t->id, t->att);
         return;
     }
-    if (m->log_bytes >
-        log_end_max(d)) { /* it would never be taken whole, so it is not waited for */
-        say_result(d, r, t->id, t->att);
-        life_task_final(d, t, VERDICT_ERRORED, SLICE("its runner sent a log beyond the cap"));
+    if (m->log_bytes > parts_max(d, t, PART_LOG) ||
+        m->artifact_bytes > parts_max(d, t, PART_ARTIFACTS)) {
+        say_result(d, r, t->id,
+                   t->att); /* it would never be taken whole, so it is not waited for */
+        life_task_final(d, t, VERDICT_ERRORED,
+                        SLICE("its runner sent a log or artifacts beyond the cap"));
         return;
     }
-    if (!take_log(d, r, t, m)) {
+    if (!parts_take(d, r, t, m)) {
         if (t->done)
             put_task(d, t);
         return;

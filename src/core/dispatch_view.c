@@ -23,7 +23,8 @@ static void describe_task(const task *t, rec_task_row *ret)
                            .runner = t->runner_name,
                            .why = t->why,
                            .since_ms = (uint64_t)t->since_wall_ms,
-                           .log_bytes = t->log_bytes,
+                           .log_bytes = t->bytes[PART_LOG],
+                           .artifact_bytes = t->bytes[PART_ARTIFACTS],
                            .units = t->units_n - t->done };
 }
 
@@ -282,6 +283,7 @@ void dispatch_job_progress(const dispatch *d, int64_t now_ms, uint64_t id, rec_j
     row->started_ms = (uint64_t)j->started_wall_ms;
     row->work_ms = j->work_ms;
     row->longest_ms = j->longest_ms;
+    row->artifact_bytes = j->artifact_bytes;
     if (j->state == STATE_WAITING && job_needs(j, &which) == NEED_OPEN && which)
         row->why = slice_of(arena_printf(a, "needs " SLICE_FMT, SLICE_ARG(which->name)));
     else if (j->tests && group_parks(j->group, &j->item))

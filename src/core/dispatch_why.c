@@ -287,7 +287,7 @@ const char *why_under_way(const dispatch *d, int64_t now_ms, const task *t, aren
     }
     if (t->state == STATE_CANCELING)
         return say(a, "until all that it started has ended: " SLICE_FMT, SLICE_ARG(t->why));
-    return d->disk_low && t->log_bytes
+    return d->disk_low && (t->bytes[PART_LOG] || t->bytes[PART_ARTIFACTS])
                ? "its log stands still, for the dispatcher's disk is nearly full"
                : "";
 }

@@ -3,7 +3,7 @@
  *
  * An effects list owns an arena: everything its entries point to lives there until
  * effects_clear().  A shell carries out PUT, CUT, RUN, LOG_WRITE and LOG_SYNC at once inside an
- * open transaction, and SEND and PUBLISH only after it is committed.
+ * open transaction, and SEND, PUBLISH and LOG_DROP only after it is committed.
  */
 #ifndef VOLT_CORE_EFFECT_H
 #define VOLT_CORE_EFFECT_H
@@ -17,9 +17,11 @@ typedef enum effect_kind {
     EFFECT_PUT,       /* row: persist */
     EFFECT_CUT,       /* row: forget this case and those of its unit behind it */
     EFFECT_RUN,       /* run: count it in the history of its file */
-    EFFECT_LOG_WRITE, /* task, att, off, bytes: write this piece of an attempt's log file */
-    EFFECT_LOG_SYNC,  /* task, att, off: the file is `off` bytes long and must be durable before the
-                         commit */
+    EFFECT_LOG_WRITE, /* task, att, part, off, bytes: write this piece of an attempt's log file, or
+                         of its artifacts' */
+    EFFECT_LOG_SYNC,  /* task, att, part, off: the file is `off` bytes long and must be durable
+                         before the commit */
+    EFFECT_LOG_DROP,  /* task, att, part: what came of it is of no use */
     EFFECT_STALE,     /* bytes: persist that the data is an old copy, and what showed it */
     EFFECT_SEND,      /* peer, msg: send to one peer of the ROUTER */
     EFFECT_PUBLISH,   /* topic, msg: publish */
@@ -33,6 +35,7 @@ typedef struct effect {
     const file_run *run;
     const msg *msg;
     uint64_t task, att, off;
+    msg_part part;
     slice bytes;
 } effect;
 

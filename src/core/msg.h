@@ -18,6 +18,9 @@
 #define MSG_TIME_MAX  (UINT64_C(10) * 365 * 24 * 3600 * 1000)
 #define MSG_SLOTS_MAX UINT64_C(1024)
 
+/* The byte streams of an attempt, as `part` of log, log_ok, get and chunk names them. */
+typedef enum msg_part { PART_LOG, PART_ARTIFACTS, PARTS_N } msg_part;
+
 /* Words: enum verdict { VERDICT_NONE = 0, VERDICT_PASSED, ... }.  0 is "absent" in each set. */
 #define WORDS(name, doc)                typedef enum name { name##_none = 0,
 #define WORD(name, constant, text, doc) constant,

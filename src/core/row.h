@@ -52,13 +52,14 @@ typedef struct row_job { /* key: (build, idx); name is unique in the build */
     slices labels;
     slice spec;
     uint64_t priority, timeout_ms, retry, batch;
-    bool allow_failure, always, tests;
+    bool allow_failure, always, tests, artifacts;
     state state;
     verdict verdict;
     slice why;
     uint64_t units, units_done, units_bad;
     int64_t ready_ms, started_ms, ended_ms; /* wall; 0: not yet */
     uint64_t work_ms, longest_ms;           /* durations of units, or of a script's tries */
+    uint64_t artifact_bytes;                /* that its tasks left */
     slice concurrency;                      /* group in its repository; empty: none */
 } row_job;
 
@@ -99,7 +100,7 @@ typedef struct row_task { /* key: task */
     uint64_t done;  /* of these, reported */
     slice why;
     int64_t since_ms; /* wall: last change of state */
-    uint64_t duration_ms, exit, signal, log_bytes, cpu_ms, max_rss_bytes;
+    uint64_t duration_ms, exit, signal, log_bytes, cpu_ms, max_rss_bytes, artifact_bytes;
 } row_task;
 
 typedef struct row_attempt { /* key: (task, att) */
@@ -110,7 +111,7 @@ typedef struct row_attempt { /* key: (task, att) */
     verdict verdict;
     code code;                   /* why it was given up */
     int64_t leased_ms, ended_ms; /* wall */
-    uint64_t log_bytes;
+    uint64_t log_bytes, artifact_bytes;
 } row_attempt;
 
 typedef struct row_log { /* key: (task, att): a short log; long ones are files */

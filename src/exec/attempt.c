@@ -60,7 +60,7 @@ int attempt_open_log(void *ctx)
 {
     attempt *a = ctx;
 
-    return spool_log_fd(a->spool);
+    return spool_stream_fd(a->spool, PART_LOG);
 }
 
 code attempt_blame(volt_code rc)

@@ -18,14 +18,18 @@
 #define HEAD_SIZE   (LENGTH_SIZE + 1) /* of a record: its length, its part */
 #define NAME_SIZE   64
 #define READ_SIZE   16384
-#define LOG_SUFFIX  ".log"
 
 struct spool {
     spool_id id;
-    int root;    /* WORK/spool */
-    int records; /* the attempt's file */
-    int log;     /* -1 until asked for */
-    off_t end;   /* the writer's: bytes of whole records */
+    char *work;
+    int root;             /* WORK/spool */
+    int records;          /* the attempt's file */
+    int streams[PARTS_N]; /* -1 until asked for */
+    off_t end;            /* the writer's: bytes of whole records */
+};
+
+static const char *const suffixes[PARTS_N] = {
+    [PART_LOG] = ".log", [PART_ARTIFACTS] = ".artifacts"
 };
 
 DEFINE_CLEANUP(spool *, spool_free);
@@ -69,7 +73,8 @@ static volt_code spool_new(const char *work, spool_id id, int flags, spool **ret
 
     file_name(id, "", name);
     s->id = id;
-    s->records = s->log = -1;
+    s->work = mem_strdup(work);
+    s->records = s->streams[PART_LOG] = s->streams[PART_ARTIFACTS] = -1;
     s->root = open_root(work, flags & O_CREAT);
     if (s->root >= 0)
         s->records = openat(s->root, name, flags | O_CLOEXEC, 0600);
@@ -83,12 +88,14 @@ void spool_free(spool *s)
 {
     if (!s)
         return;
-    if (s->log >= 0)
-        close(s->log);
+    for (unsigned part = 0; part < PARTS_N; part++)
+        if (s->streams[part] >= 0)
+            close(s->streams[part]);
     if (s->records >= 0)
         close(s->records);
     if (s->root >= 0)
         close(s->root);
+    free(s->work);
     free(s);
 }
 
@@ -170,14 +177,31 @@ volt_code spool_create(const char *work, spool_id id, slice assign, spool **ret,
     return VOLT_OK;
 }
 
-int spool_log_fd(spool *s)
+int spool_stream_fd(spool *s, msg_part part)
 {
     char name[NAME_SIZE];
 
-    file_name(s->id, LOG_SUFFIX, name);
-    if (s->log < 0)
-        s->log = openat(s->root, name, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    return s->log;
+    file_name(s->id, suffixes[part], name);
+    if (s->streams[part] < 0)
+        s->streams[part] = openat(s->root, name, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    return s->streams[part];
+}
+
+const char *spool_stream_path(const spool *s, msg_part part, arena *a)
+{
+    char name[NAME_SIZE];
+
+    file_name(s->id, suffixes[part], name);
+    return arena_printf(a, "%s/spool/%s", s->work, name);
+}
+
+int64_t spool_changed_ns(const spool *s)
+{
+    struct stat st;
+
+    if (fstat(s->records, &st) < 0)
+        return 0;
+    return st.st_ctim.tv_sec * INT64_C(1000000000) + st.st_ctim.tv_nsec;
 }
 
 volt_code spool_add(spool *s, spool_part part, slice frame, volt_err *err)
@@ -286,28 +310,30 @@ bool spool_next(slice *rest, slice *ret)
     return true;
 }
 
-volt_code spool_read_log(spool *s, uint64_t off, char *to, size_t max, size_t *n, volt_err *err)
+volt_code spool_read_stream(spool *s, msg_part part, uint64_t off, char *to, size_t max, size_t *n,
+                            volt_err *err)
 {
+    int *fd = &s->streams[part];
     char name[NAME_SIZE];
     size_t got = 0;
 
-    file_name(s->id, LOG_SUFFIX, name);
-    /* Opened for reading only: the agent must not make a log where the executor made none. */
-    if (s->log < 0)
-        s->log = openat(s->root, name, O_RDONLY | O_CLOEXEC);
-    if (s->log < 0 && errno == ENOENT) {
+    file_name(s->id, suffixes[part], name);
+    /* Opened for reading only: the agent must not make one where the executor made none. */
+    if (*fd < 0)
+        *fd = openat(s->root, name, O_RDONLY | O_CLOEXEC);
+    if (*fd < 0 && errno == ENOENT) {
         *n = 0;
         return VOLT_OK;
     }
-    if (s->log < 0)
-        return fail_errno(err, "open the log of", s->id);
+    if (*fd < 0)
+        return fail_errno(err, "open a stream of", s->id);
     while (got < max) {
-        ssize_t did = pread(s->log, to + got, max - got, (off_t)(off + got));
+        ssize_t did = pread(*fd, to + got, max - got, (off_t)(off + got));
 
         if (did < 0 && errno == EINTR)
             continue;
         if (did < 0)
-            return fail_errno(err, "read the log of", s->id);
+            return fail_errno(err, "read a stream of", s->id);
         if (did == 0)
             break;
         got += (size_t)did;
@@ -326,35 +352,38 @@ void spool_delete(const char *work, spool_id id)
         return;
     file_name(id, "", name);
     unlinkat(root, name, 0);
-    file_name(id, LOG_SUFFIX, name);
-    unlinkat(root, name, 0);
+    for (unsigned part = 0; part < PARTS_N; part++) {
+        file_name(id, suffixes[part], name);
+        unlinkat(root, name, 0);
+    }
 }
 
-/* "12-3" and `suffix`, as file_name() writes it. */
-static bool parse_name(const char *name, const char *suffix, spool_id *ret)
+/* "12-3", as file_name() writes it. */
+static bool parse_name(const char *name, spool_id *ret)
 {
     char again[NAME_SIZE];
     spool_id id;
 
     if (sscanf(name, "%" SCNu64 "-%" SCNu64, &id.task, &id.att) != 2 || !id.task || !id.att)
         return false;
-    file_name(id, suffix, again);
+    file_name(id, "", again);
     if (strcmp(again, name) != 0)
         return false;
     *ret = id;
     return true;
 }
 
-/* A log whose attempt is deleted. */
-static void remove_stray_log(int root, const char *name)
+/* A stream whose attempt is deleted, or what was being made of one. */
+static void remove_stray(int root, const char *name)
 {
     char attempt[NAME_SIZE];
     spool_id id;
 
-    if (!parse_name(name, LOG_SUFFIX, &id))
+    if (sscanf(name, "%" SCNu64 "-%" SCNu64, &id.task, &id.att) != 2)
         return;
     file_name(id, "", attempt);
-    if (faccessat(root, attempt, F_OK, 0) < 0 && errno == ENOENT)
+    if (strncmp(name, attempt, strlen(attempt)) == 0 && name[strlen(attempt)] == '.' &&
+        faccessat(root, attempt, F_OK, 0) < 0 && errno == ENOENT)
         unlinkat(root, name, 0);
 }
 
@@ -383,8 +412,8 @@ volt_code spool_scan(const char *work, spool_id **ret, size_t *n, volt_err *err)
     while ((e = readdir(d))) {
         spool_id id;
 
-        if (!parse_name(e->d_name, "", &id)) {
-            remove_stray_log(root, e->d_name);
+        if (!parse_name(e->d_name, &id)) {
+            remove_stray(root, e->d_name);
             continue;
         }
         if (count == cap) {

@@ -6,7 +6,8 @@
  *       plan     any number
  *       tests    any number
  *       result   without `log`; the last
- *   WORK/spool/<task>-<att>.log   the output, raw; made when there is any
+ *   WORK/spool/<task>-<att>.log        the output, raw; made when there is any
+ *   WORK/spool/<task>-<att>.artifacts  the archive that it leaves; whole when there is a result
  *
  * One file, for a small task's costs are files: where directories' blocks are discarded at once
  * (ext4 with discard and no journal), removing one took 2.2 ms.
@@ -23,8 +24,10 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/arena.h"
 #include "base/buf.h"
 #include "base/err.h"
+#include "core/msg.h"
 
 typedef enum spool_part {
     SPOOL_ASSIGN,
@@ -49,9 +52,13 @@ volt_code spool_open(const char *work, spool_id id, spool **ret, volt_err *err);
 /* Closes; leaves what is on disk. */
 void spool_free(spool *s);
 
-/* The log, open for writing and reading, made when it is not there; close-on-exec, the spool's to
- * close; -1 with errno.  Not O_APPEND, for splice() refuses that. */
-int spool_log_fd(spool *s);
+/* The log or the artifacts, open for writing and reading, made when not there; close-on-exec, the
+ * spool's to close; -1 with errno.  Not O_APPEND, for splice() refuses that. */
+int spool_stream_fd(spool *s, msg_part part);
+/* Where that is, in `a`. */
+const char *spool_stream_path(const spool *s, msg_part part, arena *a);
+/* When the last record was added, by the clock of the file system: nanoseconds since 1970. */
+int64_t spool_changed_ns(const spool *s);
 /* Appends a frame to SPOOL_PLAN or SPOOL_TESTS.  VOLT_EFULL: no space.  VOLT_EIO. */
 volt_code spool_add(spool *s, spool_part part, slice frame, volt_err *err);
 /* Adds `result`.  VOLT_ENOTFOUND: the spool was deleted.  VOLT_EFULL: no space.  VOLT_EIO. */
@@ -65,8 +72,10 @@ volt_code spool_read(const spool *s, spool_part part, size_t max, buf *out, volt
 /* Walks the frames of SPOOL_PLAN or SPOOL_TESTS as read: takes the first off *rest.
  * False: no whole one is left. */
 bool spool_next(slice *rest, slice *ret);
-/* Reads log bytes [off, off + max) into `to`, as far as there are; *n of them came. */
-volt_code spool_read_log(spool *s, uint64_t off, char *to, size_t max, size_t *n, volt_err *err);
+/* Reads bytes [off, off + max) of the log or the artifacts into `to`, as far as there are; *n of
+ * them came. */
+volt_code spool_read_stream(spool *s, msg_part part, uint64_t off, char *to, size_t max, size_t *n,
+                            volt_err *err);
 
 /* Every attempt that has a spool, by task and attempt; *ret is an array of *n, freed with free().
  * Clears away what an interrupted spool_delete() left. */

@@ -97,8 +97,15 @@ static volt_code put_event(dispatcher *d, const row *r, volt_err *err)
     return d->store->ops->put(d->store, r, buf_slice(&d->event_frame), err);
 }
 
+static log_name name_of(const effect *e)
+{
+    return (log_name){ .task = e->task, .att = e->att, .part = e->part };
+}
+
 static volt_code apply_one(dispatcher *d, const effect *e, volt_err *err)
 {
+    const log_name name = name_of(e);
+
     switch (e->kind) {
     case EFFECT_PUT:
         d->dirty = true;
@@ -112,11 +119,14 @@ static volt_code apply_one(dispatcher *d, const effect *e, volt_err *err)
         d->dirty = true;
         return facts_count(d, e->run, err);
     case EFFECT_LOG_WRITE:
-        return d->logs.write(d->logs.ctx, e->task, e->att, e->off, e->bytes, err);
+        return d->logs.write(d->logs.ctx, &name, e->off, e->bytes, err);
     case EFFECT_LOG_SYNC:
         if (MUTANT(log_not_synced))
             return VOLT_OK;
-        return d->logs.sync(d->logs.ctx, e->task, e->att, e->off, err);
+        return d->logs.sync(d->logs.ctx, &name, e->off, err);
+    case EFFECT_LOG_DROP:
+        buf_add(&d->gone_logs, &name, sizeof name);
+        return VOLT_OK;
     case EFFECT_STALE:
         d->dirty = true;
         return d->store->ops->stale(d->store, e->bytes, err);
@@ -135,25 +145,26 @@ static volt_code apply_one(dispatcher *d, const effect *e, volt_err *err)
  * is there. */
 static uint64_t log_unwritten(dispatcher *d, const effect *e, volt_code why)
 {
+    const log_name name = name_of(e);
     uint64_t bytes = e->off;
 
     if (why == VOLT_EFULL) {
         d->disk_low = true; /* until somebody has looked */
     } else {
-        d->logs.remove(d->logs.ctx, e->task, e->att);
+        d->logs.remove(d->logs.ctx, &name);
         bytes = 0;
     }
-    dispatch_log_is(d->core, e->task, e->att, bytes);
+    dispatch_log_is(d->core, e->task, e->att, e->part, bytes);
     return bytes;
 }
 
-/* What would tell of a piece of a log. */
+/* What would tell of a piece of a log or of artifacts. */
 static bool tells_of(const effect *e, const effect *piece)
 {
     return (e->kind == EFFECT_PUBLISH && e->msg->type == MSG_log &&
             e->msg->log.task == piece->task) ||
            (e->kind == EFFECT_SEND && e->msg->type == MSG_log_ok &&
-            e->msg->log_ok.task == piece->task);
+            e->msg->log_ok.task == piece->task && e->msg->log_ok.part == piece->part);
 }
 
 static volt_code apply(dispatcher *d, volt_err *err)
@@ -167,7 +178,10 @@ static volt_code apply(dispatcher *d, volt_err *err)
 
         if (unwritten && tells_of(e, unwritten)) {
             msg m = { .type = MSG_log_ok,
-                      .log_ok = { .task = unwritten->task, .att = unwritten->att, .off = there } };
+                      .log_ok = { .task = unwritten->task,
+                                  .att = unwritten->att,
+                                  .off = there,
+                                  .part = unwritten->part } };
 
             if (e->kind == EFFECT_SEND)
                 outbox_send(d, e->peer, &m);
@@ -206,6 +220,7 @@ static volt_code start(dispatcher *d, const dispatcher_config *config, int64_t n
                              .large = config->large,
                              .tries_max = config->tries_max,
                              .log_max = config->log_max,
+                             .artifact_max = config->artifact_max,
                              .log_window = config->log_window };
     store_head head;
     volt_code code = VOLT_OK;
@@ -396,11 +411,11 @@ volt_code dispatcher_tick(dispatcher *d, int64_t now_ms, int64_t wall_ms, int64_
 
 static void remove_logs(dispatcher *d)
 {
-    for (size_t at = 0; at < d->gone_logs.n; at += 2 * sizeof(uint64_t)) {
-        uint64_t pair[2];
+    for (size_t at = 0; at < d->gone_logs.n; at += sizeof(log_name)) {
+        log_name name;
 
-        memcpy(pair, d->gone_logs.p + at, sizeof pair);
-        d->logs.remove(d->logs.ctx, pair[0], pair[1]);
+        memcpy(&name, d->gone_logs.p + at, sizeof name);
+        d->logs.remove(d->logs.ctx, &name);
     }
     buf_clear(&d->gone_logs);
 }
@@ -516,9 +531,12 @@ void dispatcher_set_disk_low(dispatcher *d, bool low)
 static void log_gone(void *ctx, uint64_t task, uint64_t att)
 {
     dispatcher *d = ctx;
-    uint64_t pair[2] = { task, att };
 
-    buf_add(&d->gone_logs, pair, sizeof pair);
+    for (unsigned part = 0; part < PARTS_N; part++) {
+        const log_name name = { task, att, (msg_part)part };
+
+        buf_add(&d->gone_logs, &name, sizeof name);
+    }
 }
 
 volt_code dispatcher_prune(dispatcher *d, int64_t before_wall_ms, size_t max, bool *more,

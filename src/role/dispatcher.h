@@ -18,20 +18,19 @@
 
 typedef struct dispatcher dispatcher;
 
-/* Where logs of attempts are kept that are too long for the store. */
+/* Where logs of attempts are kept that are too long for the store, and artifacts. */
 typedef struct log_files {
     void *ctx;
     /* VOLT_EFULL, VOLT_EIO: the runner is told to wait, and sends it again later; after VOLT_EIO
      * the file is removed, and the log begins anew. */
-    volt_code (*write)(void *ctx, uint64_t task, uint64_t att, uint64_t off, slice bytes,
-                       volt_err *err);
+    volt_code (*write)(void *ctx, const log_name *name, uint64_t off, slice bytes, volt_err *err);
     /* The first `bytes` bytes are durable after this; what lies behind them is cut off.  After a
      * failure nothing of the file counts any more. */
-    volt_code (*sync)(void *ctx, uint64_t task, uint64_t att, uint64_t bytes, volt_err *err);
+    volt_code (*sync)(void *ctx, const log_name *name, uint64_t bytes, volt_err *err);
     /* Appends at most max bytes from `off`; nothing when there are none. */
-    volt_code (*read)(void *ctx, uint64_t task, uint64_t att, uint64_t off, size_t max, buf *ret,
+    volt_code (*read)(void *ctx, const log_name *name, uint64_t off, size_t max, buf *ret,
                       volt_err *err);
-    void (*remove)(void *ctx, uint64_t task, uint64_t att);
+    void (*remove)(void *ctx, const log_name *name);
 } log_files;
 
 /* Where frames go, called by dispatcher_commit() only. */
@@ -52,7 +51,7 @@ typedef struct dispatcher_config {
     dispatch_prove *prove;               /* with the store's secret */
     int64_t hb_ms, suspect_ms, lease_ms; /* 0: the core's defaults, by the size of the fleet */
     size_t large;                        /* 0: the core's */
-    uint64_t tries_max, log_max, log_window;
+    uint64_t tries_max, log_max, log_window, artifact_max;
 } dispatcher_config;
 
 /* Raises the epoch, rebuilds the core from `s` and commits.  `s` and what `logs` and `out` point to

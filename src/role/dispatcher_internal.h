@@ -1,6 +1,6 @@
 /*
  * dispatcher_internal.h - shared by dispatcher.c (frames, transactions), facts.c (what the store
- * knows about a message) and query.c (answers to readers).
+ * knows about a message), query.c and artifacts.c (answers to readers).
  */
 #ifndef VOLT_ROLE_DISPATCHER_INTERNAL_H
 #define VOLT_ROLE_DISPATCHER_INTERNAL_H
@@ -27,7 +27,7 @@ struct dispatcher {
     uint64_t bad_frames;
     map bad_peers;  /* peer -> when it may be told again */
     buf gone_peers; /* peers whose connections were gone at the last delivery */
-    buf gone_logs;  /* (task, att) pairs whose files go after the commit */
+    buf gone_logs;  /* log_names of files that go after the commit */
     uint64_t floor; /* oldest event kept */
     uint64_t ep;
     char hist[33];
@@ -46,6 +46,8 @@ volt_code facts_find(dispatcher *d, const msg *m, dispatch_facts *ret, volt_err 
 volt_code facts_count(dispatcher *d, const file_run *run, volt_err *err);
 
 bool query_is(msg_type type);
+/* VOLT_ENOTFOUND: there is no such build. */
+volt_code answer_artifacts(dispatcher *d, uint64_t peer, const msg *m, volt_err *err);
 volt_code query_answer(dispatcher *d, uint64_t peer, const msg *m, volt_err *err);
 /* One of them: query_cases.c. */
 volt_code query_cases(dispatcher *d, uint64_t peer, const msg *m, volt_err *err);

@@ -23,6 +23,7 @@ bool query_is(msg_type type)
     case MSG_task:
     case MSG_runners:
     case MSG_get:
+    case MSG_artifacts:
     case MSG_replay:
         return true;
     default:
@@ -114,6 +115,7 @@ static void describe_task(dispatcher *d, const row_task *r, slice job, rec_task_
                            .exit = r->exit,
                            .signal = r->signal,
                            .log_bytes = r->log_bytes,
+                           .artifact_bytes = r->artifact_bytes,
                            .units = r->units.n / 4 };
     dispatch_explain(d->core, d->now_ms, ret, &d->memo, a);
 }
@@ -154,7 +156,8 @@ static volt_code add_job(void *ctx, const row *r, volt_err *err)
                         .started_ms = (uint64_t)r->job.started_ms,
                         .ended_ms = (uint64_t)r->job.ended_ms,
                         .work_ms = r->job.work_ms,
-                        .longest_ms = r->job.longest_ms };
+                        .longest_ms = r->job.longest_ms,
+                        .artifact_bytes = r->job.artifact_bytes };
     if (p->bytes <= PAGE_BYTES_MAX)
         j->needs = keep_list(p, r->job.needs);
     dispatch_job_progress(p->d->core, p->d->now_ms, p->build, j, &p->d->memo, &p->d->arena);
@@ -185,7 +188,8 @@ static volt_code add_attempt(void *ctx, const row *r, volt_err *err)
                                                  .code = a->code,
                                                  .leased_ms = (uint64_t)a->leased_ms,
                                                  .ended_ms = (uint64_t)a->ended_ms,
-                                                 .log_bytes = a->log_bytes };
+                                                 .log_bytes = a->log_bytes,
+                                                 .artifact_bytes = a->artifact_bytes };
     return VOLT_OK;
 }
 
@@ -426,11 +430,13 @@ static volt_code answer_runners(dispatcher *d, uint64_t peer, const msg *m)
     return VOLT_OK;
 }
 
-/* A piece of a log file.  One byte more than asked tells whether the end was reached. */
+/* A piece of a log file, or of artifacts.  One byte more than asked tells whether the end was
+ * reached. */
 static volt_code read_file(dispatcher *d, const row_task *row, const msg_get *get, buf *bytes,
                            msg_chunk *ret, volt_err *err)
 {
     size_t max = get->max ? (size_t)get->max : GET_BYTES, most = max + 1;
+    const log_name name = { row->task, ret->att, (msg_part)ret->part };
     uint64_t shown = dispatch_log_shown(d->core, row->task, ret->att);
     volt_code code;
 
@@ -438,21 +444,48 @@ static volt_code read_file(dispatcher *d, const row_task *row, const msg_get *ge
         return VOLT_OK;
     if (shown - get->off < most)
         most = (size_t)(shown - get->off);
-    code = d->logs.read(d->logs.ctx, row->task, ret->att, get->off, most, bytes, err);
+    code = d->logs.read(d->logs.ctx, &name, get->off, most, bytes, err);
     ret->d = (slice){ bytes->p, bytes->n < max ? bytes->n : max };
     ret->eof = bytes->n <= max && (row->state == STATE_FINAL || ret->att < row->att);
     return code;
 }
 
 /* A log is in the store when it is short, else a file; of an attempt under way, what has come. */
+static volt_code read_log(dispatcher *d, const row_task *row, const msg_get *get, buf *bytes,
+                          msg_chunk *ret, volt_err *err)
+{
+    size_t max = get->max ? (size_t)get->max : GET_BYTES, off, n;
+    slice whole;
+    volt_code code =
+        d->store->ops->short_log(d->store, row->task, ret->att, &d->arena, &whole, err);
+
+    if (code == VOLT_ENOTFOUND)
+        return read_file(d, row, get, bytes, ret, err);
+    if (code != VOLT_OK)
+        return code;
+    off = get->off < whole.n ? (size_t)get->off : whole.n;
+    n = whole.n - off < max ? whole.n - off : max;
+    ret->d = (slice){ whole.p + off, n };
+    ret->eof = off + n == whole.n;
+    return VOLT_OK;
+}
+
+/* Artifacts are of use, and shown, once they are whole. */
+static volt_code read_artifacts(dispatcher *d, const row_task *row, const msg_get *get, buf *bytes,
+                                msg_chunk *ret, volt_err *err)
+{
+    if (row->state == STATE_FINAL && ret->att == row->att)
+        return read_file(d, row, get, bytes, ret, err);
+    ret->eof = ret->att < row->att;
+    return VOLT_OK;
+}
+
 static volt_code answer_get(dispatcher *d, uint64_t peer, const msg *m, volt_err *err)
 {
     const msg_get *get = &m->get;
-    size_t max = get->max ? (size_t)get->max : GET_BYTES;
     msg a = { .type = MSG_chunk, .r = m->r };
     CLEANUP(buf)
     buf bytes = { 0 };
-    slice whole;
     row_task row;
     volt_code code = d->store->ops->task(d->store, get->task, &d->arena, &row, err);
 
@@ -460,18 +493,11 @@ static volt_code answer_get(dispatcher *d, uint64_t peer, const msg *m, volt_err
         return not_found(d, peer, m, "task", get->task);
     if (code != VOLT_OK)
         return code;
-    a.chunk =
-        (msg_chunk){ .task = row.task, .att = get->att ? get->att : row.att, .off = get->off };
-    code = d->store->ops->short_log(d->store, row.task, a.chunk.att, &d->arena, &whole, err);
-    if (code == VOLT_OK) {
-        size_t off = get->off < whole.n ? (size_t)get->off : whole.n;
-        size_t n = whole.n - off < max ? whole.n - off : max;
-
-        a.chunk.d = (slice){ whole.p + off, n };
-        a.chunk.eof = off + n == whole.n;
-    } else if (code == VOLT_ENOTFOUND) {
-        code = read_file(d, &row, get, &bytes, &a.chunk, err);
-    }
+    a.chunk = (msg_chunk){
+        .task = row.task, .att = get->att ? get->att : row.att, .off = get->off, .part = get->part
+    };
+    code = get->part == PART_ARTIFACTS ? read_artifacts(d, &row, get, &bytes, &a.chunk, err)
+                                       : read_log(d, &row, get, &bytes, &a.chunk, err);
     if (code == VOLT_OK)
         outbox_send(d, peer, &a);
     return code;
@@ -502,6 +528,8 @@ static volt_code answer_replay(dispatcher *d, uint64_t peer, const msg *m, volt_
 
 volt_code query_answer(dispatcher *d, uint64_t peer, const msg *m, volt_err *err)
 {
+    volt_code code;
+
     switch (m->type) {
     case MSG_status:
         return answer_status(d, peer, m);
@@ -521,6 +549,11 @@ volt_code query_answer(dispatcher *d, uint64_t peer, const msg *m, volt_err *err
         return answer_runners(d, peer, m);
     case MSG_get:
         return answer_get(d, peer, m, err);
+    case MSG_artifacts:
+        code = answer_artifacts(d, peer, m, err);
+        if (code == VOLT_ENOTFOUND)
+            return not_found(d, peer, m, "build", m->artifacts.build);
+        return code;
     case MSG_replay:
         return answer_replay(d, peer, m, err);
     default:

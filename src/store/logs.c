@@ -1,22 +1,26 @@
 #include "store/logs.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/files.h"
 #include "base/mem.h"
 
 #define LOGS_OPEN_MAX   64 /* files kept open, the least recently used goes first */
 #define LOGS_BEHIND_MAX (8u << 20)
 #define LOGS_FLUSH_SIZE (1u << 20) /* written bytes after which writing back is begun */
 #define NAME_MAX_BYTES  64
+#define ARTIFACT_SUFFIX ".artifacts"
 
 typedef struct log_file {
-    uint64_t task, att;
+    log_name name;
     uint64_t used;    /* turn of the last use; 0: the place is free */
     uint64_t flushed; /* written back, or on its way, up to here */
     uint64_t settled; /* waited for up to here */
@@ -24,24 +28,32 @@ typedef struct log_file {
     int fd;
 } log_file;
 
+DEFINE_CLEANUP(DIR *, closedir);
+
 struct logs {
     int dir;
     uint64_t turn;
     log_file open[LOGS_OPEN_MAX];
 };
 
-static volt_code fail(volt_err *err, const char *what, uint64_t task, uint64_t att)
+static const char *kind_of(const log_name *n)
+{
+    return n->part == PART_ARTIFACTS ? "artifacts" : "log";
+}
+
+static volt_code fail(volt_err *err, const char *what, const log_name *n)
 {
     bool full = errno == ENOSPC || errno == EDQUOT || errno == EFBIG;
 
     return volt_fail(err, full ? VOLT_EFULL : VOLT_EIO,
-                     "%s log of task %" PRIu64 ", attempt %" PRIu64 ": %s", what, task, att,
-                     strerror(errno));
+                     "%s %s of task %" PRIu64 ", attempt %" PRIu64 ": %s", what, kind_of(n),
+                     n->task, n->att, strerror(errno));
 }
 
-static const char *name_of(uint64_t task, uint64_t att, char ret[NAME_MAX_BYTES])
+static const char *name_of(const log_name *n, char ret[NAME_MAX_BYTES])
 {
-    snprintf(ret, NAME_MAX_BYTES, "%" PRIu64 "-%" PRIu64, task, att);
+    snprintf(ret, NAME_MAX_BYTES, "%" PRIu64 "-%" PRIu64 "%s", n->task, n->att,
+             n->part == PART_ARTIFACTS ? ARTIFACT_SUFFIX : "");
     return ret;
 }
 
@@ -94,18 +106,23 @@ volt_code logs_check(const logs *l, volt_err *err)
                      "put it or a copy of it back, or start again without");
 }
 
-static log_file *find(logs *l, uint64_t task, uint64_t att)
+static bool is_same(const log_name *a, const log_name *b)
+{
+    return a->task == b->task && a->att == b->att && a->part == b->part;
+}
+
+static log_file *find(logs *l, const log_name *n)
 {
     for (size_t i = 0; i < LOGS_OPEN_MAX; i++)
-        if (l->open[i].used && l->open[i].task == task && l->open[i].att == att)
+        if (l->open[i].used && is_same(&l->open[i].name, n))
             return &l->open[i];
     return NULL;
 }
 
-static volt_code open_file(logs *l, uint64_t task, uint64_t att, log_file **ret, volt_err *err)
+static volt_code open_file(logs *l, const log_name *n, log_file **ret, volt_err *err)
 {
     char name[NAME_MAX_BYTES];
-    log_file *f = find(l, task, att);
+    log_file *f = find(l, n);
     int fd;
 
     if (!f) {
@@ -113,11 +130,11 @@ static volt_code open_file(logs *l, uint64_t task, uint64_t att, log_file **ret,
         for (size_t i = 1; i < LOGS_OPEN_MAX; i++)
             if (l->open[i].used < f->used)
                 f = &l->open[i];
-        fd = openat(l->dir, name_of(task, att, name), O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+        fd = openat(l->dir, name_of(n, name), O_RDWR | O_CREAT | O_CLOEXEC, 0666);
         if (fd < 0)
-            return fail(err, "open", task, att);
+            return fail(err, "open", n);
         forget(f);
-        *f = (log_file){ .task = task, .att = att, .fd = fd };
+        *f = (log_file){ .name = *n, .fd = fd };
     }
     f->used = ++l->turn;
     *ret = f;
@@ -146,77 +163,121 @@ static int write_back(log_file *f)
     return rc;
 }
 
-volt_code logs_write(logs *l, uint64_t task, uint64_t att, uint64_t off, slice bytes, volt_err *err)
+volt_code logs_write(logs *l, const log_name *n, uint64_t off, slice bytes, volt_err *err)
 {
     log_file *f;
-    volt_code code = open_file(l, task, att, &f, err);
+    volt_code code = open_file(l, n, &f, err);
 
     if (code != VOLT_OK)
         return code;
     while (bytes.n) {
-        ssize_t n = pwrite(f->fd, bytes.p, bytes.n, (off_t)off);
+        ssize_t did = pwrite(f->fd, bytes.p, bytes.n, (off_t)off);
 
-        if (n < 0 && errno == EINTR)
+        if (did < 0 && errno == EINTR)
             continue;
-        if (n <= 0)
-            return fail(err, "write", task, att);
-        off += (uint64_t)n;
-        bytes.p += n;
-        bytes.n -= (size_t)n;
+        if (did <= 0)
+            return fail(err, "write", n);
+        off += (uint64_t)did;
+        bytes.p += did;
+        bytes.n -= (size_t)did;
     }
     f->end = off;
     if (write_back(f) == 0 || errno == ENOSYS || errno == EINVAL)
         return VOLT_OK;
-    return volt_fail(err, VOLT_EIO, "write log of task %" PRIu64 ", attempt %" PRIu64 " back: %s",
-                     task, att, strerror(errno));
+    return volt_fail(err, VOLT_EIO, "write %s of task %" PRIu64 ", attempt %" PRIu64 " back: %s",
+                     kind_of(n), n->task, n->att, strerror(errno));
 }
 
-volt_code logs_sync(logs *l, uint64_t task, uint64_t att, uint64_t bytes, volt_err *err)
+volt_code logs_sync(logs *l, const log_name *n, uint64_t bytes, volt_err *err)
 {
     log_file *f;
-    volt_code code = open_file(l, task, att, &f, err);
+    volt_code code = open_file(l, n, &f, err);
 
     if (code != VOLT_OK)
         return code;
     if (ftruncate(f->fd, (off_t)bytes) != 0 || fdatasync(f->fd) != 0 || fsync(l->dir) != 0)
-        code = fail(err, "sync", task, att);
+        code = fail(err, "sync", n);
     forget(f);
     /* What was not written back then counts as clean afterwards, so that a second sync would
      * succeed without it (fsync(2)); and the blocks may be bad.  The runner still has it all. */
     if (code != VOLT_OK)
-        logs_remove(l, task, att);
+        logs_remove(l, n);
     return code;
 }
 
-volt_code logs_read(logs *l, uint64_t task, uint64_t att, uint64_t off, size_t max, buf *ret,
-                    volt_err *err)
+volt_code logs_read(logs *l, const log_name *n, uint64_t off, size_t max, buf *ret, volt_err *err)
 {
     char name[NAME_MAX_BYTES];
-    log_file *f = find(l, task, att);
+    log_file *f = find(l, n);
     CLEANUP(close)
     int own = -1;
     char *to = buf_room(ret, max);
-    ssize_t n;
+    ssize_t got;
 
     if (!f) {
-        own = openat(l->dir, name_of(task, att, name), O_RDONLY | O_CLOEXEC);
+        own = openat(l->dir, name_of(n, name), O_RDONLY | O_CLOEXEC);
         if (own < 0)
-            return errno == ENOENT ? VOLT_OK : fail(err, "open", task, att);
+            return errno == ENOENT ? VOLT_OK : fail(err, "open", n);
     }
-    n = pread(f ? f->fd : own, to, max, (off_t)off);
-    if (n < 0)
-        return fail(err, "read", task, att);
-    ret->n += (size_t)n;
+    got = pread(f ? f->fd : own, to, max, (off_t)off);
+    if (got < 0)
+        return fail(err, "read", n);
+    ret->n += (size_t)got;
     ret->p[ret->n] = '\0';
     return VOLT_OK;
 }
 
-void logs_remove(logs *l, uint64_t task, uint64_t att)
+void logs_remove(logs *l, const log_name *n)
 {
     char name[NAME_MAX_BYTES];
-    log_file *f = find(l, task, att);
+    log_file *f = find(l, n);
 
     if (f)
         forget(f);
-    unlinkat(l->dir, name_of(task, att, name), 0); /* gone already is as good */
+    unlinkat(l->dir, name_of(n, name), 0); /* gone already is as good */
+}
+
+/* As name_of() writes it. */
+static bool parse_name(const char *text, log_name *ret)
+{
+    char again[NAME_MAX_BYTES];
+
+    if (sscanf(text, "%" SCNu64 "-%" SCNu64, &ret->task, &ret->att) != 2)
+        return false;
+    ret->part = strstr(text, ARTIFACT_SUFFIX) ? PART_ARTIFACTS : PART_LOG;
+    return strcmp(name_of(ret, again), text) == 0;
+}
+
+/* An older attempt's log is kept with the task, but no artifacts beside those of the result.  What
+ * is newer than the store is left alone: the store may be an old copy, and the newest be put back.
+ */
+static bool is_stray(const log_name *n, const row_task *t)
+{
+    if (n->part == PART_LOG || n->att > t->att)
+        return false;
+    return n->att < t->att || (t->state == STATE_FINAL && !t->artifact_bytes);
+}
+
+volt_code logs_sweep(logs *l, store *s, volt_err *err)
+{
+    CLEANUP(closedir)
+    DIR *d = files_dir_of(openat(l->dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    CLEANUP(arena)
+    arena a = { 0 };
+    store_head head;
+    volt_code code = s->ops->head(s, &head, err);
+    const struct dirent *e;
+
+    while ((code == VOLT_OK || code == VOLT_ENOTFOUND) && (e = readdir(d))) {
+        log_name name;
+        row_task t;
+
+        if (!parse_name(e->d_name, &name) || name.task > head.last_task)
+            continue;
+        arena_reset(&a);
+        code = s->ops->task(s, name.task, &a, &t, err);
+        if (code == VOLT_ENOTFOUND || (code == VOLT_OK && is_stray(&name, &t)))
+            unlinkat(l->dir, e->d_name, 0);
+    }
+    return code == VOLT_ENOTFOUND ? VOLT_OK : code;
 }

@@ -68,7 +68,11 @@ static const char version_3[] =
     " PRIMARY KEY(build, job, i, n)) WITHOUT ROWID;"
     "ALTER TABLE repo ADD COLUMN held TEXT;"
     "ALTER TABLE job ADD COLUMN concurrency TEXT;"
-    "ALTER TABLE build ADD COLUMN env TEXT;";
+    "ALTER TABLE build ADD COLUMN env TEXT;"
+    "ALTER TABLE job ADD COLUMN artifacts INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE job ADD COLUMN artifact_bytes INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE task ADD COLUMN artifact_bytes INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE attempt ADD COLUMN artifact_bytes INTEGER NOT NULL DEFAULT 0;";
 
 static const char *const steps[] = { version_1, version_2, version_3 };
 

@@ -23,6 +23,12 @@
 
 typedef struct store store;
 
+/* A file beside the store. */
+typedef struct log_name {
+    uint64_t task, att;
+    msg_part part;
+} log_name;
+
 /* What a store knows of itself. */
 typedef struct store_head {
     char hist[33];
@@ -39,7 +45,7 @@ typedef struct store_head {
 typedef volt_code (*store_row_fn)(void *ctx, const row *r, volt_err *err);
 /* An event as it was put, encoded. */
 typedef volt_code (*store_event_fn)(void *ctx, uint64_t seq, slice bytes, volt_err *err);
-/* An attempt is forgotten, so its log file can go: after the commit. */
+/* An attempt is forgotten, so its files can go: after the commit. */
 typedef void (*store_log_fn)(void *ctx, uint64_t task, uint64_t att);
 
 /* All required.  Rows and slices that a read returns live in `a`. */

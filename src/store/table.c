@@ -115,6 +115,8 @@ static const column job_columns[] = {
     NUMBER(row_job, ended_ms),
     NUMBER(row_job, work_ms),
     NUMBER(row_job, longest_ms),
+    BOOLEAN(row_job, artifacts),
+    NUMBER(row_job, artifact_bytes),
     TEXT(row_job, spec),
 };
 
@@ -168,6 +170,7 @@ static const column task_columns[] = {
     NUMBER(row_task, log_bytes),
     NUMBER(row_task, cpu_ms),
     NUMBER(row_task, max_rss_bytes),
+    NUMBER(row_task, artifact_bytes),
 };
 
 static const column attempt_columns[] = {
@@ -181,6 +184,7 @@ static const column attempt_columns[] = {
     NUMBER(row_attempt, leased_ms),
     NUMBER(row_attempt, ended_ms),
     NUMBER(row_attempt, log_bytes),
+    NUMBER(row_attempt, artifact_bytes),
 };
 
 static const column log_columns[] = {

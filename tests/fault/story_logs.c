@@ -18,10 +18,11 @@ char story_log_byte(uint64_t task, uint64_t i)
     return (char)('!' + (task * 31 + i * 7 + i / 93) % 90);
 }
 
-static volt_code log_write(void *ctx, uint64_t task, uint64_t att, uint64_t off, slice bytes,
+static volt_code log_write(void *ctx, const log_name *name, uint64_t off, slice bytes,
                            volt_err *err)
 {
     story *s = ctx;
+    uint64_t task = name->task, att = name->att;
     log_file *f = story_log_of(s, task, att);
 
     (void)err;
@@ -42,27 +43,28 @@ static volt_code log_write(void *ctx, uint64_t task, uint64_t att, uint64_t off,
     return VOLT_OK;
 }
 
-static volt_code log_sync(void *ctx, uint64_t task, uint64_t att, uint64_t bytes, volt_err *err)
+static volt_code log_sync(void *ctx, const log_name *name, uint64_t bytes, volt_err *err)
 {
     story *s = ctx;
-    log_file *f = story_log_of(s, task, att);
+    log_file *f = story_log_of(s, name->task, name->att);
 
     (void)err;
-    NEED(f && f->bytes.n >= bytes, "S8: the log of task %llu is shorter than told", ull(task));
+    NEED(f && f->bytes.n >= bytes, "S8: the log of task %llu is shorter than told",
+         ull(name->task));
     f->bytes.n = f->synced = bytes;
     return VOLT_OK;
 }
 
-static volt_code log_read(void *ctx, uint64_t task, uint64_t att, uint64_t off, size_t max,
-                          buf *ret, volt_err *err)
+static volt_code log_read(void *ctx, const log_name *name, uint64_t off, size_t max, buf *ret,
+                          volt_err *err)
 {
-    (void)ctx, (void)task, (void)att, (void)off, (void)max, (void)ret, (void)err;
+    (void)ctx, (void)name, (void)off, (void)max, (void)ret, (void)err;
     return VOLT_OK;
 }
 
-static void log_remove(void *ctx, uint64_t task, uint64_t att)
+static void log_remove(void *ctx, const log_name *name)
 {
-    log_file *f = story_log_of(ctx, task, att);
+    log_file *f = name->part == PART_LOG ? story_log_of(ctx, name->task, name->att) : NULL;
 
     if (f)
         f->bytes.n = f->synced = 0;

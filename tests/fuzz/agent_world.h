@@ -10,7 +10,7 @@
 
 #define SLOTS_MOST   4
 #define ATTEMPTS_MAX 96
-#define WANTS_MAX    AGENT_HELD_MAX
+#define WANTS_MAX    ((size_t)AGENT_HELD_MAX * PARTS_N)
 #define PARTS_MAX    4
 #define UNITS_MAX    8
 
@@ -27,9 +27,10 @@ typedef struct known {
     size_t plan_parts, units;                /* spooled */
     bool has_result, told_result, told_more; /* told: since the last answer */
     verdict verdict;
-    uint64_t log_bytes;           /* written */
-    uint64_t log_known, log_most; /* said to have arrived; the end of all credit that was given */
-    uint64_t log_end, items_end, parts_end; /* told to the dispatcher */
+    uint64_t log_bytes;                          /* written */
+    uint64_t arrived[PARTS_N], most[PARTS_N];    /* said to have; the end of all credit given */
+    uint64_t end[PARTS_N], items_end, parts_end; /* told to the dispatcher */
+    bool turn; /* whose credit comes next: the log's or the artifacts' */
 } known;
 
 typedef struct executor {
@@ -40,6 +41,7 @@ typedef struct executor {
 
 typedef struct want {
     uint64_t task, att, off, max;
+    msg_part stream;
 } want;
 
 typedef struct world {
@@ -67,6 +69,8 @@ typedef struct world {
 } world;
 
 /* The attempt of this history; NULL: never heard of. */
+/* Bytes of the artifacts that an attempt leaves. */
+uint64_t world_artifacts(const known *k);
 known *world_find(world *w, uint64_t task, uint64_t att);
 /* One event, its effects, and what must hold after it. */
 void world_step(world *w, agent_event ev);

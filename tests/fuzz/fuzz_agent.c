@@ -104,6 +104,7 @@ static msg some_result(world *w, const known *k)
     m.result.att = k->att;
     m.result.verdict = b & 0x80 ? VERDICT_PASSED : 1 + b % VERDICT_NO_TESTS;
     m.result.log_bytes = k->log_bytes;
+    m.result.artifact_bytes = world_artifacts(k);
     return m;
 }
 
@@ -186,7 +187,10 @@ static void welcome(world *w, unsigned b)
                         .drop = { drop, 0 } };
     for (size_t i = 0; i < w->known_n; i++) {
         const known *k = &w->known[i];
-        rec_held h = { .task = k->task, .att = k->att, .log_bytes = b & 4 ? k->log_end : 0 };
+        rec_held h = { .task = k->task,
+                       .att = k->att,
+                       .log_bytes = b & 4 ? k->end[PART_LOG] : 0,
+                       .artifact_bytes = b & 4 ? k->end[PART_ARTIFACTS] : 0 };
 
         if (!agent_find(w->a, k->task, k->att))
             continue;
@@ -231,7 +235,7 @@ static uint64_t about(world *w, uint64_t told)
     return all[script_below(&w->in, 6)];
 }
 
-static void acknowledge(world *w, const known *k)
+static void acknowledge(world *w, known *k)
 {
     msg m = { .type = MSG_result_ok, .result_ok = { .task = k->task, .att = k->att } };
 
@@ -254,8 +258,10 @@ static void acknowledge(world *w, const known *k)
         m.plan_ok.next = about(w, k->parts_end);
         break;
     default:
+        k->turn = !k->turn && world_artifacts(k);
         m = (msg){ .type = MSG_log_ok, .log_ok = { .task = k->task, .att = k->att } };
-        m.log_ok.off = about(w, k->log_end);
+        m.log_ok.part = k->turn ? PART_ARTIFACTS : PART_LOG;
+        m.log_ok.off = about(w, k->end[m.log_ok.part]);
         m.log_ok.window = 50000 * (uint64_t)script_below(&w->in, 3);
         break;
     }
@@ -271,7 +277,7 @@ static void answer_beat(world *w)
 static void act_dispatcher(world *w)
 {
     unsigned b = script_byte(&w->in);
-    const known *k;
+    known *k;
     msg m;
 
     switch (b % 8) {
@@ -447,7 +453,8 @@ static void work_on(world *w, unsigned slot)
                           .result = { .task = x->works->task,
                                       .att = x->works->att,
                                       .verdict = VERDICT_PASSED,
-                                      .log_bytes = x->works->log_bytes } });
+                                      .log_bytes = x->works->log_bytes,
+                                      .artifact_bytes = world_artifacts(x->works) } });
     else if (x->connected && x->leaving)
         exec_gone(w, slot);
 }
@@ -462,10 +469,13 @@ static void answer_told(world *w, known *k)
                           .tests_ok = { .task = k->task, .att = k->att, .next = k->items_end } });
     world_tell(w, &(msg){ .type = MSG_plan_ok,
                           .plan_ok = { .task = k->task, .att = k->att, .next = k->parts_end } });
-    world_tell(
-        w, &(msg){ .type = MSG_log_ok,
-                   .log_ok = {
-                       .task = k->task, .att = k->att, .off = k->log_end, .window = 1 << 18 } });
+    for (unsigned part = 0; part < PARTS_N; part++)
+        world_tell(w, &(msg){ .type = MSG_log_ok,
+                              .log_ok = { .task = k->task,
+                                          .att = k->att,
+                                          .off = k->end[part],
+                                          .window = 1 << 18,
+                                          .part = part } });
     if (!k->told_result)
         return;
     k->told_result = false;

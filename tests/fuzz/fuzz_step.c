@@ -121,38 +121,38 @@ static volt_code watched_commit(store *s, volt_err *err)
     return w->inner->commit(s, err);
 }
 
-static volt_code log_write(void *ctx, uint64_t task, uint64_t att, uint64_t off, slice bytes,
+static volt_code log_write(void *ctx, const log_name *name, uint64_t off, slice bytes,
                            volt_err *err)
 {
     world *w = ctx;
 
-    (void)task, (void)att, (void)off, (void)bytes;
+    (void)name, (void)off, (void)bytes;
     return w->log_code ? volt_fail(err, w->log_code, "as the script says") : VOLT_OK;
 }
 
-static volt_code log_sync(void *ctx, uint64_t task, uint64_t att, uint64_t bytes, volt_err *err)
+static volt_code log_sync(void *ctx, const log_name *name, uint64_t bytes, volt_err *err)
 {
     world *w = ctx;
 
-    (void)task, (void)att, (void)bytes;
+    (void)name, (void)bytes;
     if (!w->log_code)
         return VOLT_OK;
     w->failed = true;
     return volt_fail(err, w->log_code, "as the script says");
 }
 
-static volt_code log_read(void *ctx, uint64_t task, uint64_t att, uint64_t off, size_t max,
-                          buf *ret, volt_err *err)
+static volt_code log_read(void *ctx, const log_name *name, uint64_t off, size_t max, buf *ret,
+                          volt_err *err)
 {
     world *w = ctx;
 
-    (void)task, (void)att, (void)off, (void)max, (void)ret;
+    (void)name, (void)off, (void)max, (void)ret;
     return w->log_code ? volt_fail(err, w->log_code, "as the script says") : VOLT_OK;
 }
 
-static void log_remove(void *ctx, uint64_t task, uint64_t att)
+static void log_remove(void *ctx, const log_name *name)
 {
-    (void)ctx, (void)task, (void)att;
+    (void)ctx, (void)name;
 }
 
 /* ---- what it says ---- */

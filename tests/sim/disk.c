@@ -204,36 +204,35 @@ static volt_code watched_prune(store *s, int64_t before_wall_ms, size_t max, sto
 
 /* ---- log files ---- */
 
-static uint64_t log_key(uint64_t task, uint64_t att)
+static uint64_t log_key(const log_name *name)
 {
-    return task << 20 | att;
+    return name->task << 21 | name->att << 1 | name->part;
 }
 
-log_file *disk_log(const disk *d, uint64_t task, uint64_t att)
+log_file *disk_log(const disk *d, const log_name *name)
 {
-    return map_get(&d->logs, log_key(task, att));
+    return map_get(&d->logs, log_key(name));
 }
 
-static volt_code log_write(void *ctx, uint64_t task, uint64_t att, uint64_t off, slice bytes,
+static volt_code log_write(void *ctx, const log_name *name, uint64_t off, slice bytes,
                            volt_err *err)
 {
     disk *d = ctx;
-    log_file *f = disk_log(d, task, att);
+    log_file *f = disk_log(d, name);
     volt_code code = fails(d, err);
 
     if (code != VOLT_OK)
         return code;
     if (!f) {
         f = NEW(log_file);
-        f->task = task;
-        f->att = att;
-        map_put(&d->logs, log_key(task, att), f);
+        f->name = *name;
+        map_put(&d->logs, log_key(name), f);
     }
     if (off > f->bytes.n)
         broken(d->w, RULE_S8, "log of task %llu attempt %llu gets a hole at %zu: written at %llu",
-               (unsigned long long)task, (unsigned long long)att, f->bytes.n,
+               (unsigned long long)name->task, (unsigned long long)name->att, f->bytes.n,
                (unsigned long long)off);
-    oracle_log_written(d->w->oracle, task, att, off, bytes);
+    oracle_log_written(d->w->oracle, name, off, bytes);
     if (off + bytes.n > f->bytes.n) {
         buf_room(&f->bytes, (size_t)off + bytes.n - f->bytes.n);
         f->bytes.n = (size_t)off + bytes.n;
@@ -246,26 +245,26 @@ static volt_code log_write(void *ctx, uint64_t task, uint64_t att, uint64_t off,
     return VOLT_OK;
 }
 
-static volt_code log_sync(void *ctx, uint64_t task, uint64_t att, uint64_t bytes, volt_err *err)
+static volt_code log_sync(void *ctx, const log_name *name, uint64_t bytes, volt_err *err)
 {
     disk *d = ctx;
-    log_file *f = disk_log(d, task, att);
+    log_file *f = disk_log(d, name);
     volt_code code = fails(d, err);
 
     if (code != VOLT_OK)
         return code;
     if (!f || f->bytes.n < bytes)
         broken(d->w, RULE_S8, "log of task %llu attempt %llu is shorter than the result says",
-               (unsigned long long)task, (unsigned long long)att);
+               (unsigned long long)name->task, (unsigned long long)name->att);
     f->bytes.n = (size_t)bytes;
     f->synced = (size_t)bytes;
     return VOLT_OK;
 }
 
-static volt_code log_read(void *ctx, uint64_t task, uint64_t att, uint64_t off, size_t max,
-                          buf *ret, volt_err *err)
+static volt_code log_read(void *ctx, const log_name *name, uint64_t off, size_t max, buf *ret,
+                          volt_err *err)
 {
-    const log_file *f = disk_log(ctx, task, att);
+    const log_file *f = disk_log(ctx, name);
 
     (void)err;
     if (f && off < f->bytes.n) {
@@ -276,10 +275,10 @@ static volt_code log_read(void *ctx, uint64_t task, uint64_t att, uint64_t off, 
     return VOLT_OK;
 }
 
-static void log_remove(void *ctx, uint64_t task, uint64_t att)
+static void log_remove(void *ctx, const log_name *name)
 {
     disk *d = ctx;
-    log_file *f = map_remove(&d->logs, log_key(task, att));
+    log_file *f = map_remove(&d->logs, log_key(name));
 
     if (f)
         buf_free(&f->bytes);
@@ -301,7 +300,7 @@ static void lose_power(disk *d)
     while ((e = map_next(&d->logs, &at))) {
         log_file *f = e->value;
         /* By its number, for the order of a table must not decide. */
-        uint64_t how = (f->task ^ f->att ^ (uint64_t)d->w->now_ms) % 4;
+        uint64_t how = (f->name.task ^ f->name.att ^ (uint64_t)d->w->now_ms) % 4;
         size_t half = f->synced + (f->bytes.n - f->synced) / 2;
 
         if (how == 0 || f->bytes.n == f->synced)
@@ -422,11 +421,11 @@ static void cut_logs(disk *d)
     d->logs = (map){ 0 };
     while ((e = map_next(&old, &at))) {
         log_file *f = e->value;
-        uint64_t keep = oracle_final_log(d->w->oracle, f->task, f->att);
+        uint64_t keep = oracle_final_bytes(d->w->oracle, &f->name);
 
         if (keep && keep <= f->bytes.n) {
             f->bytes.n = (size_t)keep;
-            map_put(&d->logs, log_key(f->task, f->att), f);
+            map_put(&d->logs, log_key(&f->name), f);
         } else {
             buf_free(&f->bytes);
             free(f);

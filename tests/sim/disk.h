@@ -14,7 +14,7 @@
 #include "sim.h"
 
 typedef struct log_file {
-    uint64_t task, att;
+    log_name name;
     buf bytes;
     size_t synced;             /* what a loss of power leaves */
     size_t torn_from, torn_to; /* what one left as zeros, and was not written again */
@@ -42,7 +42,7 @@ typedef struct disk {
 void disk_open(disk *d, world *w, process *p);
 void disk_close(disk *d);
 log_files disk_logs(disk *d);
-log_file *disk_log(const disk *d, uint64_t task, uint64_t att);
+log_file *disk_log(const disk *d, const log_name *name);
 /* What was not committed is gone; `power`: nor is what was not synced there. */
 void disk_crash(disk *d, bool power);
 void disk_fault(disk *d);

@@ -336,23 +336,23 @@ uint64_t dispatcher_class(const world *w)
     return process_class(&sd->p) | (uint64_t)!sd->d << 2 | (uint64_t)list_empty(&sd->inbox) << 3;
 }
 
-static buf *log_of(world *w, uint64_t task, uint64_t att)
+static buf *file_of(world *w, const log_name *name)
 {
-    log_file *f = disk_log(&w->dispatcher->disk, task, att);
+    log_file *f = disk_log(&w->dispatcher->disk, name);
 
     return f ? &f->bytes : NULL;
 }
 
-bool dispatcher_log_torn(const world *w, uint64_t task, uint64_t att, uint64_t at)
+bool dispatcher_log_torn(const world *w, const log_name *name, uint64_t at)
 {
-    const log_file *f = disk_log(&w->dispatcher->disk, task, att);
+    const log_file *f = disk_log(&w->dispatcher->disk, name);
 
     return f && at >= f->torn_from && at < f->torn_to;
 }
 
 void dispatcher_check_store(world *w)
 {
-    oracle_final(w->oracle, w->dispatcher->disk.store, log_of);
+    oracle_final(w->oracle, w->dispatcher->disk.store, file_of);
 }
 
 uint64_t dispatcher_tries_max(world *w)

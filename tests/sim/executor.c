@@ -14,10 +14,10 @@
 #define SPEC_SETUP       "setup"       /* of a job of tests that has one */
 #define SPEC_SECRET      "make deploy" /* wants a secret, which not every runner has */
 
-void output_fill(char *to, uint64_t task, uint64_t att, uint64_t off, size_t n)
+void output_fill(char *to, const log_name *name, uint64_t off, size_t n)
 {
     for (size_t i = 0; i < n; i++)
-        to[i] = (char)output_byte(task, att, off + i);
+        to[i] = (char)output_byte(name, off + i);
 }
 
 /* ---- speaking ---- */
@@ -59,7 +59,7 @@ static void report(executor *x)
                  : x->started          ? HELD_RUNNING
                                        : HELD_ACCEPTED;
     if (held.state) {
-        held.log_bytes = x->spool->log_bytes;
+        held.log_bytes = x->spool->bytes[PART_LOG];
         m.hb.held = (rec_held_list){ &held, 1 };
     }
     say(x, &m);
@@ -155,6 +155,7 @@ static rec_job some_job(arena *a, prng *r, size_t i, bool tests)
     j.priority = prng_below(r, 3);
     j.allow_failure = prng_below(r, 6) == 0;
     j.always = prng_below(r, 8) == 0;
+    j.artifacts = prng_below(r, 3) == 0;
     if (prng_below(r, 5) == 0) {
         j.labels = (slices){ ARENA_NEW(a, slice), 1 };
         j.labels.v[0] = SLICE(LABEL_SPECIAL);
@@ -273,17 +274,38 @@ static void flush(executor *x)
     x->items_n = 0;
 }
 
+/* What it leaves; none, little, or many pieces. */
+static void leave_artifacts(executor *x)
+{
+    const msg_assign *order = &x->order.assign;
+    world *w = x->r->w;
+    uint64_t n = chance(w, 300) ? 0 : 1 + (chance(w, 300) ? pick(w, 60000) : pick(w, 3000));
+
+    if (!order->artifact_max)
+        return;
+    x->spool->bytes[PART_ARTIFACTS] = n < order->artifact_max ? n : 0;
+    if (n)
+        cover("executor", "artifacts");
+    if (x->spool->timeline == w->timeline)
+        oracle_output(w->oracle, order->task, order->att, PART_ARTIFACTS,
+                      x->spool->bytes[PART_ARTIFACTS]);
+}
+
 static void finish(executor *x, verdict v, const char *why)
 {
     const msg_assign *order = &x->order.assign;
     arena a = { 0 };
+
+    if (v != VERDICT_CANCELED)
+        leave_artifacts(x);
     msg m = { .type = MSG_result,
               .result = { .task = order->task,
                           .att = order->att,
                           .ep = order->ep,
                           .verdict = v,
                           .msg = slice_of(why),
-                          .log_bytes = x->spool->log_bytes,
+                          .log_bytes = x->spool->bytes[PART_LOG],
+                          .artifact_bytes = x->spool->bytes[PART_ARTIFACTS],
                           .duration_ms = (uint64_t)(x->r->w->now_ms - x->began_ms) } };
 
     m.result.setup_failed = x->in_setup && v != VERDICT_CANCELED;
@@ -316,11 +338,13 @@ static void write_some(executor *x, uint64_t n)
 {
     const msg_assign *order = &x->order.assign;
 
-    if (order->log_max && x->spool->log_bytes + n > order->log_max)
-        n = order->log_max - x->spool->log_bytes;
-    x->spool->log_bytes += n;
+    uint64_t *bytes = &x->spool->bytes[PART_LOG];
+
+    if (order->log_max && *bytes + n > order->log_max)
+        n = order->log_max - *bytes;
+    *bytes += n;
     if (x->spool->timeline == x->r->w->timeline)
-        oracle_output(x->r->w->oracle, order->task, order->att, x->spool->log_bytes);
+        oracle_output(x->r->w->oracle, order->task, order->att, PART_LOG, *bytes);
 }
 
 static uint64_t units_n(const executor *x)

@@ -375,21 +375,23 @@ static void check_kept(oracle *o, const rec_held_list *l)
     }
 }
 
-/* Bytes of a log; `over`: of an attempt that is, and whose runner may never have sent again what a
- * loss of power tore from the file. */
+/* Bytes of a log or of artifacts; `over`: of an attempt that is, and whose runner may never have
+ * sent again what a loss of power tore from the file. */
 static void check_output(oracle *o, const char *what, const msg_log *m, bool over)
 {
     const truth *t = oracle_truth(o, m->task, m->att);
+    const log_name name = { m->task, m->att, (msg_part)m->part };
+    uint64_t most = t->bytes[name.part];
 
     if (o->stale) /* the attempt may have gone on since the copy was made */
         return;
-    if (m->off + m->d.n > t->log_bytes)
+    if (m->off + m->d.n > most)
         broken(o->w, RULE_S8, "%s of task %llu attempt %llu: %llu bytes, its process wrote %llu",
-               what, ULL(m->task), ULL(m->att), ULL(m->off + m->d.n), ULL(t->log_bytes));
+               what, ULL(m->task), ULL(m->att), ULL(m->off + m->d.n), ULL(most));
     checked(o->w, RULE_S8);
     for (size_t i = 0; i < m->d.n; i++)
-        if ((unsigned char)m->d.p[i] != output_byte(m->task, m->att, m->off + i) &&
-            !(over && dispatcher_log_torn(o->w, m->task, m->att, m->off + i)))
+        if ((unsigned char)m->d.p[i] != output_byte(&name, m->off + i) &&
+            !(over && dispatcher_log_torn(o->w, &name, m->off + i)))
             broken(o->w, RULE_S8, "%s of task %llu attempt %llu differs at byte %llu", what,
                    ULL(m->task), ULL(m->att), ULL(m->off + i));
 }
@@ -399,9 +401,13 @@ static void check_chunk(oracle *o, const msg_chunk *m)
     const known_task *t = oracle_task(o, m->task);
     bool live = t && t->att == m->att && is_leased(t->state);
 
-    if (m->d.n)
+    msg_log piece = { .task = m->task, .att = m->att, .part = m->part, .off = m->off, .d = m->d };
+
+    if (m->d.n && m->part == PART_ARTIFACTS)
+        check_output(o, "what is shown of the artifacts", &piece, false);
+    else if (m->d.n)
         check_output(o, live ? "what is shown of the log under way" : "what is shown of the log",
-                     &(msg_log){ .task = m->task, .att = m->att, .off = m->off, .d = m->d }, !live);
+                     &piece, !live);
 }
 
 void oracle_sent(oracle *o, uint64_t peer, slice frame)
@@ -486,10 +492,13 @@ void oracle_published(oracle *o, slice topic, slice frame)
         check_output(o, "the published log", &m.log, false);
 }
 
-void oracle_log_written(oracle *o, uint64_t task, uint64_t att, uint64_t off, slice bytes)
+void oracle_log_written(oracle *o, const log_name *name, uint64_t off, slice bytes)
 {
-    check_output(o, "the log", &(msg_log){ .task = task, .att = att, .off = off, .d = bytes },
-                 false);
+    check_output(
+        o, name->part == PART_LOG ? "the log" : "the file of the artifacts",
+        &(msg_log){
+            .task = name->task, .att = name->att, .part = name->part, .off = off, .d = bytes },
+        false);
 }
 
 /* ---- what others do ---- */
@@ -545,9 +554,9 @@ void oracle_unit_ends(oracle *o, const msg_assign *m, uint64_t n, verdict v)
         oracle_truth(o, m->task, m->att)->unit[m->from + n] = v;
 }
 
-void oracle_output(oracle *o, uint64_t task, uint64_t att, uint64_t log_bytes)
+void oracle_output(oracle *o, uint64_t task, uint64_t att, msg_part part, uint64_t bytes)
 {
-    oracle_truth(o, task, att)->log_bytes = log_bytes;
+    oracle_truth(o, task, att)->bytes[part] = bytes;
 }
 
 void oracle_spool_deleted(oracle *o, slice runner_id, uint64_t task, uint64_t att,

@@ -50,7 +50,7 @@ typedef struct known_task {
     task_kind kind;
     state state;
     verdict verdict;
-    uint64_t att, tries, done, log_bytes;
+    uint64_t att, tries, done, log_bytes, artifact_bytes;
     char runner[33];
     int64_t requeued_ms;
     int64_t leased_ms, heard_ms; /* the newest attempt was given, was heard of; by oracle_now() */
@@ -94,8 +94,8 @@ typedef struct known_submission {
 typedef struct truth {
     uint64_t task, att;
     unsigned starts;
-    uint64_t log_bytes;
-    uint64_t credit; /* how far it may send its log, as it was told */
+    uint64_t bytes[PARTS_N];
+    uint64_t credit[PARTS_N]; /* how far it may send them, as it was told */
     verdict verdict;
     verdict unit[UNITS_MAX]; /* of a batch, by place in it */
     bool setup_failed;

@@ -268,11 +268,13 @@ bool oracle_noticed(const oracle *o)
     return o->noticed;
 }
 
-uint64_t oracle_final_log(const oracle *o, uint64_t task, uint64_t att)
+uint64_t oracle_final_bytes(const oracle *o, const log_name *name)
 {
-    const known_task *t = oracle_task(o, task);
+    const known_task *t = oracle_task(o, name->task);
 
-    return t && t->state == STATE_FINAL && t->att == att ? t->log_bytes : 0;
+    if (!t || t->state != STATE_FINAL || t->att != name->att)
+        return 0;
+    return name->part == PART_LOG ? t->log_bytes : t->artifact_bytes;
 }
 
 /* ---- the end ---- */

@@ -162,31 +162,45 @@ static void check_saws(oracle *o)
     }
 }
 
-/* S8: the log of a task whose result counted is all that its process wrote. */
-static void check_log(oracle *o, store *s, const known_task *t, const buf *file, arena *a)
+/* S8: what is kept of a task whose result counted is all that its attempt had. */
+static void check_part(oracle *o, const known_task *t, msg_part part, uint64_t told, slice kept)
 {
     const truth *real = oracle_truth(o, t->id, t->att);
-    slice log = file ? buf_slice(file) : (slice){ 0 };
-    row_task kept;
+    const log_name name = { t->id, t->att, part };
+    const char *what = part == PART_LOG ? "log" : "artifacts";
 
-    if (o->w->k.keep_ms && s->ops->task(s, t->id, a, &kept, NULL) == VOLT_ENOTFOUND)
+    checked(o->w, RULE_S8);
+    if (kept.n != real->bytes[part] || told != real->bytes[part])
+        broken(o->w, RULE_S8,
+               "task %llu attempt %llu: %zu bytes of %s are kept, told are %llu, there were %llu",
+               ULL(t->id), ULL(t->att), kept.n, what, ULL(told), ULL(real->bytes[part]));
+    for (size_t i = 0; i < kept.n; i++)
+        if ((unsigned char)kept.p[i] != output_byte(&name, i))
+            broken(o->w, RULE_S8, "the kept %s of task %llu differs at byte %zu", what, ULL(t->id),
+                   i);
+}
+
+static void check_parts(oracle *o, store *s, const known_task *t,
+                        buf *(*file)(world *w, const log_name *name), arena *a)
+{
+    const buf *log = file(o->w, &(log_name){ t->id, t->att, PART_LOG });
+    const buf *artifacts = file(o->w, &(log_name){ t->id, t->att, PART_ARTIFACTS });
+    slice kept = log ? buf_slice(log) : (slice){ 0 };
+    row_task row;
+
+    if (o->w->k.keep_ms && s->ops->task(s, t->id, a, &row, NULL) == VOLT_ENOTFOUND)
         return;
     if (t->verdict != VERDICT_PASSED && t->verdict != VERDICT_FAILED &&
         t->verdict != VERDICT_TIMEOUT)
         return;
-    if (s->ops->short_log(s, t->id, t->att, a, &log, NULL) != VOLT_OK && !file)
-        log = (slice){ 0 };
-    if (log.n != real->log_bytes || t->log_bytes != real->log_bytes)
-        broken(o->w, RULE_S8,
-               "task %llu attempt %llu: %zu bytes of log are kept, told are %llu, "
-               "written were %llu",
-               ULL(t->id), ULL(t->att), log.n, ULL(t->log_bytes), ULL(real->log_bytes));
-    for (size_t i = 0; i < log.n; i++)
-        if ((unsigned char)log.p[i] != output_byte(t->id, t->att, i))
-            broken(o->w, RULE_S8, "the kept log of task %llu differs at byte %zu", ULL(t->id), i);
+    if (s->ops->short_log(s, t->id, t->att, a, &kept, NULL) != VOLT_OK && !log)
+        kept = (slice){ 0 };
+    check_part(o, t, PART_LOG, t->log_bytes, kept);
+    check_part(o, t, PART_ARTIFACTS, t->artifact_bytes,
+               artifacts ? buf_slice(artifacts) : (slice){ 0 });
 }
 
-void oracle_final(oracle *o, store *s, buf *(*log)(world *w, uint64_t task, uint64_t att))
+void oracle_final(oracle *o, store *s, buf *(*file)(world *w, const log_name *name))
 {
     arena a = { 0 };
 
@@ -196,7 +210,7 @@ void oracle_final(oracle *o, store *s, buf *(*log)(world *w, uint64_t task, uint
     for (uint64_t i = 1; i <= o->tasks_n; i++) {
         arena_reset(&a);
         if (o->tasks[i])
-            check_log(o, s, o->tasks[i], log(o->w, i, o->tasks[i]->att), &a);
+            check_parts(o, s, o->tasks[i], file, &a);
     }
     arena_free(&a);
 }

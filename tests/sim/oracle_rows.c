@@ -193,6 +193,7 @@ static void put_task(oracle *o, const row_task *r)
     t->tries = r->tries;
     t->done = r->done;
     t->log_bytes = r->log_bytes;
+    t->artifact_bytes = r->artifact_bytes;
     if (r->state == STATE_QUEUED)
         t->requeued_ms = o->w->now_ms;
     snprintf(t->runner, sizeof t->runner, SLICE_FMT, SLICE_ARG(r->runner));

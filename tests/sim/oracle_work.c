@@ -73,25 +73,25 @@ static void check_welcome(oracle *o, const known_runner *r, const msg_welcome *m
     }
 }
 
-/* ---- logs: nobody sends beyond his credit ---- */
+/* ---- logs and artifacts: nobody sends beyond his credit ---- */
 
-static void give_credit(oracle *o, uint64_t task, uint64_t att, uint64_t end)
+static void give_credit(oracle *o, const log_name *name, uint64_t end)
 {
-    truth *t = oracle_truth(o, task, att);
+    uint64_t *credit = &oracle_truth(o, name->task, name->att)->credit[name->part];
 
-    t->credit = end > t->credit ? end : t->credit;
+    *credit = end > *credit ? end : *credit;
 }
 
 static void check_credit(oracle *o, const msg_log *m)
 {
     const truth *t = oracle_truth(o, m->task, m->att);
-    uint64_t most = t->credit > o->window ? t->credit : o->window;
+    uint64_t credit = t->credit[m->part], most = credit > o->window ? credit : o->window;
 
     checked(o->w, RULE_S17);
     if (!t->starts) /* of another history, sent before the welcome was there */
         return;
     if (o->window && m->off + m->d.n > most)
-        broken(o->w, RULE_S17, "task %llu attempt %llu sends log up to %llu, its credit is %llu",
+        broken(o->w, RULE_S17, "task %llu attempt %llu sends up to %llu, its credit is %llu",
                ULL(m->task), ULL(m->att), ULL(m->off + m->d.n), ULL(most));
 }
 
@@ -122,7 +122,8 @@ void work_says(oracle *o, uint64_t peer, const msg *m)
     const known_runner *r = runner_at(o, peer);
 
     if (m->type == MSG_log_ok)
-        give_credit(o, m->log_ok.task, m->log_ok.att, m->log_ok.off + m->log_ok.window);
+        give_credit(o, &(log_name){ m->log_ok.task, m->log_ok.att, (msg_part)m->log_ok.part },
+                    m->log_ok.off + m->log_ok.window);
     if (!r)
         return;
     if (m->type == MSG_hb_ok && m->hb_ok.n == r->hb) {
@@ -133,9 +134,14 @@ void work_says(oracle *o, uint64_t peer, const msg *m)
              i++) /* it is no longer silent; its leases begin anew */
             if (o->tasks[i] && strcmp(o->tasks[i]->runner, r->id) == 0)
                 o->tasks[i]->heard_ms = oracle_now(o);
-        for (size_t i = 0; i < m->welcome.keep.n; i++)
-            give_credit(o, m->welcome.keep.v[i].task, m->welcome.keep.v[i].att,
-                        m->welcome.keep.v[i].log_bytes + m->welcome.window);
+        for (size_t i = 0; i < m->welcome.keep.n; i++) {
+            const rec_held *h = &m->welcome.keep.v[i];
+
+            give_credit(o, &(log_name){ h->task, h->att, PART_LOG },
+                        h->log_bytes + m->welcome.window);
+            give_credit(o, &(log_name){ h->task, h->att, PART_ARTIFACTS },
+                        h->artifact_bytes + m->welcome.window);
+        }
         check_welcome(o, r, &m->welcome);
     }
 }

@@ -112,15 +112,16 @@ static void read_part(sim_runner *r, agent_effect e)
 
 typedef struct log_wish {
     sim_runner *r;
-    uint64_t task, att, off, max;
+    log_name name;
+    uint64_t off, max;
 } log_wish;
 
 static void read_log(void *ctx, uint64_t life)
 {
     log_wish *want = ctx;
     sim_runner *r = want->r;
-    spool *s = runner_spool(r, want->task, want->att);
-    uint64_t n = s && s->log_bytes > want->off ? s->log_bytes - want->off : 0;
+    spool *s = runner_spool(r, want->name.task, want->name.att);
+    uint64_t has = s ? s->bytes[want->name.part] : 0, n = has > want->off ? has - want->off : 0;
     char *bytes;
 
     if (r->p.paused_ms && life == r->p.life) {
@@ -129,11 +130,12 @@ static void read_log(void *ctx, uint64_t life)
     }
     n = n < want->max ? n : want->max;
     bytes = mem_grow(NULL, (size_t)n + 1, 1);
-    output_fill(bytes, want->task, want->att, want->off, (size_t)n);
+    output_fill(bytes, &want->name, want->off, (size_t)n);
     if (r->p.up && life == r->p.life)
         runner_steps(r, (agent_event){ .kind = AGENT_LOG_READ,
-                                       .task = want->task,
-                                       .att = want->att,
+                                       .task = want->name.task,
+                                       .att = want->name.att,
+                                       .stream = want->name.part,
                                        .off = want->off,
                                        .bytes = { bytes, (size_t)n } });
     free(bytes);
@@ -144,7 +146,7 @@ static void want_log(sim_runner *r, const agent_effect *e)
 {
     log_wish *want = NEW(log_wish);
 
-    *want = (log_wish){ r, e->task, e->att, e->off, e->max };
+    *want = (log_wish){ r, { e->task, e->att, e->stream }, e->off, e->max };
     call_at(r->w, r->w->now_ms + some_ms(r->w, 0, 2), read_log, want, r->p.life);
 }
 

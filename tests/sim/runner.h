@@ -8,7 +8,7 @@
 
 #define ITEMS_MAX 64
 
-/* WORK/spool/<task>-<att>.  The log's bytes are known from its length. */
+/* WORK/spool/<task>-<att>.  The bytes of the log and the artifacts are known from their length. */
 typedef struct spool {
     list node;
     struct sim_runner *r;
@@ -17,7 +17,7 @@ typedef struct spool {
     bool torn;         /* the assign cannot be read */
     buf assign;
     buf plan, tests; /* frames, each behind its length (8 bytes) */
-    uint64_t log_bytes;
+    uint64_t bytes[PARTS_N];
     buf result;
 } spool;
 

@@ -23,8 +23,8 @@ static bool tear(spool *s)
         s->tests.n = (size_t)pick(w, s->tests.n);
         cover("fault", "spooled outcomes torn");
     }
-    if (s->log_bytes && chance(w, 500))
-        s->log_bytes = pick(w, s->log_bytes);
+    if (s->bytes[PART_LOG] && chance(w, 500))
+        s->bytes[PART_LOG] = pick(w, s->bytes[PART_LOG]);
     return true;
 }
 

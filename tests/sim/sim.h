@@ -325,7 +325,7 @@ size_t dispatcher_owes(world *w); /* bytes that it has not sent yet */
 process *dispatcher_process(world *w);
 const dispatch *dispatcher_now(world *w); /* NULL: it is down */
 /* Whether a loss of power took this byte of a log file, and nobody wrote it again. */
-bool dispatcher_log_torn(const world *w, uint64_t task, uint64_t att, uint64_t at);
+bool dispatcher_log_torn(const world *w, const log_name *name, uint64_t at);
 /* All that is stored is what was committed. */
 void dispatcher_check_store(world *w);
 uint64_t dispatcher_tries_max(world *w);
@@ -421,13 +421,15 @@ void oracle_task_ends(oracle *o, uint64_t task, uint64_t att, verdict v);
 void oracle_setup_fails(oracle *o, uint64_t task, uint64_t att);
 /* The n-th of the assign's files has its verdict. */
 void oracle_unit_ends(oracle *o, const msg_assign *m, uint64_t n, verdict v);
-void oracle_output(oracle *o, uint64_t task, uint64_t att, uint64_t log_bytes);
+/* So many bytes of its log or artifacts exist. */
+void oracle_output(oracle *o, uint64_t task, uint64_t att, msg_part part, uint64_t bytes);
 void oracle_spool_deleted(oracle *o, slice runner_id, uint64_t task, uint64_t att,
                           const msg_result *result);
 /* Log files. */
-/* Length of a final task's log; 0: it is not final, has none, or that is no attempt of its. */
-uint64_t oracle_final_log(const oracle *o, uint64_t task, uint64_t att);
-void oracle_log_written(oracle *o, uint64_t task, uint64_t att, uint64_t off, slice bytes);
+/* Length of a final task's log or artifacts; 0: it is not final, has none, or that is no attempt of
+ * its. */
+uint64_t oracle_final_bytes(const oracle *o, const log_name *name);
+void oracle_log_written(oracle *o, const log_name *name, uint64_t off, slice bytes);
 /* Observers and readers. */
 void oracle_saw(oracle *o, const msg_submit *m);
 void oracle_applied(oracle *o, const char *who, uint64_t expected, const msg_event *e);
@@ -452,15 +454,15 @@ void oracle_explain(oracle *o);
 bool oracle_at_rest(oracle *o, rest *ret);
 /* Looks every half second, once there are no more faults. */
 void oracle_quiet(oracle *o);
-void oracle_final(oracle *o, store *s, buf *(*log)(world *w, uint64_t task, uint64_t att));
+void oracle_final(oracle *o, store *s, buf *(*file)(world *w, const log_name *name));
 
-/* Byte `i` of what an attempt's process writes. */
-static inline unsigned char output_byte(uint64_t task, uint64_t att, uint64_t i)
+/* Byte `i` of what an attempt's process writes, or leaves. */
+static inline unsigned char output_byte(const log_name *n, uint64_t i)
 {
-    return (unsigned char)(task * 31 + att * 57 + i * 7 + (i >> 8) * 13);
+    return (unsigned char)(n->task * 31 + n->att * 57 + n->part * 101u + i * 7 + (i >> 8) * 13);
 }
 /* Bytes `off` and following. */
-void output_fill(char *to, uint64_t task, uint64_t att, uint64_t off, size_t n);
+void output_fill(char *to, const log_name *name, uint64_t off, size_t n);
 static inline uint64_t mix_word(uint64_t h, uint64_t x)
 {
     h = (h ^ x) * UINT64_C(0x9e3779b97f4a7c15);

@@ -141,37 +141,42 @@ static void publish_frame(void *ctx, slice topic, slice frame)
 
 /* ---- what it stands on ---- */
 
-static volt_code log_write(void *ctx, uint64_t task, uint64_t att, uint64_t off, slice bytes,
+static const char *kind_of(const log_name *name)
+{
+    return name->part == PART_ARTIFACTS ? "artifacts" : "log";
+}
+
+static volt_code log_write(void *ctx, const log_name *name, uint64_t off, slice bytes,
                            volt_err *err)
 {
     story *s = ctx;
 
     (void)err;
-    buf_addf(&s->out, "  log of %" PRIu64 "-%" PRIu64 ": %zu bytes at %" PRIu64 "\n", task, att,
-             bytes.n, off);
+    buf_addf(&s->out, "  %s of %" PRIu64 "-%" PRIu64 ": %zu bytes at %" PRIu64 "\n", kind_of(name),
+             name->task, name->att, bytes.n, off);
     return VOLT_OK;
 }
 
-static volt_code log_sync(void *ctx, uint64_t task, uint64_t att, uint64_t bytes, volt_err *err)
+static volt_code log_sync(void *ctx, const log_name *name, uint64_t bytes, volt_err *err)
 {
     story *s = ctx;
 
     (void)err;
-    buf_addf(&s->out, "  log of %" PRIu64 "-%" PRIu64 ": durable, %" PRIu64 " bytes\n", task, att,
-             bytes);
+    buf_addf(&s->out, "  %s of %" PRIu64 "-%" PRIu64 ": durable, %" PRIu64 " bytes\n",
+             kind_of(name), name->task, name->att, bytes);
     return VOLT_OK;
 }
 
-static volt_code log_read(void *ctx, uint64_t task, uint64_t att, uint64_t off, size_t max,
-                          buf *ret, volt_err *err)
+static volt_code log_read(void *ctx, const log_name *name, uint64_t off, size_t max, buf *ret,
+                          volt_err *err)
 {
-    (void)ctx, (void)task, (void)att, (void)off, (void)max, (void)ret, (void)err;
+    (void)ctx, (void)name, (void)off, (void)max, (void)ret, (void)err;
     return VOLT_OK;
 }
 
-static void log_remove(void *ctx, uint64_t task, uint64_t att)
+static void log_remove(void *ctx, const log_name *name)
 {
-    (void)ctx, (void)task, (void)att;
+    (void)ctx, (void)name;
 }
 
 static void must(volt_code code, const volt_err *err)

@@ -9,6 +9,7 @@
 #define HEARTBEAT_MS     1000 /* when only --lease was given */
 #define LEASE_MS         15000
 #define DAY_MS           (24LL * 3600 * 1000)
+#define MIB              ((uint64_t)1 << 20)
 
 static exit_code run(const command_line *line)
 {
@@ -18,6 +19,7 @@ static exit_code run(const command_line *line)
         .dir = dir ? dir : state,
         .at.port = (int)command_number(line, "port"),
         .keep_ms = command_number(line, "keep-days") * DAY_MS,
+        .artifact_max = (uint64_t)command_number(line, "max-artifacts") * MIB,
         .hb_ms = command_ms(line, "heartbeat"),
         .lease_ms = command_ms(line, "lease"),
         .new_history = command_flag(line, "accept-rollback"),
@@ -69,6 +71,13 @@ static const option_spec options[] = {
       .def = "0",
       .max = 36500,
       .help = "forget builds that ended longer ago; 0 keeps them for ever" },
+    { .name = "max-artifacts",
+      .kind = OPTION_NUMBER,
+      .arg = "MIB",
+      .def = "1024",
+      .min = 1,
+      .max = 1 << 20,
+      .help = "artifacts of one attempt, packed; a task that has more leaves none" },
     { .name = "accept-rollback",
       .kind = OPTION_FLAG,
       .help =

@@ -43,6 +43,7 @@ typedef struct server {
     int64_t prune_ms;        /* when next looked at */
     uint64_t trimmed_seq;    /* newest event when memory was last given back */
     int64_t keep_ms;         /* 0: for ever */
+    uint64_t artifact_max;   /* bytes an attempt; 0: the core's */
     int64_t hb_ms, lease_ms; /* as asked for; 0: by the size of the fleet */
     int64_t commit_ms;       /* how long the last commit took */
     log_limit bad_frames, bad_logs;
@@ -59,14 +60,14 @@ typedef struct server {
 /* ---- what the dispatcher needs from outside ---- */
 
 /* A log that cannot be written waits, and the runner sends it again; nothing else stops. */
-static volt_code log_write_at(void *ctx, uint64_t task, uint64_t att, uint64_t off, slice bytes,
+static volt_code log_write_at(void *ctx, const log_name *name, uint64_t off, slice bytes,
                               volt_err *err)
 {
     server *s = ctx;
     int64_t now_ms = loop_now_ms();
     uint64_t held;
     volt_err why;
-    volt_code code = logs_write(s->logs, task, att, off, bytes, &why);
+    volt_code code = logs_write(s->logs, name, off, bytes, &why);
 
     KILL_POINT(after_log_write);
     if (code == VOLT_OK)
@@ -78,28 +79,28 @@ static volt_code log_write_at(void *ctx, uint64_t task, uint64_t att, uint64_t o
     return volt_fail(err, code, "%s", why.msg);
 }
 
-static volt_code log_sync(void *ctx, uint64_t task, uint64_t att, uint64_t bytes, volt_err *err)
+static volt_code log_sync(void *ctx, const log_name *name, uint64_t bytes, volt_err *err)
 {
     server *s = ctx;
-    volt_code code = logs_sync(s->logs, task, att, bytes, err);
+    volt_code code = logs_sync(s->logs, name, bytes, err);
 
     KILL_POINT(after_log_sync);
     return code;
 }
 
-static volt_code log_read(void *ctx, uint64_t task, uint64_t att, uint64_t off, size_t max,
-                          buf *ret, volt_err *err)
+static volt_code log_read(void *ctx, const log_name *name, uint64_t off, size_t max, buf *ret,
+                          volt_err *err)
 {
     server *s = ctx;
 
-    return logs_read(s->logs, task, att, off, max, ret, err);
+    return logs_read(s->logs, name, off, max, ret, err);
 }
 
-static void log_remove(void *ctx, uint64_t task, uint64_t att)
+static void log_remove(void *ctx, const log_name *name)
 {
     server *s = ctx;
 
-    logs_remove(s->logs, task, att);
+    logs_remove(s->logs, name);
 }
 
 /* A frame that a full pipe does not take is dropped: whatever matters is repeated until it is
@@ -218,6 +219,7 @@ static volt_code start_dispatcher(server *s, volt_err *err)
                                  .secret_if_new = secret,
                                  .prove = secret_prove,
                                  .boot = boot,
+                                 .artifact_max = s->artifact_max,
                                  .new_history = s->new_history };
     volt_code code;
 
@@ -247,6 +249,8 @@ static volt_code open_all(server *s, volt_err *err)
         code = store_open_sqlite(s->disk.dir, &s->store, err);
     if (code == VOLT_OK)
         code = logs_open(s->disk.dir, &s->logs, err);
+    if (code == VOLT_OK)
+        code = logs_sweep(s->logs, s->store, err);
     return code == VOLT_OK ? start_dispatcher(s, err) : code;
 }
 
@@ -559,6 +563,7 @@ volt_code server_run(const server_config *config, volt_err *err)
     server s = {
         .disk.dir = config->dir,
         .keep_ms = config->keep_ms,
+        .artifact_max = config->artifact_max,
         .hb_ms = config->hb_ms,
         .lease_ms = config->lease_ms,
         .new_history = config->new_history,

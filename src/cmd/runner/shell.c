@@ -24,10 +24,13 @@
 #define DELETES_MAX  256                /* spools that wait to be deleted */
 #define DELETES_TURN 4                  /* of these, deleted before sockets are looked at again */
 #define LOOK_MS      2000               /* between looks whether the work directory is there */
-#define READS_MAX    AGENT_HELD_MAX     /* the agent asks for one piece an attempt at a time */
+/* The agent asks for one piece of a stream at a time. */
+#define READS_MAX ((size_t)AGENT_HELD_MAX * PARTS_N)
 
 typedef struct log_read {
-    uint64_t task, att, off, max;
+    uint64_t task, att;
+    msg_part stream;
+    uint64_t off, max;
 } log_read;
 
 typedef struct runner {
@@ -39,7 +42,7 @@ typedef struct runner {
     addr_list addresses;
     int address; /* the one in use */
     executors *executors;
-    log_read *reads; /* pieces of logs that the agent has asked for */
+    log_read *reads; /* pieces of logs and artifacts that the agent has asked for */
     size_t reads_n;
     spool_id deletes[DELETES_MAX]; /* the newest last */
     size_t deletes_n;
@@ -279,8 +282,8 @@ static void read_part(runner *r, agent_effect e)
 
 static void want_log(runner *r, const agent_effect *e)
 {
-    if (r->reads_n < READS_MAX) /* each attempt has at most one under way */
-        r->reads[r->reads_n++] = (log_read){ e->task, e->att, e->off, e->max };
+    if (r->reads_n < READS_MAX) /* each stream of an attempt has at most one under way */
+        r->reads[r->reads_n++] = (log_read){ e->task, e->att, e->stream, e->off, e->max };
 }
 
 static void read_log(runner *r, const log_read *want)
@@ -294,12 +297,13 @@ static void read_log(runner *r, const log_read *want)
         spool_open(r->config->work->dir, (spool_id){ want->task, want->att }, &s, &err);
 
     if (!code)
-        code = spool_read_log(s, want->off, bytes, max, &n, &err);
+        code = spool_read_stream(s, want->stream, want->off, bytes, max, &n, &err);
     if (code)
         log_warn("%s", err.msg);
     step(r, (agent_event){ .kind = AGENT_LOG_READ,
                            .task = want->task,
                            .att = want->att,
+                           .stream = want->stream,
                            .off = want->off,
                            .bytes = { bytes, n } });
 }

@@ -32,6 +32,7 @@ typedef struct world {
     int64_t now;
     char log[300000]; /* of every attempt, as far as log_n */
     size_t log_n;
+    size_t artifacts_n;    /* the same bytes */
     msg tests[4], plan[4]; /* spooled */
     size_t tests_n, plan_n;
     const msg *result;
@@ -94,8 +95,8 @@ static inline void tell_sent(world *w, const char *to, const msg *m)
             tell(w, "    cases from %d: %d", (int)m->tests.cases_from, (int)m->tests.cases.n);
         break;
     case MSG_log:
-        tell(w, "  log %d-%d at %d: %d%s", t, n, (int)m->log.off, (int)m->log.d.n,
-             m->log.eof ? " eof" : "");
+        tell(w, "  %s %d-%d at %d: %d%s", m->log.part ? "artifacts" : "log", t, n, (int)m->log.off,
+             (int)m->log.d.n, m->log.eof ? " eof" : "");
         break;
     case MSG_result:
         tell(w, "  result %d-%d %s log %d of %d, items %d from %d", t, n,
@@ -116,9 +117,11 @@ static inline void answer(world *w, const agent_effect *e)
     agent_event ev = { .kind = AGENT_SPOOL, .task = e->task, .att = e->att, .part = e->part };
 
     if (e->kind == AGENT_READ_LOG) {
-        size_t have = w->log_n > e->off ? w->log_n - (size_t)e->off : 0;
+        size_t all = e->stream == PART_LOG ? w->log_n : w->artifacts_n;
+        size_t have = all > e->off ? all - (size_t)e->off : 0;
 
         ev.kind = AGENT_LOG_READ;
+        ev.stream = e->stream;
         ev.off = e->off;
         ev.bytes = (slice){ w->log + e->off, have < e->max ? have : (size_t)e->max };
         step(w, ev);

@@ -198,12 +198,12 @@ static void cuts_only_the_log_of_an_attempt_under_way(void **unused)
     (void)unused;
     say(w, RUNNER, log_piece(2, 0, SLICE("12345678")));
     assert_int_equal(sent(w, RUNNER, MSG_log_ok)->log_ok.off, 8);
-    dispatch_log_is(w->d, 7, 1, 1); /* no such task */
-    dispatch_log_is(w->d, 2, 2, 2); /* no such attempt */
-    dispatch_log_is(w->d, 1, 1, 3); /* the plan has ended */
+    dispatch_log_is(w->d, 7, 1, PART_LOG, 1); /* no such task */
+    dispatch_log_is(w->d, 2, 2, PART_LOG, 2); /* no such attempt */
+    dispatch_log_is(w->d, 1, 1, PART_LOG, 3); /* the plan has ended */
     say(w, RUNNER, log_piece(2, 99, SLICE("x")));
     assert_int_equal(sent(w, RUNNER, MSG_log_ok)->log_ok.off, 8);
-    dispatch_log_is(w->d, 2, 1, 4);
+    dispatch_log_is(w->d, 2, 1, PART_LOG, 4);
     say(w, RUNNER, log_piece(2, 99, SLICE("x")));
     assert_int_equal(sent(w, RUNNER, MSG_log_ok)->log_ok.off, 4);
     world_free(w);

@@ -52,7 +52,7 @@ static void keeps_every_part_and_gives_it_back(void **state)
     assert_int_equal(spool_add(s, SPOOL_TESTS, SLICE("first"), NULL), VOLT_OK);
     assert_int_equal(spool_add(s, SPOOL_TESTS, SLICE(""), NULL), VOLT_OK);
     assert_int_equal(spool_add(s, SPOOL_TESTS, SLICE("third"), NULL), VOLT_OK);
-    assert_int_equal(write(spool_log_fd(s), "0123456789", 10), 10);
+    assert_int_equal(write(spool_stream_fd(s, PART_LOG), "0123456789", 10), 10);
 
     assert_int_equal(spool_open(work, ID, &again, NULL), VOLT_OK);
     assert_false(spool_has_result(again));
@@ -73,10 +73,10 @@ static void keeps_every_part_and_gives_it_back(void **state)
     assert_true(spool_next(&rest, &f) && slice_is(f, "third"));
     assert_false(spool_next(&rest, &f));
 
-    assert_int_equal(spool_read_log(again, 4, to, sizeof to, &n, NULL), VOLT_OK);
+    assert_int_equal(spool_read_stream(again, PART_LOG, 4, to, sizeof to, &n, NULL), VOLT_OK);
     assert_int_equal(n, 6);
     assert_memory_equal(to, "456789", 6);
-    assert_int_equal(spool_read_log(again, 10, to, sizeof to, &n, NULL), VOLT_OK);
+    assert_int_equal(spool_read_stream(again, PART_LOG, 10, to, sizeof to, &n, NULL), VOLT_OK);
     assert_int_equal(n, 0);
     buf_free(&b);
     spool_free(s);
@@ -129,7 +129,7 @@ static void reading_no_log_makes_none(void **state)
 
     (void)state;
     assert_int_equal(spool_create(work, ID, SLICE("a"), &s, NULL), VOLT_OK);
-    assert_int_equal(spool_read_log(s, 0, to, sizeof to, &n, NULL), VOLT_OK);
+    assert_int_equal(spool_read_stream(s, PART_LOG, 0, to, sizeof to, &n, NULL), VOLT_OK);
     assert_int_equal(n, 0);
     assert_int_equal(access(log, F_OK), -1);
     spool_free(s);
@@ -182,10 +182,10 @@ static void an_open_spool_outlives_its_deletion(void **state)
 
     (void)state;
     assert_int_equal(spool_create(work, ID, SLICE("a"), &s, NULL), VOLT_OK);
-    assert_int_equal(write(spool_log_fd(s), "abcd", 4), 4);
+    assert_int_equal(write(spool_stream_fd(s, PART_LOG), "abcd", 4), 4);
     spool_delete(work, ID);
-    assert_int_equal(write(spool_log_fd(s), "efgh", 4), 4);
-    assert_int_equal(spool_read_log(s, 4, to, 4, &n, NULL), VOLT_OK);
+    assert_int_equal(write(spool_stream_fd(s, PART_LOG), "efgh", 4), 4);
+    assert_int_equal(spool_read_stream(s, PART_LOG, 4, to, 4, &n, NULL), VOLT_OK);
     assert_memory_equal(to, "efgh", 4);
     assert_int_equal(spool_finish(s, SLICE("x"), NULL), VOLT_ENOTFOUND);
     spool_free(s);

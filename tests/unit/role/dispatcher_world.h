@@ -83,34 +83,34 @@ static inline size_t world_unread(void *ctx, uint64_t peer)
     return peer == w->deaf ? SIZE_MAX : 0;
 }
 
-static inline volt_code world_log_write(void *ctx, uint64_t task, uint64_t att, uint64_t off,
-                                        slice bytes, volt_err *err)
+static inline volt_code world_log_write(void *ctx, const log_name *name, uint64_t off, slice bytes,
+                                        volt_err *err)
 {
-    (void)task, (void)att, (void)off, (void)bytes, (void)err;
+    (void)name, (void)off, (void)bytes, (void)err;
     return ((world *)ctx)->log_code;
 }
 
-static inline volt_code world_log_sync(void *ctx, uint64_t task, uint64_t att, uint64_t bytes,
+static inline volt_code world_log_sync(void *ctx, const log_name *name, uint64_t bytes,
                                        volt_err *err)
 {
-    (void)ctx, (void)task, (void)att, (void)bytes, (void)err;
+    (void)ctx, (void)name, (void)bytes, (void)err;
     return VOLT_OK;
 }
 
-static inline volt_code world_log_read(void *ctx, uint64_t task, uint64_t att, uint64_t off,
-                                       size_t max, buf *ret, volt_err *err)
+static inline volt_code world_log_read(void *ctx, const log_name *name, uint64_t off, size_t max,
+                                       buf *ret, volt_err *err)
 {
     slice file = slice_of(((world *)ctx)->log_file);
     size_t n = off < file.n ? file.n - (size_t)off : 0;
 
-    (void)task, (void)att, (void)err;
+    (void)name, (void)err;
     buf_add(ret, n ? file.p + off : "", n < max ? n : max);
     return VOLT_OK;
 }
 
-static inline void world_log_remove(void *ctx, uint64_t task, uint64_t att)
+static inline void world_log_remove(void *ctx, const log_name *name)
 {
-    (void)task, (void)att;
+    (void)name;
     ((world *)ctx)->logs_removed++;
 }
 

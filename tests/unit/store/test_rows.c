@@ -138,9 +138,31 @@ static void a_job_comes_back_whole(void **state_)
     fixture *f = *state_;
     slice needs[] = { SLICE("build"), SLICE("lint/3.10") }, labels[] = { SLICE("linux") };
     row_job r = {
-        3,    0,    SLICE("job"), { needs, 2 }, { labels, 1 },  SLICE("\x81\xa3run"), 1, 2, 3, 4,
-        true, true, false,        STATE_FINAL,  VERDICT_FLAKY,  SLICE("because"),     5, 6, 7, 8,
-        9,    10,   11,           12,           SLICE("deploy")
+        .build = 3,
+        .name = SLICE("job"),
+        .needs = { needs, 2 },
+        .labels = { labels, 1 },
+        .spec = SLICE("\x81\xa3run"),
+        .priority = 1,
+        .timeout_ms = 2,
+        .retry = 3,
+        .batch = 4,
+        .allow_failure = true,
+        .always = true,
+        .artifacts = true,
+        .state = STATE_FINAL,
+        .verdict = VERDICT_FLAKY,
+        .why = SLICE("because"),
+        .units = 5,
+        .units_done = 6,
+        .units_bad = 7,
+        .ready_ms = 8,
+        .started_ms = 9,
+        .ended_ms = 10,
+        .work_ms = 11,
+        .longest_ms = 12,
+        .artifact_bytes = 13,
+        .concurrency = SLICE("deploy"),
     };
     const row_job *got = &after_restart(f, (row){ .kind = ROW_JOB, .job = r }, read_jobs)->job;
 
@@ -152,11 +174,11 @@ static void a_job_comes_back_whole(void **state_)
     assert_int_equal(got->labels.n, 1);
     assert_slice(got->labels.v[0], labels[0]);
     assert_memory_equal(&got->priority, &r.priority, 4 * sizeof(uint64_t));
-    assert_true(got->allow_failure && got->always && !got->tests);
+    assert_true(got->allow_failure && got->always && !got->tests && got->artifacts);
     assert_int_equal(got->state, STATE_FINAL);
     assert_int_equal(got->verdict, VERDICT_FLAKY);
     assert_slice(got->why, r.why);
-    assert_memory_equal(&got->units, &r.units, 8 * sizeof(uint64_t));
+    assert_memory_equal(&got->units, &r.units, 9 * sizeof(uint64_t));
     assert_slice(got->concurrency, r.concurrency);
 }
 
@@ -225,7 +247,8 @@ static void a_task_comes_back_whole(void **state_)
                    7,
                    MSG_ID_MAX,
                    9,
-                   10 };
+                   10,
+                   11 };
     const row_task *got = &after_restart(f, (row){ .kind = ROW_TASK, .task = r }, read_tasks)->task;
 
     assert_true(got->job == ROW_JOB_PLAN);
@@ -238,14 +261,14 @@ static void a_task_comes_back_whole(void **state_)
     assert_slice(got->units, r.units);
     assert_int_equal(got->done, 1);
     assert_slice(got->why, r.why);
-    assert_memory_equal(&got->since_ms, &r.since_ms, 7 * sizeof(uint64_t));
+    assert_memory_equal(&got->since_ms, &r.since_ms, 8 * sizeof(uint64_t));
 }
 
 static void an_attempt_comes_back_whole(void **state_)
 {
     fixture *f = *state_;
     row_attempt r = {
-        9, 1, SLICE("id"), SLICE("name"), STATE_RUNNING, VERDICT_ERRORED, CODE_DISK, 1, 2, 3
+        9, 1, SLICE("id"), SLICE("name"), STATE_RUNNING, VERDICT_ERRORED, CODE_DISK, 1, 2, 3, 4
     };
     const row_attempt *got =
         &after_restart(f, (row){ .kind = ROW_ATTEMPT, .attempt = r }, read_attempts)->attempt;
@@ -255,7 +278,7 @@ static void an_attempt_comes_back_whole(void **state_)
     assert_int_equal(got->state, STATE_RUNNING);
     assert_int_equal(got->verdict, VERDICT_ERRORED);
     assert_int_equal(got->code, CODE_DISK);
-    assert_memory_equal(&got->leased_ms, &r.leased_ms, 3 * sizeof(uint64_t));
+    assert_memory_equal(&got->leased_ms, &r.leased_ms, 4 * sizeof(uint64_t));
 }
 
 static void a_submission_comes_back_whole(void **state_)
