@@ -189,6 +189,21 @@ static volt_code units_json(client *c, uint64_t build, const rec_test_row *units
     return rc;
 }
 
+static void print_artifacts(const msg_build_is *m)
+{
+    uint64_t bytes = 0;
+    size_t n = 0;
+
+    for (size_t i = 0; i < m->jobs.n; i++) {
+        bytes += m->jobs.v[i].artifact_bytes;
+        n += m->jobs.v[i].artifact_bytes > 0;
+    }
+    if (n)
+        printf("\n%zu job%s left artifacts, %llu bytes packed: volt artifacts %llu\n", n,
+               n == 1 ? "" : "s", (unsigned long long)bytes,
+               (unsigned long long)m->rows.v[0].build);
+}
+
 static void print_json(const msg_build_is *m, json_t *units)
 {
     json_t *j = json_of(json_list_table(MSG_build_is, "rows"), &m->rows.v[0]);
@@ -240,6 +255,7 @@ static exit_code run(const command_line *line)
     jobs_print(&m->jobs, (uint64_t)loop_wall_ms(), color, stdout);
     print_units(units, n, m->rows.v[0].verdict != verdict_none, command_flag(line, "all"), color);
     print_tasks(&m->tasks, color);
+    print_artifacts(m);
     return EXIT_DONE;
 }
 

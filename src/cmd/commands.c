@@ -8,6 +8,7 @@
     X(executor)     \
     X(keeper)       \
     X(archive)      \
+    X(carry)        \
     X(runner)       \
     X(tail)         \
     X(submit)       \
@@ -17,6 +18,7 @@
     X(build)        \
     X(task)         \
     X(log)          \
+    X(artifacts)    \
     X(runners)      \
     X(cancel)       \
     X(rebuild)      \

@@ -306,6 +306,7 @@ static exit_code run(const command_line *line)
         .timeout_ms = command_ms(line, "timeout"),
         .batch = (uint64_t)command_number(line, "batch"),
         .fetch_ms = FETCH_MS,
+        .dispatcher = command_text(line, "dispatcher-server"),
         .log_max = LOG_MAX,
         .secrets = command_text(line, "secrets"),
         .sandbox = strcmp(command_text(line, "sandbox"), "bwrap") == 0 ? SANDBOX_KIND_BWRAP
@@ -322,6 +323,8 @@ static const option_spec options[] = {
     { "slot", 0, OPTION_NUMBER, "N", "1", 0, 1024, "the slot it serves; 0: plans", true },
     { "work", 0, OPTION_TEXT, "DIR", ".", 0, 0, "the runner's work directory", true },
     { "name", 0, OPTION_TEXT, "NAME", NULL, 0, 0, "the runner's name, for VOLT_RUNNER", true },
+    { "dispatcher-server", 0, OPTION_TEXT, "HOST:PORT", "localhost:8888", 0, 0,
+      "where artifacts of other jobs are", true },
     { "repo", 0, OPTION_LIST, "NAME=PATH", NULL, 0, 0,
       "take the objects of a repository from a clone on this machine", true },
     { "timeout", 0, OPTION_DURATION, "DURATION", "10m", 0, 0,

@@ -57,8 +57,8 @@ typedef struct attempt {
     size_t cases_n, cases_cap;
     uint64_t cases_open;      /* of these, those of the file behind the last item */
     outcome_place told, sent; /* acknowledged; in messages */
-    stream streams[PARTS_N]; /* the artifacts go when the result is known and the log is through */
-    bool log_whole;          /* the READ_LOG under way is for the result */
+    stream streams[PARTS_N];  /* the artifacts go when the result is known and the log is through */
+    bool log_whole;           /* the READ_LOG under way is for the result */
     bool result_sent;
     bool result_reading;
 

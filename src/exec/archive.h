@@ -28,6 +28,8 @@ typedef struct archive_place {
     const char *dir;
     const char *home; /* where names and patterns that begin with "~/" are, and then `dir` has no
                          name "~"; NULL: that is a name like any other */
+    int64_t since_ns; /* pack only what changed at this time (nanoseconds since 1970) or later; 0:
+                         all */
 } archive_place;
 
 /* What one archive may hold. */

@@ -1,7 +1,7 @@
 /*
  * attempt_parts.h - what the files that make up an attempt share: attempt.c (its life), plan.c (the
- * jobs of a commit), batch.c (running them), setup.c (what goes before), outcomes.c (what their
- * reports say), means.c (what not every runner can give them).
+ * jobs of a commit), batch.c (running them), setup.c and carry.c (what goes before and behind),
+ * outcomes.c (what their reports say), means.c (what not every runner can give them).
  */
 #ifndef VOLT_EXEC_ATTEMPT_PARTS_H
 #define VOLT_EXEC_ATTEMPT_PARTS_H
@@ -25,6 +25,8 @@ typedef enum attempt_phase {
     PHASE_DONE,    /* the result is said */
     PHASE_REFUSED, /* nacked */
 } attempt_phase;
+
+typedef enum carry { CARRY_NOTHING, CARRY_IN, CARRY_OUT } carry;
 
 struct attempt {
     site *site;
@@ -58,6 +60,11 @@ struct attempt {
     const char **env, **env_files;
     char *store;    /* where the commit is */
     char *key;      /* of the workspace, see site_kept() */
+    bool fresh;     /* it was made for this attempt: nothing of the job was there */
+    carry carrying; /* what `unit` is, when it is not the job's */
+    int64_t since_ns;
+    uint64_t artifact_bytes;
+    bool not_kept;  /* of the artifacts, though there were some */
     arena unit_mem; /* of the running unit */
     unit *unit;
     bool in_setup;      /* `unit` is the setup */
@@ -79,6 +86,7 @@ struct attempt {
     int64_t flush_ms;
     int64_t start_ms; /* when `start` is said at the latest; ATTEMPT_NEVER: it was */
     int64_t begun_ms; /* the first unit's start */
+    int64_t ended_ms; /* the last one's end */
     int64_t cpu_us, max_rss_bytes;
     verdict worst;
     rec_item worst_item; /* the first of that verdict */
@@ -152,5 +160,12 @@ void outcomes_free(attempt *a);
 void setup_begin(attempt *a, int64_t now_ms);
 /* It has ended, or is kept: takes it off.  False: the batch is at its end. */
 bool setup_end(attempt *a);
+/* Starts to restore the artifacts of the jobs that it needs.  False: there is nothing to do. */
+bool carry_in(attempt *a, int64_t now_ms);
+/* It has ended; takes note.  False: the attempt is over. */
+bool carried_in(attempt *a);
+/* Starts to pack what the job leaves.  False: there is nothing to do. */
+bool carry_out(attempt *a, int64_t now_ms);
+void carried_out(attempt *a);
 
 #endif

@@ -270,11 +270,17 @@ static void begin_unit(attempt *a, int64_t now_ms)
 
 /* ---- the end ---- */
 
+/* It was canceled before all of it had run. */
+static bool is_cut_short(const attempt *a)
+{
+    return a->canceled && (a->next < units_n(a) || a->worst == VERDICT_CANCELED);
+}
+
 static void end_batch(attempt *a, int64_t now_ms)
 {
     CLEANUP(buf)
     buf text = { 0 };
-    bool cut_short = a->next < units_n(a) || a->worst == VERDICT_CANCELED;
+    bool canceled = is_cut_short(a);
     volt_err err;
 
     if (a->broken || a->canceled)
@@ -290,27 +296,67 @@ static void end_batch(attempt *a, int64_t now_ms)
     }
     if (a->failure)
         buf_adds(&text, a->failure);
-    else if (a->canceled && cut_short)
+    else if (canceled)
         buf_adds(&text, a->why);
     else if (output_lost(a->out))
         buf_addf(&text, "%s; %" PRIu64 " bytes were thrown away", output_why(a->out),
                  output_lost(a->out));
-    attempt_finish(
-        a, &(msg_result){
-               .verdict = a->canceled && cut_short && !a->failure ? VERDICT_CANCELED : a->worst,
-               .setup_failed = a->failure,
-               .msg = buf_slice(&text),
-               .exit = a->worst_item.exit,
-               .signal = a->worst_item.signal,
-               .log_bytes = output_bytes(a->out),
-               .duration_ms = (uint64_t)(now_ms - a->begun_ms),
-               .cpu_ms = (uint64_t)a->cpu_us / 1000,
-               .max_rss_bytes = (uint64_t)a->max_rss_bytes,
-               .from = is_script(a) ? 0 : a->order.from + a->flushed,
-               .items = { .v = a->items, .n = is_script(a) ? 0 : a->items_n },
-               .cases_from = a->cases_from,
-               .cases = { .v = a->cases, .n = a->cases_n },
-           });
+    else if (a->not_kept)
+        buf_adds(&text, "its artifacts were not kept: the end of the log says why");
+    attempt_finish(a, &(msg_result){
+                          .verdict = canceled && !a->failure ? VERDICT_CANCELED : a->worst,
+                          .setup_failed = a->failure,
+                          .msg = buf_slice(&text),
+                          .exit = a->worst_item.exit,
+                          .signal = a->worst_item.signal,
+                          .log_bytes = output_bytes(a->out),
+                          .artifact_bytes = a->artifact_bytes,
+                          .duration_ms = (uint64_t)(a->ended_ms - a->begun_ms),
+                          .cpu_ms = (uint64_t)a->cpu_us / 1000,
+                          .max_rss_bytes = (uint64_t)a->max_rss_bytes,
+                          .from = is_script(a) ? 0 : a->order.from + a->flushed,
+                          .items = { .v = a->items, .n = is_script(a) ? 0 : a->items_n },
+                          .cases_from = a->cases_from,
+                          .cases = { .v = a->cases, .n = a->cases_n },
+                      });
+}
+
+/* What the job itself runs; its inputs are there. */
+static void run_first(attempt *a, int64_t now_ms)
+{
+    if (a->fresh)
+        site_keep(a->site, a->key);
+    a->begun_ms = now_ms;
+    if (a->spec.setup.n && !is_script(a) && !site_has_setup(a->site))
+        setup_begin(a, now_ms);
+    else
+        begin_unit(a, now_ms);
+}
+
+/* Nothing of the job runs any more. */
+static bool run_last(attempt *a, int64_t now_ms)
+{
+    a->ended_ms = now_ms;
+    if (!is_cut_short(a) && carry_out(a, now_ms))
+        return true;
+    end_batch(a, now_ms);
+    return false;
+}
+
+/* Goes on behind an ended carry.  False: the attempt is over. */
+static bool put_down(attempt *a, int64_t now_ms)
+{
+    bool in = a->carrying == CARRY_IN, goes_on = in && carried_in(a);
+
+    if (!in)
+        carried_out(a);
+    unit_free(TAKE(a->unit));
+    arena_reset(&a->unit_mem);
+    if (goes_on)
+        run_first(a, now_ms);
+    else if (!in)
+        end_batch(a, now_ms);
+    return goes_on;
 }
 
 /* Takes what has ended off and starts the next, until one runs or the batch has ended. */
@@ -319,10 +365,16 @@ static void go_on(attempt *a, int64_t now_ms)
     while (unit_ended(a->unit) || unit_kept(a->unit)) {
         rec_item item;
 
+        if (a->carrying) {
+            if (!put_down(a, now_ms))
+                return;
+            continue;
+        }
         if (a->in_setup) {
             if (!setup_end(a)) {
-                end_batch(a, now_ms);
-                return;
+                if (!run_last(a, now_ms))
+                    return;
+                continue;
             }
             begin_unit(a, now_ms);
             continue;
@@ -338,8 +390,9 @@ static void go_on(attempt *a, int64_t now_ms)
         record(a, item, now_ms);
         a->next++;
         if (a->next == units_n(a) || a->canceled || a->broken) {
-            end_batch(a, now_ms);
-            return;
+            if (!run_last(a, now_ms))
+                return;
+            continue;
         }
         if (a->items_n == ATTEMPT_FLUSH_ITEMS || now_ms >= a->flush_ms)
             batch_flush(a);
@@ -371,8 +424,9 @@ static volt_code prepare(attempt *a, volt_err *err)
         rc = workspace_move(ws, a->store, &a->commit, NULL, err);
         if (rc)
             return rc;
-        site_keep(a->site, a->key);
+        a->fresh = true;
     }
+    a->since_ns = spool_changed_ns(a->spool);
     rc = scratch_make(a->site, &a->scratch, err);
     if (rc)
         return rc;
@@ -407,13 +461,11 @@ void batch_start(attempt *a, int64_t now_ms)
 {
     a->phase = PHASE_UNITS;
     a->flush_ms = ATTEMPT_NEVER;
-    a->begun_ms = now_ms;
+    a->begun_ms = a->ended_ms = now_ms;
     a->start_ms = now_ms + ATTEMPT_START_MS;
     a->started = true;
-    if (a->spec.setup.n && !is_script(a) && !site_has_setup(a->site))
-        setup_begin(a, now_ms);
-    else
-        begin_unit(a, now_ms);
+    if (!carry_in(a, now_ms))
+        run_first(a, now_ms);
     go_on(a, now_ms);
 }
 

@@ -32,6 +32,7 @@ typedef struct packer {
     buf path;    /* of the entry at hand, as the archive names it */
     size_t skip; /* bytes of it that patterns do not have: "~/" */
     bool has_home;
+    int64_t since_ns;
     char *chunk;
 } packer;
 
@@ -229,6 +230,12 @@ static bool is_named(const packer *p, slice path)
     return false;
 }
 
+/* By the time that no program can set. */
+static bool is_new(const packer *p, const struct stat *st)
+{
+    return st->st_ctim.tv_sec * INT64_C(1000000000) + st->st_ctim.tv_nsec >= p->since_ns;
+}
+
 static volt_code add_dir(packer *p, int fd, unsigned depth, volt_err *err);
 
 static volt_code add_entry(packer *p, int at, const char *name, unsigned depth, volt_err *err)
@@ -241,6 +248,7 @@ static volt_code add_entry(packer *p, int at, const char *name, unsigned depth, 
 
     if (fstatat(at, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
         return has_vanished() ? VOLT_OK : fail_errno(err, "look at", buf_str(&p->path));
+    named = named && is_new(p, &st);
     if (named && S_ISREG(st.st_mode))
         return add_file(p, at, name, err);
     if (named && S_ISLNK(st.st_mode))
@@ -348,7 +356,11 @@ volt_code archive_pack(const char *file, const archive_place *place, slices patt
     char *temporary = mem_printf("%s" ARCHIVE_TEMPORARY "XXXXXX", file);
     CLEANUP(close)
     int fd = mkostemp(temporary, O_CLOEXEC);
-    packer p = { .file = temporary, .fd = fd, .max = max, .has_home = place->home != NULL };
+    packer p = { .file = temporary,
+                 .fd = fd,
+                 .max = max,
+                 .has_home = place->home != NULL,
+                 .since_ns = place->since_ns };
     volt_code code;
 
     if (fd < 0)

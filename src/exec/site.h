@@ -38,8 +38,9 @@ typedef struct site_config {
     /* Monotonic milliseconds, asked once a workspace is ready: its making does not count as the
      * first unit's time.  NULL: the time of the step stands. */
     int64_t (*clock_ms)(void);
-    uint64_t log_max;               /* cap of an attempt's log where its assign has none, bytes */
-    const char *secrets;            /* where the runner's secrets are; NULL: it has none */
+    const char *dispatcher; /* HOST:PORT, where artifacts of other jobs are; NULL: localhost:8888 */
+    uint64_t log_max;       /* cap of an attempt's log where its assign has none, bytes */
+    const char *secrets;    /* where the runner's secrets are; NULL: it has none */
     const char *const *secrets_for; /* rules, see secrets.h */
     size_t secrets_for_n;
     sandbox_kind sandbox; /* of orders that do not say; none: the host */

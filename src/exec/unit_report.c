@@ -208,8 +208,8 @@ static void read_output(unit_report *r, spool *s, uint64_t off, uint64_t len)
 
     while (len > 0) {
         size_t n = 0;
-        volt_code rc = spool_read_log(s, off, piece_of(r),
-                                      len < PIECE_SIZE ? (size_t)len : PIECE_SIZE, &n, &err);
+        volt_code rc = spool_read_stream(s, PART_LOG, off, piece_of(r),
+                                         len < PIECE_SIZE ? (size_t)len : PIECE_SIZE, &n, &err);
 
         if (rc || n == 0) {
             cannot_read(r, "its output cannot be read again: %s", rc ? err.msg : "it is gone");

@@ -17,7 +17,7 @@
 static uint64_t level_of(const msg_spec *spec)
 {
     bool new = spec->setup.n || spec->retry || spec->secrets.n || spec->report || spec->alone ||
-               spec->network_off || spec->sandbox == SANDBOX_KIND_BWRAP;
+               spec->artifacts.n || spec->network_off || spec->sandbox == SANDBOX_KIND_BWRAP;
 
     return new ? 2 : 1;
 }
@@ -53,6 +53,9 @@ volt_code plan_spec_read(slice spec, arena *mem, msg_spec *ret, volt_err *err)
         return volt_fail(err, VOLT_EINVALID, "commands hold a NUL byte");
     if (m.spec.report == REPORT_JUNIT && glob_check(m.spec.report_files, err))
         return VOLT_EINVALID;
+    for (size_t i = 0; i < m.spec.artifacts.n; i++) /* they become a process's arguments */
+        if (glob_check(m.spec.artifacts.v[i], err))
+            return VOLT_EINVALID;
     *ret = m.spec;
     return VOLT_OK;
 }
@@ -126,7 +129,6 @@ static void check_able(problems *p, const pipeline *file)
         check_tests(p, job);
         not_yet(p, job->at.submodules, job->submodules, "submodules");
         not_yet(p, job->at.home, job->home == HOME_KEPT, "home: kept");
-        not_yet(p, job->at.artifacts, job->at.artifacts.line, "artifacts");
         not_yet(p, job->at.cache, job->at.cache.line, "cache");
         if (job->sandbox == SANDBOX_CONTAINER)
             problems_add(p, job->at.sandbox,
@@ -201,7 +203,8 @@ static slice make_spec(plan *p, const pipeline_job *job)
                       .network_off = !job->text->network,
                       .report = tests->report,
                       .report_files = tests->report_files,
-                      .alone = job->text->concurrency.n > 0 };
+                      .alone = job->text->concurrency.n > 0,
+                      .artifacts = job->text->artifacts };
 
     spec.env.v = ARENA_ARRAY(p->mem, rec_var, env->n + own->n + job->axes.n);
     add_variables(spec.env.v, &spec.env.n, env);
@@ -226,6 +229,7 @@ static rec_job make_job(plan *p, const pipeline_job *job, const plan_settings *s
                     .concurrency = text->concurrency,
                     .tests = text->at.tests.line > 0,
                     .batch = text->tests.batch,
+                    .artifacts = text->artifacts.n > 0,
                     .spec = make_spec(p, job) };
 
     if (rec.spec.n > PLAN_SPEC_MAX)

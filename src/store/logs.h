@@ -30,8 +30,9 @@ volt_code logs_sync(logs *l, const log_name *name, uint64_t bytes, volt_err *err
 volt_code logs_read(logs *l, const log_name *name, uint64_t off, size_t max, buf *ret,
                     volt_err *err);
 void logs_remove(logs *l, const log_name *name);
-/* Removes what a process that ended at a bad moment left: files of tasks that `s` has forgotten, and
- * artifacts that never were whole.  What is newer than `s` is left alone.  Errors of the store. */
+/* Removes what a process that ended at a bad moment left: files of tasks that `s` has forgotten,
+ * and artifacts that never were whole.  What is newer than `s` is left alone.  Errors of the store.
+ */
 volt_code logs_sweep(logs *l, store *s, volt_err *err);
 
 #endif

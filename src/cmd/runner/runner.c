@@ -137,13 +137,15 @@ static volt_code executor_args(const command_line *line, const runner_config *co
 {
     const char *const *repos;
     size_t n = command_list(line, "repo", &repos), k = 0;
-    const char **args = ARENA_ARRAY(a, const char *, 2 * (n + RULES_MAX) + 16);
+    const char **args = ARENA_ARRAY(a, const char *, 2 * (n + RULES_MAX) + 18);
 
     if (n > REPOS_MAX)
         return volt_fail(err, VOLT_EINVALID, "at most %d repositories", REPOS_MAX);
     reach->v = ARENA_ARRAY(a, slice, n);
     args[k++] = "--name";
     args[k++] = config->agent.name;
+    args[k++] = "--dispatcher-server";
+    args[k++] = arena_str(a, slice_of(command_text(line, "dispatcher-server")));
     args[k++] = "--timeout";
     args[k++] = arena_printf(a, "%" PRId64 "ms", command_ms(line, "timeout"));
     args[k++] = "--batch";
