@@ -219,6 +219,14 @@ static volt_code compare(checkout *c, int at, const item *it, const struct stat 
     return VOLT_OK;
 }
 
+static bool is_part(const checkout *c, const item *it)
+{
+    for (size_t i = 0; i < c->parts_n; i++)
+        if (strcmp(c->parts[i].path, it->path) == 0)
+            return true;
+    return false;
+}
+
 /* Empties a directory of which nothing is the commit's: the place of a submodule. */
 static volt_code empty_dir(checkout *c, int at, const item *it, volt_err *err)
 {
@@ -232,7 +240,7 @@ static volt_code empty_dir(checkout *c, int at, const item *it, volt_err *err)
             close(fd);
         return fail_disk(c, "open directory", it->path, err);
     }
-    while (code == VOLT_OK && (e = readdir(dir)))
+    while (code == VOLT_OK && !is_part(c, it) && (e = readdir(dir)))
         if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0) {
             code = discard(c, dirfd(dir), e->d_name, err);
             c->report->removed++;

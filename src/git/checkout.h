@@ -14,6 +14,8 @@ typedef struct checkout {
     objects *objects;
     manifest *m;
     workspace_report *report;
+    const workspace_part *parts; /* whose directories are made, but what is in them is left alone */
+    size_t parts_n;
     bool spoiled; /* it failed because of what is in the directory: a fresh one may do */
 } checkout;
 

@@ -16,6 +16,8 @@ static const char config[] = "[core]\n"
                              "\tlogallrefupdates = true\n"
                              "[gc]\n"
                              "\tauto = 0\n";
+static const char config_submodules[] = "[submodule]\n"
+                                        "\tactive = .\n";
 
 void stamp_take(stamp *ret, const struct stat *st)
 {
@@ -92,11 +94,15 @@ static void add_own(manifest *m, const manifest_git *git)
     buf head = { 0 };
     CLEANUP(buf)
     buf alternates = { 0 };
+    CLEANUP(buf)
+    buf settings = { 0 };
 
+    buf_adds(&settings, config);
+    buf_adds(&settings, git->submodules ? config_submodules : "");
     buf_addf(&head, "%s\n", git->head->hex);
     alternates_line(&alternates, git->objects);
     add_text(m, ".git/HEAD", buf_slice(&head));
-    add_text(m, ".git/config", SLICE(config));
+    add_text(m, ".git/config", buf_slice(&settings));
     add(m, ".git/index", strlen(".git/index"), ITEM_ANY);
     add_text(m, ".git/objects/info/alternates", buf_slice(&alternates));
     add_text(m, ".git/packed-refs", git->packed_refs);

@@ -52,6 +52,7 @@ typedef struct manifest_git {
     const commit_id *head;
     const char *objects; /* directory to borrow from */
     slice packed_refs;
+    bool submodules; /* git is to know that there are some */
 } manifest_git;
 
 /* Errors as tree_walk(). */

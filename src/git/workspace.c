@@ -16,6 +16,9 @@
 
 struct workspace {
     char *dir;
+    workspace **parts; /* submodules, of the last move that had any */
+    size_t parts_n;
+    bool is_part; /* in a workspace: nothing may be set aside beside it */
     char *source; /* of the handles below; NULL: none are open */
     objects *objects;
     refs *refs;
@@ -50,6 +53,9 @@ void workspace_free(workspace *ws)
 {
     if (!ws)
         return;
+    for (size_t i = 0; i < ws->parts_n; i++)
+        workspace_free(ws->parts[i]);
+    free(ws->parts);
     close_source(ws);
     forget(ws);
     free(ws->dir);
@@ -82,6 +88,8 @@ static volt_code open_source(workspace *ws, const char *source, const commit_id 
 volt_code workspace_discard(workspace *ws, volt_err *err)
 {
     forget(ws);
+    if (ws->is_part)
+        return rmtree(AT_FDCWD, ws->dir, err);
     for (int i = 1; i < TRASH_TRIES; i++) {
         CLEANUP(free)
         char *aside = mem_printf("%s" TRASH "%d", ws->dir, i);
@@ -216,10 +224,18 @@ static void trust(workspace *ws, manifest *m)
     ws->ino = st.st_ino;
 }
 
+/* What a directory is to be. */
+typedef struct wanted {
+    manifest_git git;
+    const workspace_part *parts;
+    size_t parts_n;
+} wanted;
+
 /* One try.  *spoiled: what is in the directory stood in the way. */
-static volt_code fill(workspace *ws, const manifest_git *git, workspace_report *report,
-                      bool *spoiled, volt_err *err)
+static volt_code fill(workspace *ws, const wanted *want, workspace_report *report, bool *spoiled,
+                      volt_err *err)
 {
+    const manifest_git *git = &want->git;
     manifest m;
     int root = -1;
     volt_code code = get_dir(ws, &root, report, err);
@@ -235,7 +251,11 @@ static volt_code fill(workspace *ws, const manifest_git *git, workspace_report *
         manifest_learn(&m, &ws->last);
     forget(ws);
     report->files = m.n - m.own_n;
-    checkout c = { .objects = ws->objects, .m = &m, .report = report };
+    checkout c = { .objects = ws->objects,
+                   .m = &m,
+                   .report = report,
+                   .parts = want->parts,
+                   .parts_n = want->parts_n };
     code = checkout_run(&c, root, err);
     *spoiled = c.spoiled;
     if (code == VOLT_OK)
@@ -248,28 +268,24 @@ static volt_code fill(workspace *ws, const manifest_git *git, workspace_report *
     return code;
 }
 
-volt_code workspace_move(workspace *ws, const char *source, const commit_id *id,
-                         workspace_report *report, volt_err *err)
+/* The directory itself, without what is in the parts. */
+static volt_code move_one(workspace *ws, const char *source, wanted *want, workspace_report *report,
+                          volt_err *err)
 {
     CLEANUP(buf)
     buf packed = { 0 };
-    workspace_report local;
-    manifest_git git = { .head = id };
     volt_err first = { 0 };
     bool spoiled = false;
-    volt_code code;
+    volt_code code = open_source(ws, source, want->git.head, err);
 
-    assert(ws && source && id);
-    report = report ? report : &local;
     *report = (workspace_report){ 0 };
-    code = open_source(ws, source, id, err);
     if (code == VOLT_OK)
         code = refs_pack(ws->refs, &packed, err);
     if (code)
         return code;
-    git.objects = objects_dir(ws->objects);
-    git.packed_refs = buf_slice(&packed);
-    code = fill(ws, &git, report, &spoiled, &first);
+    want->git.objects = objects_dir(ws->objects);
+    want->git.packed_refs = buf_slice(&packed);
+    code = fill(ws, want, report, &spoiled, &first);
     if (code && spoiled) {
         char why[VOLT_ERR_MSG_MAX];
 
@@ -277,11 +293,99 @@ volt_code workspace_move(workspace *ws, const char *source, const commit_id *id,
         *report = (workspace_report){ 0 };
         code = set_aside(ws, why, report, &first);
         if (code == VOLT_OK)
-            code = fill(ws, &git, report, &spoiled, &first);
+            code = fill(ws, want, report, &spoiled, &first);
     }
     if (code && err)
         *err = first;
     return code;
+}
+
+/* The handle of the part in that directory, which it takes, out of the old ones or a new one. */
+static workspace *take_part(workspace **old, size_t n, char *dir)
+{
+    workspace *part;
+
+    for (size_t i = 0; i < n; i++)
+        if (old[i] && strcmp(old[i]->dir, dir) == 0) {
+            free(dir);
+            return TAKE(old[i]);
+        }
+    part = NEW(workspace);
+    part->dir = dir;
+    part->is_part = true;
+    return part;
+}
+
+/* Those of `parts` that are below the directory `path`, with their paths from there. */
+static size_t parts_below(const char *path, const workspace_part *parts, size_t n,
+                          workspace_part *ret)
+{
+    size_t path_n = strlen(path), found = 0;
+
+    for (size_t i = 0; i < n; i++)
+        if (strncmp(parts[i].path, path, path_n) == 0 && parts[i].path[path_n] == '/') {
+            ret[found] = parts[i];
+            ret[found++].path += path_n + 1;
+        }
+    return found;
+}
+
+static bool is_inner(const workspace_part *parts, size_t at)
+{
+    for (size_t i = 0; i < at; i++) {
+        size_t n = strlen(parts[i].path);
+
+        if (strncmp(parts[at].path, parts[i].path, n) == 0 && parts[at].path[n] == '/')
+            return true;
+    }
+    return false;
+}
+
+static volt_code move_parts(workspace *ws, const workspace_part *parts, size_t n, volt_err *err)
+{
+    CLEANUP(free)
+    workspace_part *inner = NEW_ARRAY(workspace_part, n + 1);
+    workspace **old = ws->parts;
+    size_t old_n = ws->parts_n;
+    volt_code code = VOLT_OK;
+
+    ws->parts = NEW_ARRAY(workspace *, n + 1);
+    ws->parts_n = 0;
+    for (size_t i = 0; i < n && code == VOLT_OK; i++) {
+        workspace *part;
+
+        if (is_inner(parts, i))
+            continue;
+        part = take_part(old, old_n, mem_printf("%s/%s", ws->dir, parts[i].path));
+        ws->parts[ws->parts_n++] = part;
+        code = workspace_move_all(part, parts[i].source, &parts[i].id, inner,
+                                  parts_below(parts[i].path, parts, n, inner), NULL, err);
+        if (code)
+            volt_wrap(err, code, "submodule '%s'", parts[i].path);
+    }
+    for (size_t i = 0; i < old_n; i++)
+        workspace_free(old[i]);
+    free(old);
+    return code;
+}
+
+volt_code workspace_move_all(workspace *ws, const char *source, const commit_id *id,
+                             const workspace_part *parts, size_t n, workspace_report *report,
+                             volt_err *err)
+{
+    wanted want = { .git = { .head = id, .submodules = n > 0 }, .parts = parts, .parts_n = n };
+    workspace_report local;
+    volt_code code;
+
+    assert(ws && source && id);
+    code = move_one(ws, source, &want, report ? report : &local, err);
+    return code ? code : move_parts(ws, parts, n, err);
+}
+
+volt_code workspace_move(workspace *ws, const char *source, const commit_id *id,
+                         workspace_report *report, volt_err *err)
+{
+    return workspace_move_all(ws, source, id, NULL, 0, report, err);
 }
 
 static bool is_trash(const char *name)

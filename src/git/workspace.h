@@ -38,6 +38,13 @@ typedef struct workspace_report {
     char reason[VOLT_ERR_MSG_MAX]; /* why it was set aside; empty when it was not */
 } workspace_report;
 
+/* A submodule, checked out in a workspace as a repository of its own. */
+typedef struct workspace_part {
+    const char *path;   /* from the top of the workspace */
+    const char *source; /* as of workspace_move() */
+    commit_id id;
+} workspace_part;
+
 /* A handle for the workspace at `dir` (made at the first move; its parent must exist).
  * Never fails. */
 workspace *workspace_open(const char *dir);
@@ -51,6 +58,12 @@ const char *workspace_dir(const workspace *ws);
  * VOLT_EFULL: no space on the disk.  VOLT_EIO: the directory cannot be written. */
 volt_code workspace_move(workspace *ws, const char *source, const commit_id *id,
                          workspace_report *report, volt_err *err);
+
+/* The same with submodules, an outer one before those in it.  The places of others are left empty,
+ * as workspace_move() leaves them all.  The report does not count what is in them. */
+volt_code workspace_move_all(workspace *ws, const char *source, const commit_id *id,
+                             const workspace_part *parts, size_t n, workspace_report *report,
+                             volt_err *err);
 
 /* Renames the directory aside ("DIR.trash-N"); the next move starts afresh. */
 volt_code workspace_discard(workspace *ws, volt_err *err);
