@@ -9,6 +9,7 @@
     X(keeper)       \
     X(archive)      \
     X(carry)        \
+    X(cache)        \
     X(runner)       \
     X(tail)         \
     X(submit)       \

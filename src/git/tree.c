@@ -221,7 +221,7 @@ typedef struct plain {
 static bool visit_plain(void *ctx, const tree_blob *file)
 {
     const plain *p = ctx;
-    tree_file f = { file->path, file->mode };
+    tree_file f = { file->path, file->mode, { (const char *)file->id->id, sizeof file->id->id } };
 
     return p->visit(p->ctx, &f);
 }

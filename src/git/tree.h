@@ -22,6 +22,7 @@
 typedef struct tree_file {
     const char *path; /* from the top of the tree, '/' between; any bytes but NUL */
     uint32_t mode;    /* one of TREE_* above */
+    slice id;         /* of its content (of a submodule: its commit), raw bytes */
 } tree_file;
 
 /* Return false to stop the walk. */
