@@ -103,12 +103,63 @@ void attempt_finish(attempt *a, msg_result *r)
 
 /* ---- bringing the commit here ---- */
 
+/* A submodule that cannot be had is the build's fault, not this runner's: no other would do. */
+static void fail_submodules(attempt *a, volt_code rc, const char *why)
+{
+    if (rc == VOLT_EIO || rc == VOLT_EFULL) {
+        attempt_refuse(a, CODE_DISK, why);
+        return;
+    }
+    a->out = output_new(attempt_open_log, a, site_settings(a->site)->log_max);
+    output_line(a->out, why);
+    attempt_finish(a, &(msg_result){ .verdict = VERDICT_ERRORED,
+                                     .msg = slice_of(why),
+                                     .log_bytes = output_bytes(a->out) });
+}
+
+static void submodules_go_on(attempt *a, int64_t now_ms)
+{
+    volt_err err;
+    volt_code rc = submodules_step(a->submodules, &err);
+
+    if (rc == VOLT_EAGAIN)
+        return;
+    if (rc)
+        fail_submodules(a, rc, err.msg);
+    else
+        batch_begin(a, now_ms);
+}
+
+/* The URL that relative ones of submodules are relative to. */
+static char *base_url(const attempt *a)
+{
+    if (slice_starts(a->order.url, SLICE("local:")))
+        return mem_strdup(a->source);
+    return mem_strndup(a->order.url.p, a->order.url.n);
+}
+
 static void found(attempt *a, const char *path, int64_t now_ms)
 {
-    if (a->order.kind == TASK_PLAN)
+    const site_config *config = site_settings(a->site);
+    CLEANUP(free)
+    char *base = base_url(a);
+    const submodules_request request = { .work = config->work,
+                                         .store = path,
+                                         .source = base,
+                                         .id = &a->commit,
+                                         .limit_ms = config->fetch_ms };
+
+    if (a->order.kind == TASK_PLAN) {
         plan_run(a, path);
-    else
-        batch_begin(a, path, now_ms);
+        return;
+    }
+    batch_open(a, path);
+    if (!a->spec.submodules || batch_is_prepared(a)) {
+        batch_begin(a, now_ms);
+        return;
+    }
+    a->submodules = submodules_start(&request);
+    submodules_go_on(a, now_ms);
 }
 
 static void fetched(attempt *a, int64_t now_ms)
@@ -224,6 +275,7 @@ void attempt_free(attempt *a)
         return;
     assert(attempt_ended(a));
     mirror_free(a->fetch);
+    submodules_free(a->submodules);
     batch_free(a);
     spool_free(a->spool);
     arena_free(&a->mem);
@@ -270,7 +322,9 @@ size_t attempt_fds(const attempt *a, struct pollfd ret[ATTEMPT_FDS_MAX])
     size_t n = 0;
 
     if (a->phase == PHASE_FETCH)
-        ret[n++] = (struct pollfd){ .fd = mirror_fd(a->fetch), .events = POLLIN };
+        ret[n++] =
+            (struct pollfd){ .fd = a->fetch ? mirror_fd(a->fetch) : submodules_fd(a->submodules),
+                             .events = POLLIN };
     else if (a->phase == PHASE_UNITS && output_fd(a->out) >= 0)
         ret[n++] = (struct pollfd){ .fd = output_fd(a->out), .events = POLLIN };
     return n;
@@ -294,7 +348,10 @@ void attempt_step(attempt *a, int64_t now_ms)
 {
     switch (a->phase) {
     case PHASE_FETCH:
-        fetch_step(a, now_ms);
+        if (a->fetch)
+            fetch_step(a, now_ms);
+        else
+            submodules_go_on(a, now_ms);
         break;
     case PHASE_LEAVE:
         batch_leave(a, now_ms);
@@ -325,6 +382,7 @@ void attempt_cancel(attempt *a, int64_t grace_ms, slice why, int64_t now_ms)
     if (a->phase == PHASE_READY)
         batch_drop(a);
     mirror_free(TAKE(a->fetch));
+    submodules_free(TAKE(a->submodules));
     attempt_finish(a, &(msg_result){ .verdict = VERDICT_CANCELED, .msg = slice_of(a->why) });
 }
 

@@ -1,7 +1,8 @@
 /*
  * attempt_parts.h - what the files that make up an attempt share: attempt.c (its life), plan.c (the
- * jobs of a commit), batch.c (running them), setup.c and carry.c (what goes before and behind),
- * outcomes.c (what their reports say), means.c (what not every runner can give them).
+ * jobs of a commit), batch.c (running them), setup.c (what goes before), cached.c and carry.c (what
+ * comes into the checkout before, and out of it behind), outcomes.c (what their reports say),
+ * means.c (what not every runner can give them).
  */
 #ifndef VOLT_EXEC_ATTEMPT_PARTS_H
 #define VOLT_EXEC_ATTEMPT_PARTS_H
@@ -16,6 +17,7 @@
 #include "exec/unit.h"
 #include "exec/unit_report.h"
 #include "git/mirror.h"
+#include "git/submodule.h"
 
 typedef enum attempt_phase {
     PHASE_FETCH,   /* the commit is on its way */
@@ -26,7 +28,17 @@ typedef enum attempt_phase {
     PHASE_REFUSED, /* nacked */
 } attempt_phase;
 
-typedef enum carry { CARRY_NOTHING, CARRY_IN, CARRY_OUT } carry;
+/* What an attempt's unit is, in the order in which they come; all but STAGE_WORK only where there
+ * is something to do. */
+typedef enum batch_stage {
+    STAGE_NONE,
+    STAGE_CACHE_IN, /* what the runner keeps for the job comes into its checkout */
+    STAGE_CARRY_IN, /* the artifacts of the jobs that it needs */
+    STAGE_SETUP,
+    STAGE_WORK,      /* the script, or a test file */
+    STAGE_CARRY_OUT, /* its own artifacts are packed */
+    STAGE_CACHE_OUT,
+} batch_stage;
 
 struct attempt {
     site *site;
@@ -46,7 +58,9 @@ struct attempt {
     int64_t until_ms; /* see attempt_until_ms() */
     buf result;       /* encoded, once said */
 
-    mirror_fetch *fetch; /* PHASE_FETCH */
+    mirror_fetch *fetch;    /* PHASE_FETCH: one of these at most */
+    submodules *submodules; /* … or, later, those that are here */
+    char *store;            /* where the commit is, once it is here */
 
     /* The batch. */
     scratch scratch;
@@ -58,16 +72,16 @@ struct attempt {
     mask *mask;          /* NULL: there are none */
     msg_spec spec;       /* `level` is 0: the order has none, see detect.h */
     const char **env, **env_files;
-    char *store;    /* where the commit is */
-    char *key;      /* of the workspace, see site_kept() */
-    bool fresh;     /* it was made for this attempt: nothing of the job was there */
-    carry carrying; /* what `unit` is, when it is not the job's */
+    char *key;         /* of the workspace, see site_kept() */
+    bool fresh;        /* it was made for this attempt: nothing of the job was there */
+    char *kept_home;   /* NULL: HOME is scratch */
+    char *cache_file;  /* NULL: nothing is to be kept */
+    batch_stage stage; /* what `unit` is */
     int64_t since_ns;
     uint64_t artifact_bytes;
     bool not_kept;  /* of the artifacts, though there were some */
     arena unit_mem; /* of the running unit */
     unit *unit;
-    bool in_setup;      /* `unit` is the setup */
     size_t next;        /* the file whose unit runs, or runs next */
     uint64_t runs;      /* of that file, before the unit's */
     uint64_t first_off; /* where the first of them begins in the log */
@@ -124,10 +138,13 @@ void means_end(const attempt *a);
 
 /* Reads the order's spec.  VOLT_EINVALID, VOLT_EMSG, VOLT_EVERSION: it cannot be understood. */
 volt_code batch_check(attempt *a, volt_err *err);
-/* Prepares the workspace from the repository at `path`, once the slot has left its last job, and
- * starts the setup or the first unit; of an attempt that is `alone` batch_start() does that, once
- * it is known that it still may. */
-void batch_begin(attempt *a, const char *path, int64_t now_ms);
+/* Notes where the commit is. */
+void batch_open(attempt *a, const char *path);
+/* Whether the workspace is the job's already, from an earlier batch.  After batch_open(). */
+bool batch_is_prepared(const attempt *a);
+/* Prepares the workspace, once the slot has left its last job, and starts what comes first; of an
+ * attempt that is `alone` batch_start() does that, once it is known that it still may. */
+void batch_begin(attempt *a, int64_t now_ms);
 /* PHASE_LEAVE: goes on, when the slot has. */
 void batch_leave(attempt *a, int64_t now_ms);
 void batch_start(attempt *a, int64_t now_ms);
@@ -136,10 +153,17 @@ void batch_drop(attempt *a);
 void batch_step(attempt *a, int64_t now_ms);
 void batch_cancel(attempt *a, int64_t grace_ms, int64_t now_ms);
 int64_t batch_deadline_ms(const attempt *a);
+/* Starts this very program as a stage of the batch; its output are our own lines in the log. */
+void batch_run_own(attempt *a, batch_stage stage, const char *name, const char *const *argv,
+                   int64_t timeout_ms, int64_t now_ms);
+/* Makes the workspace the commit, whatever is in it. */
+volt_code batch_make_workspace(attempt *a, volt_err *err);
 /* A line of our own in the log. */
 void batch_say(attempt *a, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* Between TERM and KILL. */
 int64_t batch_grace_ms(const attempt *a);
+/* Ends the attempt at the next opportunity, without a result: another runner has to go on. */
+void batch_give_up(attempt *a, const char *why);
 /* What a unit or the setup cost, and whether it left the slot fit for the next. */
 void batch_count(attempt *a, const unit_outcome *o);
 void batch_free(attempt *a);
@@ -167,5 +191,15 @@ bool carried_in(attempt *a);
 /* Starts to pack what the job leaves.  False: there is nothing to do. */
 bool carry_out(attempt *a, int64_t now_ms);
 void carried_out(attempt *a);
+
+/* Names the job's cache, when it has one, and starts to restore it, when it is there.  False:
+ * nothing was started. */
+bool cache_in(attempt *a, int64_t now_ms);
+/* It has ended: takes it off.  False: the batch is at its end. */
+bool cached_in(attempt *a);
+/* Starts to keep what the job's cache is to hold.  False: nothing was started. */
+bool cache_out(attempt *a, int64_t now_ms);
+/* HOME of its processes. */
+const char *attempt_home(const attempt *a);
 
 #endif

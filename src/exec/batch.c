@@ -135,8 +135,7 @@ static bool runs_again(attempt *a, const rec_item *item)
     return true;
 }
 
-/* Ends the attempt at the next opportunity, without a result: another runner has to go on. */
-static void give_up(attempt *a, const char *why)
+void batch_give_up(attempt *a, const char *why)
 {
     if (a->broken)
         return;
@@ -159,7 +158,7 @@ void batch_flush(attempt *a)
         return;
     attempt_tell_start(a);
     if (attempt_tell(a, SPOOL_TESTS, &m, &err)) {
-        give_up(a, err.msg);
+        batch_give_up(a, err.msg);
         return;
     }
     a->flushed += a->items_n;
@@ -173,7 +172,7 @@ void batch_count(attempt *a, const unit_outcome *o)
     if (o->max_rss_bytes > a->max_rss_bytes)
         a->max_rss_bytes = o->max_rss_bytes;
     if (o->left)
-        give_up(a, "processes of the task could not be ended");
+        batch_give_up(a, "processes of the task could not be ended");
 }
 
 /* The last run of a file decides. */
@@ -209,6 +208,11 @@ void batch_say(attempt *a, const char *fmt, ...)
     line = mem_vprintf(fmt, ap);
     va_end(ap);
     output_line(a->out, line);
+}
+
+const char *attempt_home(const attempt *a)
+{
+    return a->kept_home ? a->kept_home : a->scratch.home;
 }
 
 int64_t batch_grace_ms(const attempt *a)
@@ -264,6 +268,7 @@ static void begin_unit(attempt *a, int64_t now_ms)
     }
     means_confine(a, &order.run, &a->unit_mem);
     outcomes_begin(a);
+    a->stage = STAGE_WORK;
     a->unit = unit_start(&order, a->out, now_ms);
     KILL_POINT(after_start);
 }
@@ -283,6 +288,8 @@ static void end_batch(attempt *a, int64_t now_ms)
     bool canceled = is_cut_short(a);
     volt_err err;
 
+    if (!a->ended_ms)
+        a->ended_ms = now_ms;
     if (a->broken || a->canceled)
         site_end_setup(a->site, now_ms);
     means_end(a);
@@ -321,9 +328,41 @@ static void end_batch(attempt *a, int64_t now_ms)
                       });
 }
 
-/* What the job itself runs; its inputs are there. */
-static void run_first(attempt *a, int64_t now_ms)
+/* ---- the stages ---- */
+
+void batch_run_own(attempt *a, batch_stage stage, const char *name, const char *const *argv,
+                   int64_t timeout_ms, int64_t now_ms)
 {
+    const site_config *config = site_settings(a->site);
+    const char *env[] = { arena_printf(&a->unit_mem, "PATH=%s", config->path), NULL };
+    const unit_order order = {
+        .name = name,
+        .timeout_ms = timeout_ms,
+        .grace_ms = 1,
+        .run = { .path = "/proc/self/exe", /* whatever has become of its file since */
+                 .argv = argv,
+                 .env = env,
+                 .dir = config->work,
+                 .in = site_null(a->site) },
+    };
+
+    a->stage = stage;
+    a->unit = unit_start(&order, a->out, now_ms);
+}
+
+static void take_off(attempt *a)
+{
+    unit_free(TAKE(a->unit));
+    arena_reset(&a->unit_mem);
+}
+
+/* Starts what comes before the job's own commands, behind `ended`, or these. */
+static void go_in(attempt *a, batch_stage ended, int64_t now_ms)
+{
+    if (ended < STAGE_CACHE_IN && cache_in(a, now_ms))
+        return;
+    if (ended < STAGE_CARRY_IN && carry_in(a, now_ms))
+        return;
     if (a->fresh)
         site_keep(a->site, a->key);
     a->begun_ms = now_ms;
@@ -333,105 +372,133 @@ static void run_first(attempt *a, int64_t now_ms)
         begin_unit(a, now_ms);
 }
 
-/* Nothing of the job runs any more. */
-static bool run_last(attempt *a, int64_t now_ms)
+/* Starts what comes behind `ended`, of which nothing runs any more.  False: the attempt is over. */
+static bool go_out(attempt *a, batch_stage ended, int64_t now_ms)
 {
-    a->ended_ms = now_ms;
-    if (!is_cut_short(a) && carry_out(a, now_ms))
+    if (ended <= STAGE_WORK)
+        a->ended_ms = now_ms;
+    if (ended < STAGE_CARRY_OUT && !is_cut_short(a) && carry_out(a, now_ms))
+        return true;
+    if (ended < STAGE_CACHE_OUT && cache_out(a, now_ms))
         return true;
     end_batch(a, now_ms);
     return false;
 }
 
-/* Goes on behind an ended carry.  False: the attempt is over. */
-static bool put_down(attempt *a, int64_t now_ms)
+/* A unit of the job has ended.  False: the attempt is over. */
+static bool work_on(attempt *a, int64_t now_ms)
 {
-    bool in = a->carrying == CARRY_IN, goes_on = in && carried_in(a);
+    rec_item item = judge(a, unit_result(a->unit));
 
-    if (!in)
+    batch_count(a, unit_result(a->unit));
+    take_off(a);
+    if (runs_again(a, &item)) {
+        begin_unit(a, now_ms);
+        return true;
+    }
+    record(a, item, now_ms);
+    a->next++;
+    if (a->next == units_n(a) || a->canceled || a->broken)
+        return go_out(a, STAGE_WORK, now_ms);
+    if (a->items_n == ATTEMPT_FLUSH_ITEMS || now_ms >= a->flush_ms)
+        batch_flush(a);
+    begin_unit(a, now_ms);
+    return true;
+}
+
+/* Takes off what has ended, and starts what comes next.  False: the attempt is over. */
+static bool stage_on(attempt *a, int64_t now_ms)
+{
+    switch (a->stage) {
+    case STAGE_NONE:
+        break;
+    case STAGE_CACHE_IN:
+        if (!cached_in(a))
+            return go_out(a, STAGE_CACHE_OUT, now_ms);
+        go_in(a, STAGE_CACHE_IN, now_ms);
+        return true;
+    case STAGE_CARRY_IN:
+        if (!carried_in(a))
+            return false;
+        take_off(a);
+        go_in(a, STAGE_CARRY_IN, now_ms);
+        return true;
+    case STAGE_SETUP:
+        if (!setup_end(a))
+            return go_out(a, STAGE_SETUP, now_ms);
+        begin_unit(a, now_ms);
+        return true;
+    case STAGE_WORK:
+        return work_on(a, now_ms);
+    case STAGE_CARRY_OUT:
         carried_out(a);
-    unit_free(TAKE(a->unit));
-    arena_reset(&a->unit_mem);
-    if (goes_on)
-        run_first(a, now_ms);
-    else if (!in)
-        end_batch(a, now_ms);
-    return goes_on;
+        take_off(a);
+        return go_out(a, STAGE_CARRY_OUT, now_ms);
+    case STAGE_CACHE_OUT:
+        batch_count(a, unit_result(a->unit));
+        take_off(a);
+        return go_out(a, STAGE_CACHE_OUT, now_ms);
+    }
+    return false;
 }
 
 /* Takes what has ended off and starts the next, until one runs or the batch has ended. */
 static void go_on(attempt *a, int64_t now_ms)
 {
-    while (unit_ended(a->unit) || unit_kept(a->unit)) {
-        rec_item item;
-
-        if (a->carrying) {
-            if (!put_down(a, now_ms))
-                return;
-            continue;
-        }
-        if (a->in_setup) {
-            if (!setup_end(a)) {
-                if (!run_last(a, now_ms))
-                    return;
-                continue;
-            }
-            begin_unit(a, now_ms);
-            continue;
-        }
-        item = judge(a, unit_result(a->unit));
-        batch_count(a, unit_result(a->unit));
-        unit_free(TAKE(a->unit));
-        arena_reset(&a->unit_mem);
-        if (runs_again(a, &item)) {
-            begin_unit(a, now_ms);
-            continue;
-        }
-        record(a, item, now_ms);
-        a->next++;
-        if (a->next == units_n(a) || a->canceled || a->broken) {
-            if (!run_last(a, now_ms))
-                return;
-            continue;
-        }
-        if (a->items_n == ATTEMPT_FLUSH_ITEMS || now_ms >= a->flush_ms)
-            batch_flush(a);
-        begin_unit(a, now_ms);
-    }
+    while ((unit_ended(a->unit) || unit_kept(a->unit)) && stage_on(a, now_ms))
+        continue;
 }
 
-static bool is_prepared(const attempt *a)
+void batch_open(attempt *a, const char *path)
+{
+    a->store = mem_strdup(path);
+    a->key = mem_printf("%" PRIu64 " " SLICE_FMT " %s %s", a->order.build, SLICE_ARG(a->order.job),
+                        a->commit.hex, path);
+}
+
+bool batch_is_prepared(const attempt *a)
 {
     return site_kept(a->site, a->key) &&
            access(workspace_dir(site_workspace(a->site, a->order.repo)), X_OK) == 0;
 }
 
+volt_code batch_make_workspace(attempt *a, volt_err *err)
+{
+    const workspace_part *parts = NULL;
+    size_t n = 0;
+    volt_code rc;
+
+    if (a->submodules)
+        parts = submodules_found(a->submodules, &n);
+    site_keep(a->site, "");
+    rc = workspace_move_all(site_workspace(a->site, a->order.repo), a->store, &a->commit, parts, n,
+                            NULL, err);
+    a->fresh = rc == VOLT_OK; /* it is the job's once all that belongs into it is there */
+    return rc;
+}
+
 static volt_code prepare(attempt *a, volt_err *err)
 {
     const msg_assign *order = &a->order;
-    workspace *ws = site_workspace(a->site, order->repo);
-    environ_place place = { .workspace = workspace_dir(ws),
+    environ_place place = { .workspace = workspace_dir(site_workspace(a->site, order->repo)),
                             .scratch = &a->scratch,
                             .own = a->spec.env,
                             .secrets = a->secrets,
                             .secrets_n = a->spec.secrets.n,
                             .secrets_dir = site_secrets(a->site) };
     uint64_t log_max = order->log_max ? order->log_max : site_settings(a->site)->log_max;
-    volt_code rc;
+    volt_code rc = batch_is_prepared(a) ? VOLT_OK : batch_make_workspace(a, err);
 
-    if (!is_prepared(a)) {
-        site_keep(a->site, "");
-        rc = workspace_move(ws, a->store, &a->commit, NULL, err);
-        if (rc)
-            return rc;
-        a->fresh = true;
-    }
     a->since_ns = spool_changed_ns(a->spool);
-    rc = scratch_make(a->site, &a->scratch, err);
+    if (!rc && a->spec.home_kept)
+        rc = site_kept_home(a->site, order->repo, &a->kept_home, err);
+    if (!rc)
+        rc = scratch_make(a->site, &a->scratch, err);
     if (rc)
         return rc;
+    place.home = a->kept_home;
     a->out = output_new(attempt_open_log, a, log_max);
-    a->dir = workspace_dir(ws);
+    a->dir = place.workspace;
     if (a->spec.report && !is_script(a))
         a->report = unit_report_new(a->spec.report, a->spec.report_files, a->dir);
     a->env = environ_make(site_settings(a->site), order, &place, &a->mem, &a->env_files);
@@ -464,8 +531,7 @@ void batch_start(attempt *a, int64_t now_ms)
     a->begun_ms = a->ended_ms = now_ms;
     a->start_ms = now_ms + ATTEMPT_START_MS;
     a->started = true;
-    if (!carry_in(a, now_ms))
-        run_first(a, now_ms);
+    go_in(a, STAGE_NONE, now_ms);
     go_on(a, now_ms);
 }
 
@@ -477,12 +543,9 @@ void batch_drop(attempt *a)
         log_warn("task %" PRIu64 ": %s", a->order.task, err.msg);
 }
 
-void batch_begin(attempt *a, const char *path, int64_t now_ms)
+void batch_begin(attempt *a, int64_t now_ms)
 {
-    a->store = mem_strdup(path);
-    a->key = mem_printf("%" PRIu64 " " SLICE_FMT " %s %s", a->order.build, SLICE_ARG(a->order.job),
-                        a->commit.hex, path);
-    if (site_has_setup(a->site) && !is_prepared(a)) {
+    if (site_has_setup(a->site) && !batch_is_prepared(a)) {
         a->phase = PHASE_LEAVE;
         site_end_setup(a->site, now_ms);
         batch_leave(a, now_ms);
@@ -540,6 +603,8 @@ void batch_free(attempt *a)
     mask_free(a->mask);
     free(a->store);
     free(a->key);
+    free(a->kept_home);
+    free(a->cache_file);
     free(a->broken);
     free(a->failure);
 }

@@ -16,7 +16,6 @@
 #include "exec/archive.h"
 #include "git/objects.h"
 
-#define CACHE_BYTES_DEFAULT ((uint64_t)5 << 30)
 /* Of one cache, unpacked. */
 #define CACHE_CONTENT_MAX ((uint64_t)64 << 30)
 #define CACHE_ENTRIES_MAX 5000000

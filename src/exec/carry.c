@@ -13,29 +13,6 @@
 #define ARGS_OWN  12               /* besides globs and names of jobs */
 #define LAST_WORD 1024
 
-/* The program that runs, whatever has become of its file since. */
-static const char self[] = "/proc/self/exe";
-
-static void begin(attempt *a, const char **argv, carry what, int64_t now_ms)
-{
-    const site_config *config = site_settings(a->site);
-    const char **env = ARENA_ARRAY(&a->unit_mem, const char *, 2);
-    const unit_order order = {
-        .name = "artifacts",
-        .timeout_ms = CARRY_MS,
-        .grace_ms = 1,
-        .run = { .path = self,
-                 .argv = argv,
-                 .env = env,
-                 .dir = config->work,
-                 .in = site_null(a->site) },
-    };
-
-    env[0] = arena_printf(&a->unit_mem, "PATH=%s", config->path);
-    a->carrying = what;
-    a->unit = unit_start(&order, a->out, now_ms);
-}
-
 static void add_texts(attempt *a, const char **argv, size_t *n, slices texts)
 {
     for (size_t i = 0; i < texts.n; i++)
@@ -62,7 +39,7 @@ bool carry_in(attempt *a, int64_t now_ms)
     argv[n++] = arena_printf(mem, "%" PRIu64, a->order.build);
     argv[n++] = a->dir;
     add_texts(a, argv, &n, a->order.inputs);
-    begin(a, argv, CARRY_IN, now_ms);
+    batch_run_own(a, STAGE_CARRY_IN, "artifacts", argv, CARRY_MS, now_ms);
     return true;
 }
 
@@ -87,7 +64,7 @@ bool carry_out(attempt *a, int64_t now_ms)
     argv[n++] = spool_stream_path(a->spool, PART_ARTIFACTS, mem);
     argv[n++] = a->dir;
     add_texts(a, argv, &n, a->spec.artifacts);
-    begin(a, argv, CARRY_OUT, now_ms);
+    batch_run_own(a, STAGE_CARRY_OUT, "artifacts", argv, CARRY_MS, now_ms);
     return true;
 }
 
@@ -120,9 +97,9 @@ bool carried_in(attempt *a)
     volt_err err;
     slice why;
 
-    a->carrying = CARRY_NOTHING;
     if (!a->canceled && o->end == UNIT_EXITED && !o->signal && o->exit == 0)
         return true;
+    means_end(a);
     if (scratch_clear(a->site, &err))
         log_warn("task %" PRIu64 ": %s", a->order.task, err.msg);
     if (a->canceled) {
@@ -148,7 +125,6 @@ void carried_out(attempt *a)
     const unit_outcome *o = unit_result(a->unit);
     struct stat st;
 
-    a->carrying = CARRY_NOTHING;
     a->not_kept = o->end != UNIT_EXITED || o->signal || o->exit;
     if (!a->not_kept && stat(spool_stream_path(a->spool, PART_ARTIFACTS, &a->mem), &st) == 0)
         a->artifact_bytes = (uint64_t)st.st_size;

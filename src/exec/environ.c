@@ -76,7 +76,7 @@ const char **environ_make(const site_config *config, const msg_assign *assign,
     adds(&e, "VOLT_WORKSPACE", place->workspace);
     adds(&e, "VOLT_OUTPUT", place->scratch->output);
     adds(&e, "PATH", config->path);
-    adds(&e, "HOME", place->scratch->home);
+    adds(&e, "HOME", place->home ? place->home : place->scratch->home);
     adds(&e, "TMPDIR", place->scratch->tmp);
     adds(&e, "LANG", config->lang ? config->lang : "C.UTF-8");
     if (config->tz)

@@ -13,6 +13,7 @@
 typedef struct environ_place {
     const char *workspace; /* absolute */
     const scratch *scratch;
+    const char *home; /* in place of the scratch one; NULL: that */
     rec_var_list own; /* of the pipeline file: they replace Volt's, but for VOLT... */
     /* They replace both.  One with a NUL in it is not among the variables. */
     const secret *secrets;

@@ -83,7 +83,7 @@ void means_confine(const attempt *a, process_command *run, arena *mem)
                         .network_off = a->spec.network_off,
                         .work = config->work,
                         .workspace = a->dir,
-                        .home = a->scratch.home,
+                        .home = attempt_home(a),
                         .tmp = a->scratch.tmp,
                         .output = a->scratch.output,
                         .objects = a->objects,

@@ -33,6 +33,7 @@ typedef struct packer {
     size_t skip; /* bytes of it that patterns do not have: "~/" */
     bool has_home;
     int64_t since_ns;
+    bool failed; /* what libarchive still writes when it is freed is for nobody */
     char *chunk;
 } packer;
 
@@ -74,6 +75,8 @@ static la_ssize_t take_bytes(struct archive *a, void *ctx, const void *bytes, si
 {
     packer *p = ctx;
 
+    if (p->failed)
+        return -1;
     if (write_all(p->fd, bytes, n) < 0) {
         archive_set_error(a, errno, "%s", strerror(errno));
         return -1;
@@ -342,8 +345,7 @@ static volt_code pack(packer *p, const archive_place *place, slices patterns, vo
         code = add_tree(p, place->home, patterns, true, err);
     if (!code)
         code = end(p, err);
-    if (code) /* or freeing would write what is left */
-        archive_write_fail(p->to);
+    p->failed = code != VOLT_OK;
     archive_write_free(p->to);
     archive_entry_free(p->entry);
     return code;

@@ -36,7 +36,7 @@ void setup_begin(attempt *a, int64_t now_ms)
     };
 
     batch_say(a, "volt: setup begins");
-    a->in_setup = true;
+    a->stage = STAGE_SETUP;
     a->unit = unit_start(&order, a->out, now_ms);
 }
 
@@ -68,7 +68,6 @@ bool setup_end(attempt *a)
     const unit_outcome *o = unit_result(a->unit);
     char took[TEXT_DURATION_MAX];
 
-    a->in_setup = false;
     batch_count(a, o);
     arena_reset(&a->unit_mem);
     if (o->end == UNIT_EXITED && !o->exit && !o->signal) {

@@ -56,6 +56,7 @@ struct site {
     keeper workspaces;
     char *source, *source_path; /* site_learn()'s; NULL: nothing was learnt */
     char *scratch;              /* WORK/home/<slot> */
+    char *caches;               /* WORK/cache */
     fresh fresh[SCRATCH_N];
     char *secrets;
     char *bwrap;  /* NULL: not known to work */
@@ -128,6 +129,7 @@ volt_code site_new(const site_config *config, site **ret, volt_err *err)
     s->config = *config;
     s->pool = mem_printf("%s/%" PRIu64, pools, config->slot);
     s->scratch = mem_printf("%s/%" PRIu64, home, config->slot);
+    s->caches = mem_printf("%s/cache", config->work);
     s->fresh[HOME].path = mem_printf("%s/home", s->scratch);
     s->fresh[TMP].path = mem_printf("%s/tmp", s->scratch);
     s->fresh[OUTPUT].path = mem_printf("%s/output", s->scratch);
@@ -166,6 +168,7 @@ void site_free(site *s)
     free(s->scratch);
     free(s->secrets);
     free(s->bwrap);
+    free(s->caches);
     free(s->pool);
     free(s->key);
     free(s);
@@ -287,6 +290,52 @@ static void add_file_name(buf *b, slice name)
         else
             buf_addf(b, "%%%02x", (unsigned char)c);
     }
+}
+
+const char *site_caches(const site *s)
+{
+    return s->caches;
+}
+
+char *site_cache(const site *s, slice repo, const char *key)
+{
+    buf file = { 0 };
+
+    buf_addf(&file, "%s/", s->caches);
+    add_file_name(&file, repo);
+    buf_addf(&file, "/%s.tar.zst", key);
+    return file.p;
+}
+
+/* A task may have put anything in its place. */
+static volt_code make_own_dir(const char *path, volt_err *err)
+{
+    struct stat st;
+    volt_code rc = VOLT_OK;
+
+    if (lstat(path, &st) == 0 && !S_ISDIR(st.st_mode))
+        rc = rmtree(AT_FDCWD, path, err);
+    return rc ? rc : make_dir(path, err);
+}
+
+volt_code site_kept_home(const site *s, slice repo, char **ret, volt_err *err)
+{
+    CLEANUP(buf)
+    buf path = { 0 };
+    volt_code rc;
+
+    buf_addf(&path, "%s/kept", s->config.work);
+    rc = make_own_dir(buf_str(&path), err);
+    buf_addf(&path, "/%" PRIu64, s->config.slot);
+    if (!rc)
+        rc = make_own_dir(buf_str(&path), err);
+    buf_addc(&path, '/');
+    add_file_name(&path, repo);
+    if (!rc)
+        rc = make_own_dir(buf_str(&path), err);
+    if (!rc)
+        *ret = mem_strdup(buf_str(&path));
+    return rc;
 }
 
 workspace *site_workspace(site *s, slice repo)

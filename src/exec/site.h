@@ -5,6 +5,8 @@
  *   WORK/pool/<slot>/<repo>         workspaces, one a slot and repository, reused
  *   WORK/home/<slot>/               scratch of an attempt, removed after it: home, tmp, output, and
  *                                   the files of secrets where none can be kept in memory
+ *   WORK/kept/<slot>/<repo>         homes of jobs with `home: kept`; nobody removes them but people
+ *   WORK/cache/<repo>/              of all slots; see cache.h
  */
 #ifndef VOLT_EXEC_SITE_H
 #define VOLT_EXEC_SITE_H
@@ -40,6 +42,7 @@ typedef struct site_config {
     int64_t (*clock_ms)(void);
     const char *dispatcher; /* HOST:PORT, where artifacts of other jobs are; NULL: localhost:8888 */
     uint64_t log_max;       /* cap of an attempt's log where its assign has none, bytes */
+    uint64_t cache_bytes;   /* that the caches of all slots may have; 0: there are none */
     const char *secrets;    /* where the runner's secrets are; NULL: it has none */
     const char *const *secrets_for; /* rules, see secrets.h */
     size_t secrets_for_n;
@@ -101,6 +104,11 @@ void site_let_setup_go(site *s);
 bool site_step_setup(site *s, int64_t now_ms);
 int64_t site_setup_deadline_ms(const site *s);
 
+/* The file of a repository's cache with that key, owned by the caller. */
+char *site_cache(const site *s, slice repo, const char *key);
+/* The directory of all caches; the site's. */
+const char *site_caches(const site *s);
+
 /* Removes one workspace that was set aside, if there is any: true when there may be more. */
 bool site_sweep(site *s);
 
@@ -114,6 +122,9 @@ typedef struct scratch {
 volt_code scratch_make(site *s, scratch *ret, volt_err *err);
 /* The directory of the secrets' files, see secrets_put(). */
 const char *site_secrets(const site *s);
+/* The home that is kept for tasks of a repository in this slot: two slots at once must not share
+ * one.  Made when it is not there; owned by the caller.  VOLT_EFULL, VOLT_EIO. */
+volt_code site_kept_home(const site *s, slice repo, char **ret, volt_err *err);
 /* Removes what an attempt left in them, unless a setup's processes live there.  VOLT_EIO: something
  * stays, named; it is in the way of the next scratch_make(). */
 volt_code scratch_clear(site *s, volt_err *err);

@@ -17,19 +17,26 @@
 
 /* ---- tests ---- */
 
-static void read_globs(reader *r, const yaml_node *node, slices *ret)
+typedef volt_code check_fn(slice pattern, volt_err *err);
+
+static void read_checked(reader *r, const yaml_node *node, check_fn *check, slices *ret)
 {
     slices globs = { 0 };
     volt_err err;
 
     field_texts(r, node, ITEMS_MAX, GLOB_MAX, &globs);
     for (size_t i = 0; i < globs.n; i++)
-        if (globs.v[i].n && glob_check(globs.v[i], &err))
+        if (globs.v[i].n && check(globs.v[i], &err))
             problems_add(r->problems, node->kind == YAML_SEQUENCE ? node->items[i]->at : node->at,
                          "%s", err.msg);
     if (node->kind == YAML_SEQUENCE && node->n == 0)
         problems_add(r->problems, node->at, "expected patterns, not an empty list");
     *ret = globs;
+}
+
+static void read_globs(reader *r, const yaml_node *node, slices *ret)
+{
+    read_checked(r, node, glob_check, ret);
 }
 
 static void tests_files(reader *r, const yaml_node *node, void *into)
@@ -100,9 +107,17 @@ static void cache_key(reader *r, const yaml_node *node, void *into)
     read_globs(r, node, &((pipeline_cache *)into)->key);
 }
 
+volt_code pipeline_cache_path_check(slice path, volt_err *err)
+{
+    const slice home = SLICE("~/");
+
+    return glob_check(slice_starts(path, home) ? (slice){ path.p + home.n, path.n - home.n } : path,
+                      err);
+}
+
 static void cache_paths(reader *r, const yaml_node *node, void *into)
 {
-    field_texts(r, node, ITEMS_MAX, TEXT_MAX, &((pipeline_cache *)into)->paths);
+    read_checked(r, node, pipeline_cache_path_check, &((pipeline_cache *)into)->paths);
 }
 
 #define CACHE_FIELD(key) { #key, cache_##key, offsetof(pipeline_cache, at.key) },

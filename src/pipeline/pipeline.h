@@ -13,6 +13,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/err.h"
 #include "core/msg.h"
 #include "pipeline/problems.h"
 
@@ -177,6 +178,8 @@ typedef struct pipeline {
     size_t jobs_n;
 } pipeline;
 
+/* Errors as glob_check(), also for a path that begins with "~/". */
+volt_code pipeline_cache_path_check(slice path, volt_err *err);
 /* Reads a file.  NULL: the problems say why. */
 const pipeline *pipeline_read(slice text, arena *mem, problems *p);
 

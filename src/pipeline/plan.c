@@ -17,7 +17,8 @@
 static uint64_t level_of(const msg_spec *spec)
 {
     bool new = spec->setup.n || spec->retry || spec->secrets.n || spec->report || spec->alone ||
-               spec->artifacts.n || spec->network_off || spec->sandbox == SANDBOX_KIND_BWRAP;
+               spec->artifacts.n || spec->cache_paths.n || spec->home_kept || spec->submodules ||
+               spec->network_off || spec->sandbox == SANDBOX_KIND_BWRAP;
 
     return new ? 2 : 1;
 }
@@ -53,8 +54,11 @@ volt_code plan_spec_read(slice spec, arena *mem, msg_spec *ret, volt_err *err)
         return volt_fail(err, VOLT_EINVALID, "commands hold a NUL byte");
     if (m.spec.report == REPORT_JUNIT && glob_check(m.spec.report_files, err))
         return VOLT_EINVALID;
-    for (size_t i = 0; i < m.spec.artifacts.n; i++) /* they become a process's arguments */
+    for (size_t i = 0; i < m.spec.artifacts.n; i++) /* they become a process's arguments, ... */
         if (glob_check(m.spec.artifacts.v[i], err))
+            return VOLT_EINVALID;
+    for (size_t i = 0; i < m.spec.cache_paths.n; i++) /* ... and so do these */
+        if (pipeline_cache_path_check(m.spec.cache_paths.v[i], err))
             return VOLT_EINVALID;
     *ret = m.spec;
     return VOLT_OK;
@@ -102,12 +106,6 @@ void plan_command(slice run, slice file, buf *out)
 
 /* ---- what cannot be done yet ---- */
 
-static void not_yet(problems *p, place at, bool asked, const char *what)
-{
-    if (asked)
-        problems_add(p, at, "this version of Volt cannot do '%s' yet", what);
-}
-
 static void check_tests(problems *p, const job_text *job)
 {
     if (!job->at.tests.line)
@@ -127,9 +125,6 @@ static void check_able(problems *p, const pipeline *file)
         const job_text *job = &file->texts[i];
 
         check_tests(p, job);
-        not_yet(p, job->at.submodules, job->submodules, "submodules");
-        not_yet(p, job->at.home, job->home == HOME_KEPT, "home: kept");
-        not_yet(p, job->at.cache, job->at.cache.line, "cache");
         if (job->sandbox == SANDBOX_CONTAINER)
             problems_add(p, job->at.sandbox,
                          "Volt starts no containers yet; its sandboxes are 'host' and 'bwrap'");
@@ -194,6 +189,7 @@ static slice make_spec(plan *p, const pipeline_job *job)
     CLEANUP(buf)
     buf out = { 0 };
     const pipeline_tests *tests = &job->text->tests;
+    const pipeline_cache *cache = &job->text->cache;
     msg_spec spec = { .script = job->text->script,
                       .run = tests->run,
                       .setup = tests->setup,
@@ -204,7 +200,11 @@ static slice make_spec(plan *p, const pipeline_job *job)
                       .report = tests->report,
                       .report_files = tests->report_files,
                       .alone = job->text->concurrency.n > 0,
-                      .artifacts = job->text->artifacts };
+                      .artifacts = job->text->artifacts,
+                      .cache_key = cache->key,
+                      .cache_paths = cache->paths,
+                      .home_kept = job->text->home == HOME_KEPT,
+                      .submodules = job->text->submodules };
 
     spec.env.v = ARENA_ARRAY(p->mem, rec_var, env->n + own->n + job->axes.n);
     add_variables(spec.env.v, &spec.env.n, env);

@@ -227,9 +227,9 @@ jobs:
         self.volt("lint", f"{self.repo.path}/{FILE}", rc=2)
         self.assertEqual(self.said.replace(f"{self.repo.path}/", ""), whole)
         # What cannot be done is an error, not passed over; and a mended file is green.
-        done = self.next_build("jobs:\n  a: {script: x=1, cache: {key: a, paths: b}}\n")
+        done = self.next_build("jobs:\n  a: {script: x=1, sandbox: container, image: b}\n")
         self.assertEqual(done["verdict"], "errored")
-        self.assertIn("cannot do 'cache' yet", done["why"])
+        self.assertIn("cannot do 'sandbox: container' yet", done["why"])
         self.assertEqual(self.next_build("jobs:\n  a: {script: x=1}\n")["verdict"], "passed")
         done = self.next_build("a: [\n")
         self.assertEqual(done["why"], ".volt.yml:2:1: flow sequence without a closing bracket")

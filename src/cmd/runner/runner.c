@@ -39,6 +39,8 @@ static const option_spec options[] = {
     { "batch", 0, OPTION_NUMBER, "N", "0", 0, 10000,
       "files handed over at once where there is no pipeline file; 0: the dispatcher chooses",
       false },
+    { "cache-bytes", 0, OPTION_NUMBER, "N", "5368709120", 0, INT64_MAX,
+      "what caches of jobs may take; those used longest ago go; 0: none are kept", false },
     { "hung", 0, OPTION_DURATION, "TIME", "2m", 0, 0,
       "end an executor that is asked and says nothing for so long (15 times that while it makes a "
       "workspace)",
@@ -137,7 +139,7 @@ static volt_code executor_args(const command_line *line, const runner_config *co
 {
     const char *const *repos;
     size_t n = command_list(line, "repo", &repos), k = 0;
-    const char **args = ARENA_ARRAY(a, const char *, 2 * (n + RULES_MAX) + 18);
+    const char **args = ARENA_ARRAY(a, const char *, 2 * (n + RULES_MAX) + 20);
 
     if (n > REPOS_MAX)
         return volt_fail(err, VOLT_EINVALID, "at most %d repositories", REPOS_MAX);
@@ -150,6 +152,8 @@ static volt_code executor_args(const command_line *line, const runner_config *co
     args[k++] = arena_printf(a, "%" PRId64 "ms", command_ms(line, "timeout"));
     args[k++] = "--batch";
     args[k++] = arena_printf(a, "%" PRId64, command_number(line, "batch"));
+    args[k++] = "--cache-bytes";
+    args[k++] = arena_printf(a, "%" PRId64, command_number(line, "cache-bytes"));
     for (size_t i = 0; i < n; i++) {
         volt_code code;
 

@@ -262,6 +262,32 @@ static void programs_are_found_as_absolute_paths_only(void **state)
     arena_free(&a);
 }
 
+static void a_kept_home_belongs_to_a_slot_and_a_repository(void **state)
+{
+    site *one = open_site(1), *two = open_site(2);
+    char *home, *again, *other, *next, *want;
+    struct stat st;
+
+    (void)state;
+    assert_int_equal(site_kept_home(one, SLICE("a/b"), &home, NULL), VOLT_OK);
+    assert_int_equal(site_kept_home(one, SLICE("a/b"), &again, NULL), VOLT_OK);
+    assert_int_equal(site_kept_home(one, SLICE("c"), &other, NULL), VOLT_OK);
+    assert_int_equal(site_kept_home(two, SLICE("a/b"), &next, NULL), VOLT_OK);
+    want = mem_printf("%s/kept/1/a%%2fb", work);
+    assert_string_equal(home, want);
+    assert_string_equal(home, again);
+    assert_string_not_equal(home, other);
+    assert_string_not_equal(home, next);
+    assert_true(stat(home, &st) == 0 && (st.st_mode & 0777) == 0700);
+    free(home);
+    free(again);
+    free(other);
+    free(next);
+    free(want);
+    site_free(one);
+    site_free(two);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -270,6 +296,8 @@ int main(void)
                                         remove_work),
         cmocka_unit_test_setup_teardown(a_workspace_belongs_to_the_job_it_was_prepared_for,
                                         make_work, remove_work),
+        cmocka_unit_test_setup_teardown(a_kept_home_belongs_to_a_slot_and_a_repository, make_work,
+                                        remove_work),
         cmocka_unit_test_setup_teardown(scratch_is_fresh_and_what_is_left_in_it_goes, make_work,
                                         remove_work),
         cmocka_unit_test_setup_teardown(scratch_that_was_touched_is_made_anew, make_work,

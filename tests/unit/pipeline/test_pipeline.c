@@ -276,6 +276,8 @@ static void types_and_ranges_are_checked(void **state)
     check_job("script: x, artifacts: [/etc/passwd]", 30,
               "pattern '/etc/passwd', column 1: it starts at the top of the repository, "
               "without a '/'");
+    check_job("script: x, cache: {key: a, paths: [b, ~/../c]}", 45,
+              "pattern '../c', column 1: '..' is not allowed");
     check_job("script: x, cache: {key: a}", 25, "a cache wants 'paths'");
     check_job("tests: {files: a}", 14, "tests want 'run'");
     check_job("tests: {run: \"{}\"}", 14, "tests want 'files'");

@@ -212,12 +212,38 @@ static void a_spec_asks_for_what_its_job_needs(void **state)
     assert_slice(spec.secrets.v[1], "TOKEN");
 }
 
+static void a_spec_says_what_is_kept_and_the_least_level_for_it(void **state)
+{
+    made *m = make("jobs:\n"
+                   "  a: {script: x, cache: {key: [a, b], paths: [c, ~/d]}}\n"
+                   "  b: {script: x, home: kept}\n"
+                   "  c: {script: x, submodules: true}\n"
+                   "  d: {script: x, home: scratch, submodules: false}\n",
+                   "");
+    const plan *p = good(m);
+    msg_spec spec[4];
+
+    (void)state;
+    for (size_t i = 0; i < 4; i++)
+        assert_int_equal(plan_spec_read(p->jobs[i].spec, &m->mem, &spec[i], NULL), VOLT_OK);
+    assert_int_equal(spec[0].level, 2);
+    assert_int_equal(spec[0].cache_key.n, 2);
+    assert_slice(spec[0].cache_key.v[1], "b");
+    assert_int_equal(spec[0].cache_paths.n, 2);
+    assert_slice(spec[0].cache_paths.v[1], "~/d");
+    assert_true(spec[1].level == 2 && spec[1].home_kept && !spec[1].submodules);
+    assert_true(spec[2].level == 2 && spec[2].submodules && !spec[2].home_kept);
+    assert_true(spec[3].level == 1 && !spec[3].home_kept && !spec[3].submodules);
+    made_free(m);
+}
+
 static void bad_specs_are_refused(void **state)
 {
     CLEANUP(arena)
     arena mem = { 0 };
     CLEANUP(buf)
     buf spec = { 0 };
+    slice outside = SLICE("~/../x");
     msg_spec got;
     volt_err err;
 
@@ -227,6 +253,9 @@ static void bad_specs_are_refused(void **state)
     assert_int_equal(plan_spec_read(buf_slice(&spec), &mem, &got, &err), VOLT_EINVALID);
     buf_clear(&spec);
     plan_spec_write(&(msg_spec){ .run = SLICE("x"), .setup = SLICE("a\0b") }, &spec);
+    assert_int_equal(plan_spec_read(buf_slice(&spec), &mem, &got, &err), VOLT_EINVALID);
+    buf_clear(&spec);
+    plan_spec_write(&(msg_spec){ .cache_paths = { &outside, 1 } }, &spec);
     assert_int_equal(plan_spec_read(buf_slice(&spec), &mem, &got, &err), VOLT_EINVALID);
     /* {"v": 1, "t": "spec", "level": 3} */
     assert_int_equal(
@@ -349,41 +378,30 @@ static void a_group_keeps_apart_what_ends_with_its_batch_only(void **state)
 
 /* ---- what cannot be done yet ---- */
 
-static void what_is_not_done_is_refused(void **state)
+static void what_the_file_may_ask_is_done(void **state)
 {
-    static const struct {
-        const char *keys, *what; /* NULL: it is done */
-    } cases[] = {
-        { "script: x, concurrency: a", NULL },
-        { "script: x, always: true", NULL },
-        { "script: x, submodules: true", "submodules" },
-        { "script: x, submodules: false", NULL },
-        { "script: x, home: kept", "home: kept" },
-        { "script: x, home: scratch", NULL },
-        { "script: x, artifacts: a", NULL },
-        { "script: x, cache: {key: a, paths: b}", "cache" },
-        { "tests: {files: a, run: \"{}\", setup: make}", NULL },
-        { "tests: {files: a, run: \"{}\", report: exit}", NULL },
-        { "tests: {files: a, run: \"{}\", report: tap}", NULL },
-        { "tests: {files: a, run: \"{}\", report: \"junit:a\"}", NULL },
-        { "tests: {files: a, run: \"{}\", retry: 1}", NULL },
-        { "tests: {files: a, run: \"{}\"}, retry: 0", NULL },
-        { "script: x, retry: 1", NULL },
+    static const char *const keys[] = {
+        "script: x, concurrency: a",
+        "script: x, always: true",
+        "script: x, submodules: true",
+        "script: x, home: kept",
+        "script: x, artifacts: a",
+        "script: x, cache: {key: a, paths: b}",
+        "script: x, retry: 1",
+        "tests: {files: a, run: \"{}\", setup: make}",
+        "tests: {files: a, run: \"{}\", report: tap}",
+        "tests: {files: a, run: \"{}\", report: \"junit:a\"}",
+        "tests: {files: a, run: \"{}\", retry: 1}",
+        "tests: {files: a, run: \"{}\"}, retry: 0",
     };
 
     (void)state;
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
         CLEANUP(free)
-        char *text = mem_printf("jobs:\n  t: {%s}\n", cases[i].keys);
-        CLEANUP(free)
-        char *want = mem_printf("this version of Volt cannot do '%s' yet", cases[i].what);
+        char *text = mem_printf("jobs:\n  t: {%s}\n", keys[i]);
         made *m = make(text, "");
 
-        if (!cases[i].what)
-            good(m);
-        else if (m->problems.n != 1 || strcmp(m->problems.v[0].text, want) != 0 ||
-                 m->problems.v[0].at.line != 2)
-            fail_msg("%s", cases[i].keys);
+        good(m);
         made_free(m);
     }
 }
@@ -508,13 +526,14 @@ int main(void)
         cmocka_unit_test(records_say_what_the_file_says),
         cmocka_unit_test(specs_are_read_as_they_were_written),
         cmocka_unit_test(a_spec_asks_for_what_its_job_needs),
+        cmocka_unit_test(a_spec_says_what_is_kept_and_the_least_level_for_it),
         cmocka_unit_test(bad_specs_are_refused),
         cmocka_unit_test(a_spec_is_bounded),
         cmocka_unit_test(a_file_stands_quoted_where_a_shell_needs_that),
         cmocka_unit_test(only_branches_but_the_default_one_supersede),
         cmocka_unit_test(a_group_is_said_in_the_record_and_in_the_spec),
         cmocka_unit_test(a_group_keeps_apart_what_ends_with_its_batch_only),
-        cmocka_unit_test(what_is_not_done_is_refused),
+        cmocka_unit_test(what_the_file_may_ask_is_done),
         cmocka_unit_test(a_job_with_tests_is_retried_by_its_files),
         cmocka_unit_test(a_container_is_refused),
         cmocka_unit_test(files_go_to_the_jobs_that_name_them),
