@@ -241,6 +241,20 @@ static int64_t backoff_ms(uint64_t times)
     return ms < DISPATCH_BACKOFF_MAX_MS ? ms : DISPATCH_BACKOFF_MAX_MS;
 }
 
+/* A batch whose files all have their outcomes, so that nothing is left for another attempt: only
+ * its result did not come.  Then its verdict is theirs. */
+static bool end_told(dispatch *d, task *t)
+{
+    verdict v = verdict_none;
+
+    if (!t->units_n || t->done < t->units_n || MUTANT(told_batch_again))
+        return false;
+    for (size_t i = 0; i < t->units_n; i++)
+        v = verdict_worse(v, t->job->units[t->units[i]].verdict);
+    life_task_final(d, t, v, SLICE("its runner gave it up after the outcomes of all its files"));
+    return true;
+}
+
 void life_return(dispatch *d, task *t, code code, slice why, int64_t delay_ms)
 {
     t->at_large = code == CODE_GONE; /* its assign may have arrived */
@@ -248,6 +262,8 @@ void life_return(dispatch *d, task *t, code code, slice why, int64_t delay_ms)
         life_task_final(d, t, VERDICT_CANCELED, t->why);
         return;
     }
+    if (end_told(d, t))
+        return;
     if (MUTANT(nack_counts))
         t->tries++;
     t->avoid = MUTANT(avoid_forgotten) ? 0 : t->lease.runner->serial;
@@ -270,6 +286,8 @@ void life_lost(dispatch *d, task *t, bool ended, const char *why)
                         SLICE("canceled; its runner vanished, so the end is not confirmed"));
         return;
     }
+    if (end_told(d, t))
+        return;
     if (t->tries >= d->config.tries_max && !MUTANT(max_ignored)) {
         life_task_final(d, t, VERDICT_LOST,
                         step_text(d, "%s (attempt %llu of %llu)", why, (unsigned long long)t->tries,

@@ -492,6 +492,9 @@ static void begin(executor *x)
 {
     world *w = x->r->w;
 
+    if (x->order.assign.kind == TASK_TESTS && x->order.assign.files.n == 0)
+        broken(w, RULE_S15, "task %llu attempt %llu is handed out, but has no file left",
+               (unsigned long long)x->order.assign.task, (unsigned long long)x->order.assign.att);
     if (x->order.assign.alone && w->now_ms >= x->until_ms) {
         expire(x, x->order.assign.task);
         return;
