@@ -121,9 +121,22 @@ static size_t utf8_len(const unsigned char *s, size_t n)
     return len;
 }
 
-size_t text_utf8_prefix(slice s)
+/* Nearly every text is ASCII, and each is looked at when it comes, is kept and goes. */
+static size_t ascii_words(slice s)
 {
     size_t i = 0;
+
+    for (uint64_t word; s.n - i >= sizeof word; i += sizeof word) {
+        memcpy(&word, s.p + i, sizeof word);
+        if (word & UINT64_C(0x8080808080808080))
+            break;
+    }
+    return i;
+}
+
+size_t text_utf8_prefix(slice s)
+{
+    size_t i = ascii_words(s);
 
     while (i < s.n) {
         size_t len = utf8_len((const unsigned char *)s.p + i, s.n - i);

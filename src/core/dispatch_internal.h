@@ -18,6 +18,7 @@
 #define VOLT_CORE_DISPATCH_INTERNAL_H
 
 #include "core/dispatch.h"
+#include "core/history.h"
 #include "core/match.h"
 
 #define DISPATCH_BUILDS_MAX     100000 /* without a verdict; more are refused with BUSY */
@@ -122,8 +123,8 @@ void life_return(dispatch *d, task *t, code code, slice why, int64_t delay_ms);
 void life_lost(dispatch *d, task *t, bool ended, const char *why);
 /* A verdict; `why` may be empty.  Goes on to the job and the build. */
 void life_task_final(dispatch *d, task *t, verdict v, slice why);
-/* A unit has its verdict. */
-void life_unit_done(dispatch *d, task *t, const rec_item *item);
+/* A unit has its verdict; `told` by its runner: else it shares its task's end. */
+void life_unit_done(dispatch *d, task *t, const rec_item *item, bool told);
 /* The setup of batch t's job failed, and t is about to end with that verdict: so does the job, as
  * soon as its other batches, which are canceled, have ended.  Files that are in none stay without a
  * verdict, as when a build is canceled. */

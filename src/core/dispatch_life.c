@@ -454,7 +454,15 @@ static void job_check(dispatch *d, job *j)
     job_ended(d, j);
 }
 
-void life_unit_done(dispatch *d, task *t, const rec_item *item)
+/* What a unit's runner says of it is a run of its file. */
+static bool is_run(const dispatch *d, const rec_item *item, bool told)
+{
+    if (MUTANT(run_forgotten) && told && d->ev->msg->type == MSG_result)
+        return false;
+    return told && history_counts(item->verdict);
+}
+
+void life_unit_done(dispatch *d, task *t, const rec_item *item, bool told)
 {
     job *j = t->job;
     size_t i = t->units[t->done];
@@ -482,6 +490,7 @@ void life_unit_done(dispatch *d, task *t, const rec_item *item)
     e->file = j->units[i].file;
     e->verdict = item->verdict;
     e->duration_ms = item->duration_ms;
+    e->run = is_run(d, item, told);
     e->log_off = item->log_off;
     e->log_len = item->log_len;
     e->exit = item->exit;
@@ -531,7 +540,7 @@ void life_task_final(dispatch *d, task *t, verdict v, slice why)
 
     assert(t->state != STATE_FINAL);
     while (t->done < t->units_n) /* what a batch leaves undone shares its end */
-        life_unit_done(d, t, &(rec_item){ .verdict = v });
+        life_unit_done(d, t, &(rec_item){ .verdict = v }, false);
     t->verdict = v;
     t->why = build_keep(t->build, why);
     if (t->lease.runner) {

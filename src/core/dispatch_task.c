@@ -193,25 +193,6 @@ void on_plan(dispatch *d, runner *r, const msg_plan *m)
 
 /* ---- units ---- */
 
-/* What a unit's runner says of it is part of its file's history. */
-static void count_run(dispatch *d, const task *t, const unit *u, const rec_item *item)
-{
-    const build *b = t->build;
-    file_run *run;
-
-    if (!history_counts(item->verdict) || (MUTANT(run_forgotten) && d->ev->msg->type == MSG_result))
-        return;
-    run = ARENA_NEW(&d->out->arena, file_run);
-    *run = (file_run){ .repo = b->repo->name,
-                       .job = t->job->name,
-                       .file = u->file,
-                       .oid = b->oid,
-                       .verdict = item->verdict,
-                       .duration_ms = item->duration_ms,
-                       .wall_ms = d->wall_ms };
-    effects_add(d->out, EFFECT_RUN)->run = run;
-}
-
 static void take_case(dispatch *d, task *t, const rec_test_case *c)
 {
     put_case(d, t, c);
@@ -229,14 +210,12 @@ static bool take_outcomes(dispatch *d, task *t, outcome_run run)
     if (MUTANT(items_appended) || (MUTANT(cases_appended) && run.at.file == t->done))
         run.at = (outcome_place){ t->done, t->cases };
     while (t->done < t->units_n && outcome_next(&run, (outcome_place){ t->done, t->cases }, &o)) {
-        if (o.item) {
-            count_run(d, t, &t->job->units[t->units[t->done]], o.item);
-            life_unit_done(d, t, o.item);
-        } else if (t->cases < OUTCOME_CASES_MAX) {
+        if (o.item)
+            life_unit_done(d, t, o.item, true);
+        else if (t->cases < OUTCOME_CASES_MAX)
             take_case(d, t, o.test_case);
-        } else {
+        else
             break; /* more than its item can count */
-        }
     }
     return true;
 }

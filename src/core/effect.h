@@ -2,21 +2,19 @@
  * effect.h - what a pure core asks its shell to do, in order.
  *
  * An effects list owns an arena: everything its entries point to lives there until
- * effects_clear().  A shell carries out PUT, CUT, RUN, LOG_WRITE and LOG_SYNC at once inside an
- * open transaction, and SEND, PUBLISH and LOG_DROP only after it is committed.
+ * effects_clear().  A shell carries out PUT, CUT, LOG_WRITE and LOG_SYNC at once inside an open
+ * transaction, and SEND, PUBLISH and LOG_DROP only after it is committed.
  */
 #ifndef VOLT_CORE_EFFECT_H
 #define VOLT_CORE_EFFECT_H
 
 #include "base/arena.h"
 #include "base/err.h"
-#include "core/history.h"
 #include "core/row.h"
 
 typedef enum effect_kind {
     EFFECT_PUT,       /* row: persist */
     EFFECT_CUT,       /* row: forget this case and those of its unit behind it */
-    EFFECT_RUN,       /* run: count it in the history of its file */
     EFFECT_LOG_WRITE, /* task, att, part, off, bytes: write this piece of an attempt's log file, or
                          of its artifacts' */
     EFFECT_LOG_SYNC,  /* task, att, part, off: the file is `off` bytes long and must be durable
@@ -32,7 +30,6 @@ typedef struct effect {
     uint64_t peer;
     const char *topic;
     const row *row;
-    const file_run *run;
     const msg *msg;
     uint64_t task, att, off;
     msg_part part;

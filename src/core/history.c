@@ -38,3 +38,9 @@ void history_count(row_file *r, const file_run *run)
     r->verdict = run->verdict;
     r->seen_ms = run->wall_ms;
 }
+
+int64_t history_keep_ms(int64_t keep_ms)
+{
+    return keep_ms > HISTORY_KEEP_MS / HISTORY_KEEP_TIMES ? keep_ms * HISTORY_KEEP_TIMES
+                                                          : HISTORY_KEEP_MS;
+}

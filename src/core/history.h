@@ -16,6 +16,9 @@
  * after a few. */
 #define HISTORY_WEIGHT 4
 
+#define HISTORY_KEEP_MS    (INT64_C(180) * 24 * 3600 * 1000)
+#define HISTORY_KEEP_TIMES 10
+
 /* One run of a file.  Texts are borrowed. */
 typedef struct file_run {
     slice repo, job, file, oid;
@@ -32,5 +35,9 @@ bool history_counts(verdict v);
  * Flaky: the tries of this run differed, or it differs from the run before at the same commit.  A
  * commit that is flaky again and again is one. */
 void history_count(row_file *r, const file_run *run);
+
+/* How long the history of a file that runs no more is kept where builds are kept for keep_ms: it is
+ * small and slow to gather, so ten times as long, and half a year at least. */
+int64_t history_keep_ms(int64_t keep_ms);
 
 #endif

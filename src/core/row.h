@@ -133,6 +133,11 @@ typedef struct row_file { /* key: (repo, job, file): the history of a test file;
     int64_t seen_ms;   /* wall: newest run */
 } row_file;
 
+typedef struct row_cursor { /* key: name: what the dispatcher itself makes of its events */
+    slice name;             /* "files": the histories of test files */
+    uint64_t seq;           /* newest event that is in them */
+} row_cursor;
+
 typedef struct row_runner { /* key: id */
     slice id;
     slice name;
@@ -158,6 +163,7 @@ typedef enum row_kind {
     ROW_ATTEMPT,
     ROW_LOG,
     ROW_FILE,
+    ROW_CURSOR,
     ROW_RUNNER,
     ROW_EVENT,
     ROW_KINDS
@@ -176,6 +182,7 @@ typedef struct row {
         row_attempt attempt;
         row_log log;
         row_file file;
+        row_cursor cursor;
         row_runner runner;
         msg_event event; /* key: seq; stored encoded, so that a replay only copies */
     };

@@ -115,9 +115,6 @@ static volt_code apply_one(dispatcher *d, const effect *e, volt_err *err)
     case EFFECT_CUT:
         d->dirty = true;
         return d->store->ops->cut_cases(d->store, &e->row->test_case, err);
-    case EFFECT_RUN:
-        d->dirty = true;
-        return facts_count(d, e->run, err);
     case EFFECT_LOG_WRITE:
         return d->logs.write(d->logs.ctx, &name, e->off, e->bytes, err);
     case EFFECT_LOG_SYNC:
@@ -241,6 +238,7 @@ static volt_code start(dispatcher *d, const dispatcher_config *config, int64_t n
     memcpy(d->hist, head.hist, sizeof d->hist);
     memcpy(core.hist, head.hist, sizeof core.hist);
     d->floor = head.floor;
+    d->counted = head.counted;
     core.stale = head.stale;
     core.ep = d->ep;
     if (config->boot)
@@ -501,7 +499,10 @@ volt_code dispatcher_commit(dispatcher *d, volt_err *err)
     volt_code code;
 
     answer_some(d);
-    code = commit_and_speak(d, err);
+    forget_frame(d);
+    code = tally_some(d, err);
+    if (code == VOLT_OK)
+        code = commit_and_speak(d, err);
     /* Ends: each round forgets a connection at least. */
     while (code == VOLT_OK && d->gone_peers.n) {
         code = peers_gone(d, err);
@@ -518,8 +519,9 @@ size_t dispatcher_unsent(const dispatcher *d)
 
 int64_t dispatcher_next_deadline_ms(const dispatcher *d)
 {
-    int64_t at_ms = dispatch_next_deadline_ms(d->core);
+    int64_t at_ms = dispatch_next_deadline_ms(d->core), tally_ms = tally_due_ms(d);
 
+    at_ms = tally_ms < at_ms ? tally_ms : at_ms;
     return readers_count(&d->readers) && d->read_ms < at_ms ? d->read_ms : at_ms;
 }
 
@@ -539,11 +541,14 @@ static void log_gone(void *ctx, uint64_t task, uint64_t att)
     }
 }
 
-volt_code dispatcher_prune(dispatcher *d, int64_t before_wall_ms, size_t max, bool *more,
+volt_code dispatcher_prune(dispatcher *d, int64_t wall_ms, int64_t keep_ms, size_t max, bool *more,
                            volt_err *err)
 {
+    const store_old old = { .ended_ms = wall_ms - keep_ms,
+                            .counted = d->counted,
+                            .seen_ms = wall_ms - history_keep_ms(keep_ms) };
     store_head head;
-    volt_code code = d->store->ops->prune(d->store, before_wall_ms, max, log_gone, d, more, err);
+    volt_code code = d->store->ops->prune(d->store, &old, max, log_gone, d, more, err);
 
     d->dirty = true;
     if (code == VOLT_OK)

@@ -72,9 +72,8 @@ int64_t dispatcher_behind(dispatcher *d, int64_t now_ms, bool left);
 /* Time has passed.  gap_ms > 0: the process did not run for so long. */
 volt_code dispatcher_tick(dispatcher *d, int64_t now_ms, int64_t wall_ms, int64_t gap_ms,
                           volt_err *err);
-/* Answers some of the questions that wait, commits, then speaks.  Does nothing when nothing
- * happened.
- */
+/* Answers some of the questions that wait, counts some of what happened in the histories of files,
+ * commits, then speaks.  Does nothing when nothing happened. */
 volt_code dispatcher_commit(dispatcher *d, volt_err *err);
 
 /* Bytes that wait for the commit to be sent: who gives frames stops and commits when they are many.
@@ -83,8 +82,8 @@ size_t dispatcher_unsent(const dispatcher *d);
 int64_t dispatcher_next_deadline_ms(const dispatcher *d);
 /* Refuse new submissions while the disk is nearly full. */
 void dispatcher_set_disk_low(dispatcher *d, bool low);
-/* Forgets a slice of what ended before `before_wall_ms`, in the open transaction. */
-volt_code dispatcher_prune(dispatcher *d, int64_t before_wall_ms, size_t max, bool *more,
+/* Forgets a slice of what ended more than keep_ms ago, in the open transaction. */
+volt_code dispatcher_prune(dispatcher *d, int64_t wall_ms, int64_t keep_ms, size_t max, bool *more,
                            volt_err *err);
 
 const dispatch *dispatcher_core(const dispatcher *d);

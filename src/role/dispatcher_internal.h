@@ -1,11 +1,13 @@
 /*
  * dispatcher_internal.h - shared by dispatcher.c (frames, transactions), facts.c (what the store
- * knows about a message), query.c and artifacts.c (answers to readers).
+ * knows about a message), tally.c (the histories of test files), query.c and artifacts.c (answers
+ * to readers).
  */
 #ifndef VOLT_ROLE_DISPATCHER_INTERNAL_H
 #define VOLT_ROLE_DISPATCHER_INTERNAL_H
 
 #include "base/map.h"
+#include "core/history.h"
 #include "role/dispatcher.h"
 #include "role/readers.h"
 
@@ -25,10 +27,12 @@ struct dispatcher {
     bool dirty;      /* something was put since the last commit */
     bool disk_low;
     uint64_t bad_frames;
-    map bad_peers;  /* peer -> when it may be told again */
-    buf gone_peers; /* peers whose connections were gone at the last delivery */
-    buf gone_logs;  /* log_names of files that go after the commit */
-    uint64_t floor; /* oldest event kept */
+    map bad_peers;    /* peer -> when it may be told again */
+    buf gone_peers;   /* peers whose connections were gone at the last delivery */
+    buf gone_logs;    /* log_names of files that go after the commit */
+    uint64_t floor;   /* oldest event kept */
+    uint64_t counted; /* newest event that is in the histories of files */
+    int64_t tally_ms; /* when the next may be counted */
     uint64_t ep;
     char hist[33];
     int64_t now_ms, wall_ms;
@@ -42,8 +46,11 @@ void outbox_send(dispatcher *d, uint64_t peer, const msg *m);
 /* Looks up what `m` needs; rows live in d->arena. */
 volt_code facts_find(dispatcher *d, const msg *m, dispatch_facts *ret, volt_err *err);
 
-/* Counts a run in the history of its file, in the open transaction (it begins one). */
-volt_code facts_count(dispatcher *d, const file_run *run, volt_err *err);
+/* When some of the events shall be counted; INT64_MAX: all are. */
+int64_t tally_due_ms(const dispatcher *d);
+/* Counts some of them in the histories of files, in the open transaction (it begins one), if it is
+ * time for that.  Uses d->arena. */
+volt_code tally_some(dispatcher *d, volt_err *err);
 
 bool query_is(msg_type type);
 /* VOLT_ENOTFOUND: there is no such build. */

@@ -101,11 +101,14 @@ static volt_code find_passed(dispatcher *d, uint64_t build, dispatch_facts *ret,
     return code;
 }
 
-/* What the history says of a file; *ret is untouched when there is none. */
-static volt_code find_file(dispatcher *d, slice repo, slice job, slice file, row_file *ret,
-                           bool *there, volt_err *err)
+/* Of a mean; what takes no time is known, too. */
+static uint32_t expected_of(uint64_t mean_ms)
 {
-    return found(d->store->ops->file(d->store, repo, job, file, &d->arena, ret, err), there);
+    if (mean_ms == UINT64_MAX)
+        return 0;
+    if (mean_ms == 0)
+        return 1;
+    return mean_ms < UINT32_MAX ? (uint32_t)mean_ms : UINT32_MAX;
 }
 
 static volt_code find_expected(dispatcher *d, const msg_plan *m, dispatch_facts *ret, volt_err *err)
@@ -119,35 +122,18 @@ static volt_code find_expected(dispatcher *d, const msg_plan *m, dispatch_facts 
     if (repo.n == 0 || n == 0)
         return VOLT_OK;
     expected_ms = ARENA_ARRAY(&d->arena, uint32_t, n);
-    for (size_t i = 0; i < m->jobs.n; i++)
-        for (size_t k = 0; k < m->jobs.v[i].files.n; k++) {
-            row_file row;
-            bool there;
-            volt_code code =
-                find_file(d, repo, m->jobs.v[i].name, m->jobs.v[i].files.v[k], &row, &there, err);
+    for (size_t i = 0; i < m->jobs.n; i++) {
+        slices files = m->jobs.v[i].files;
+        uint64_t *means = ARENA_ARRAY(&d->arena, uint64_t, files.n);
+        volt_code code = d->store->ops->means(d->store, repo, m->jobs.v[i].name, files, means, err);
 
-            if (code)
-                return code;
-            if (there) /* what takes no time is known, too */
-                expected_ms[ret->expected_n] = row.mean_ms == 0           ? 1
-                                               : row.mean_ms < UINT32_MAX ? (uint32_t)row.mean_ms
-                                                                          : UINT32_MAX;
-            ret->expected_n++;
-        }
+        if (code)
+            return code;
+        for (size_t k = 0; k < files.n; k++)
+            expected_ms[ret->expected_n++] = expected_of(means[k]);
+    }
     ret->expected_ms = expected_ms;
     return VOLT_OK;
-}
-
-volt_code facts_count(dispatcher *d, const file_run *run, volt_err *err)
-{
-    row r = { .kind = ROW_FILE, .file = { .repo = run->repo, .job = run->job, .file = run->file } };
-    bool there;
-    volt_code code = find_file(d, run->repo, run->job, run->file, &r.file, &there, err);
-
-    if (code)
-        return code;
-    history_count(&r.file, run);
-    return d->store->ops->put(d->store, &r, (slice){ 0 }, err);
 }
 
 volt_code facts_find(dispatcher *d, const msg *m, dispatch_facts *ret, volt_err *err)

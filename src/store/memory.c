@@ -83,7 +83,11 @@ void memory_forget(memory_store *s, row_kind kind, size_t from, size_t n)
 static volt_code put_event(memory_store *s, const msg_event *event, slice encoded, volt_err *err)
 {
     shelf *sh = &s->shelves[ROW_EVENT];
-    memory_event e = { event->seq, (int64_t)event->time_ms, event->build, encoded };
+    memory_event e = { .seq = event->seq,
+                       .time_ms = (int64_t)event->time_ms,
+                       .kind = event->kind,
+                       .build = event->build,
+                       .bytes = encoded };
     void *now;
 
     if (event->seq != s->ids.last_seq + 1)
@@ -199,6 +203,8 @@ void store_memory_crash(store *base)
     if (!MUTANT(seq_autoincrement))
         s->ids = s->ids_committed;
     memcpy(s->stale, s->stale_committed, sizeof s->stale);
+    free(s->sweep);
+    s->sweep = NULL;
 }
 
 static volt_code head(store *base, store_head *ret, volt_err *err)
@@ -206,6 +212,8 @@ static volt_code head(store *base, store_head *ret, volt_err *err)
     const memory_store *s = (memory_store *)base;
     const shelf *events = &s->shelves[ROW_EVENT];
     const memory_event *oldest = events->n ? events->v[0] : NULL;
+    const row_cursor files = { .name = SLICE("files") };
+    const row_cursor *counted = memory_find(&s->shelves[ROW_CURSOR], &files);
 
     (void)err;
     *ret = (store_head){
@@ -214,6 +222,7 @@ static volt_code head(store *base, store_head *ret, volt_err *err)
         .floor = oldest ? oldest->seq : 0,
         .last_build = s->ids.last_build,
         .last_task = s->ids.last_task,
+        .counted = counted ? counted->seq : 0,
     };
     memcpy(ret->hist, s->hist, sizeof ret->hist);
     memcpy(ret->stale, s->stale, sizeof ret->stale);
@@ -345,6 +354,21 @@ static volt_code file(store *base, slice repo, slice job, slice name, arena *a, 
     row_file key = { .repo = repo, .job = job, .file = name };
 
     return fetch((memory_store *)base, ROW_FILE, &key, a, ret, "file", err);
+}
+
+static volt_code means(store *base, slice repo, slice job, slices files, uint64_t *ret,
+                       volt_err *err)
+{
+    const memory_store *s = (memory_store *)base;
+
+    (void)err;
+    for (size_t i = 0; i < files.n; i++) {
+        row_file key = { .repo = repo, .job = job, .file = files.v[i] };
+        const row_file *found = memory_find(&s->shelves[ROW_FILE], &key);
+
+        ret[i] = found ? found->mean_ms : UINT64_MAX;
+    }
+    return VOLT_OK;
 }
 
 static volt_code latest_build(store *base, slice repo, slice ref, slice oid, arena *a,
@@ -514,6 +538,25 @@ static volt_code events(store *base, uint64_t from, size_t max, store_event_fn f
     return rc;
 }
 
+static volt_code events_of(store *base, event_kind kind, uint64_t from, uint64_t to,
+                           store_event_fn fn, void *ctx, volt_err *err)
+{
+    const memory_store *s = (memory_store *)base;
+    const shelf *sh = &s->shelves[ROW_EVENT];
+    memory_event key = { .seq = from };
+    volt_code rc = VOLT_OK;
+
+    for (size_t i = memory_place(sh, &key); !rc && i < sh->n; i++) {
+        const memory_event *e = sh->v[i];
+
+        if (e->seq > to)
+            break;
+        if (e->kind == kind)
+            rc = fn(ctx, e->seq, e->bytes, err);
+    }
+    return rc;
+}
+
 static volt_code load(store *base, store_row_fn fn, void *ctx, volt_err *err)
 {
     const memory_store *s = (memory_store *)base;
@@ -547,6 +590,7 @@ static void close_store(store *base)
         free(s->shelves[kind].v);
     }
     free(s->undo);
+    free(s->sweep);
     free(s);
 }
 
@@ -567,6 +611,7 @@ static const store_ops ops = {
     .task = task,
     .short_log = short_log,
     .file = file,
+    .means = means,
     .builds = builds,
     .jobs = jobs,
     .tasks = tasks,
@@ -576,6 +621,7 @@ static const store_ops ops = {
     .attempts = attempts,
     .runners = runners,
     .events = events,
+    .events_of = events_of,
     .prune = memory_prune,
 };
 

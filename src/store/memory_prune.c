@@ -1,4 +1,5 @@
 #include <assert.h>
+#include <stdlib.h>
 
 #include "store/memory_store.h"
 
@@ -82,7 +83,7 @@ static void forget_submissions(memory_store *s, int64_t before_ms, size_t *left)
 }
 
 /* The newest event always stays. */
-static void forget_events(memory_store *s, int64_t before_ms, size_t *left)
+static void forget_events(memory_store *s, const store_old *old, size_t *left)
 {
     const shelf *sh = &s->shelves[ROW_EVENT];
     const shelf *builds = &s->shelves[ROW_BUILD];
@@ -92,7 +93,7 @@ static void forget_events(memory_store *s, int64_t before_ms, size_t *left)
     while (n < *left && n + 1 < sh->n) {
         const memory_event *e = sh->v[n];
 
-        if (e->time_ms >= before_ms || e->build >= oldest)
+        if (e->seq > old->counted || e->time_ms >= old->ended_ms || e->build >= oldest)
             break;
         n++;
     }
@@ -100,7 +101,22 @@ static void forget_events(memory_store *s, int64_t before_ms, size_t *left)
     *left -= n;
 }
 
-volt_code memory_prune(store *base, int64_t before_wall_ms, size_t max, store_log_fn log_gone,
+static void forget_files(memory_store *s, int64_t before_ms, size_t max)
+{
+    const shelf *sh = &s->shelves[ROW_FILE];
+    size_t at = s->sweep ? memory_place(sh, s->sweep) : 0;
+
+    for (; max > 0 && at < sh->n; max--) {
+        if (((const row_file *)sh->v[at])->seen_ms < before_ms)
+            memory_forget(s, ROW_FILE, at, 1);
+        else
+            at++;
+    }
+    free(s->sweep);
+    s->sweep = at < sh->n ? table_clone(sh->table, sh->v[at]) : NULL;
+}
+
+volt_code memory_prune(store *base, const store_old *old, size_t max, store_log_fn log_gone,
                        void *ctx, bool *more, volt_err *err)
 {
     memory_store *s = (memory_store *)base;
@@ -112,15 +128,16 @@ volt_code memory_prune(store *base, int64_t before_wall_ms, size_t max, store_lo
     for (size_t i = 0; left > 0 && i < builds->n;) {
         const row_build *b = builds->v[i];
 
-        if (b->created_ms >= before_wall_ms)
+        if (b->created_ms >= old->ended_ms)
             break;
-        if (b->state == STATE_FINAL && b->finished_ms < before_wall_ms)
+        if (b->state == STATE_FINAL && b->finished_ms < old->ended_ms)
             forget_build(s, b->build, &left, log_gone, ctx);
         else
             i++;
     }
-    forget_submissions(s, before_wall_ms, &left);
-    forget_events(s, before_wall_ms, &left);
+    forget_submissions(s, old->ended_ms, &left);
+    forget_events(s, old, &left);
+    forget_files(s, old->seen_ms, max);
     *more = left == 0;
     return VOLT_OK;
 }

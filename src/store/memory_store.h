@@ -21,6 +21,7 @@ typedef struct shelf {
 typedef struct memory_event {
     uint64_t seq;
     int64_t time_ms;
+    event_kind kind;
     uint64_t build;
     slice bytes;
 } memory_event;
@@ -44,6 +45,7 @@ typedef struct memory_store {
     char stale[STORE_STALE_MAX], stale_committed[STORE_STALE_MAX];
     uint64_t ep;
     memory_ids ids, ids_committed;
+    row_file *sweep; /* the history of a file that retention looks at next; NULL: the first */
 } memory_store;
 
 /* Where the row with the key of `fields` is or belongs. */
@@ -54,7 +56,7 @@ void *memory_find(const shelf *sh, const void *fields);
 void memory_forget(memory_store *s, row_kind kind, size_t from, size_t n);
 
 volt_code memory_cut_cases(store *base, const row_case *from, volt_err *err);
-volt_code memory_prune(store *base, int64_t before_wall_ms, size_t max, store_log_fn log_gone,
+volt_code memory_prune(store *base, const store_old *old, size_t max, store_log_fn log_gone,
                        void *ctx, bool *more, volt_err *err);
 
 #endif

@@ -53,6 +53,7 @@ static const char version_2[] =
     " failures INTEGER, flaky INTEGER, flaky_oid TEXT, oid TEXT, verdict TEXT, seen_ms INTEGER,"
     " PRIMARY KEY(repo, job, file)) WITHOUT ROWID;";
 
+/* What an event before the cursor tells was counted when it was made, or was before histories. */
 static const char version_3[] =
     "ALTER TABLE build ADD COLUMN slots INTEGER NOT NULL DEFAULT 0;"
     "ALTER TABLE job ADD COLUMN ready_ms INTEGER NOT NULL DEFAULT 0;"
@@ -72,7 +73,9 @@ static const char version_3[] =
     "ALTER TABLE job ADD COLUMN artifacts INTEGER NOT NULL DEFAULT 0;"
     "ALTER TABLE job ADD COLUMN artifact_bytes INTEGER NOT NULL DEFAULT 0;"
     "ALTER TABLE task ADD COLUMN artifact_bytes INTEGER NOT NULL DEFAULT 0;"
-    "ALTER TABLE attempt ADD COLUMN artifact_bytes INTEGER NOT NULL DEFAULT 0;";
+    "ALTER TABLE attempt ADD COLUMN artifact_bytes INTEGER NOT NULL DEFAULT 0;"
+    "CREATE TABLE cursor(name TEXT PRIMARY KEY, seq INTEGER) WITHOUT ROWID;"
+    "INSERT INTO cursor SELECT 'files', seq FROM event ORDER BY seq DESC LIMIT 1;";
 
 static const char *const steps[] = { version_1, version_2, version_3 };
 

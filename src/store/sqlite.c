@@ -248,6 +248,7 @@ volt_code sqlite_head(store *base, store_head *ret, volt_err *err)
         head.floor = (uint64_t)sqlite3_column_int64(st, 3);
         head.last_build = greater(st, 4, 6);
         head.last_task = greater(st, 5, 7);
+        head.counted = (uint64_t)sqlite3_column_int64(st, 9);
         snprintf(head.stale, sizeof head.stale, SLICE_FMT, SLICE_ARG(sqlite_read_slice(st, 8)));
     }
     sqlite3_reset(st);
@@ -284,6 +285,7 @@ static void close_store(store *base)
         close(s->lock_fd);
     buf_free(&s->text);
     arena_free(&s->lists);
+    arena_free(&s->swept);
     free(s->path);
     free(s);
 }
@@ -310,6 +312,7 @@ static const store_ops ops = {
     .task = sqlite_task,
     .short_log = sqlite_short_log,
     .file = sqlite_file,
+    .means = sqlite_means,
     .builds = sqlite_builds,
     .jobs = sqlite_jobs,
     .tasks = sqlite_tasks,
@@ -319,6 +322,7 @@ static const store_ops ops = {
     .attempts = sqlite_attempts,
     .runners = sqlite_runners,
     .events = sqlite_events,
+    .events_of = sqlite_events_of,
     .prune = sqlite_prune,
     .relax = relax,
 };

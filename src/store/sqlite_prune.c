@@ -1,11 +1,12 @@
 #include <assert.h>
+#include <string.h>
 
 #include "store/sqlite_store.h"
 
 /* One slice of retention. */
 typedef struct pruning {
     sqlite_store *s;
-    int64_t before_ms;
+    const store_old *old;
     size_t left; /* things that may still be forgotten in this slice */
     store_log_fn log_gone;
     void *ctx;
@@ -105,7 +106,7 @@ static volt_code next_old_build(pruning *p, uint64_t *ret, volt_err *err)
     int step;
 
     *ret = 0;
-    sqlite3_bind_int64(st, 1, p->before_ms);
+    sqlite3_bind_int64(st, 1, p->old->ended_ms);
     while ((step = sqlite3_step(st)) == SQLITE_ROW && sqlite3_column_int(st, 2)) {
         if (sqlite3_column_int(st, 1)) {
             *ret = (uint64_t)sqlite3_column_int64(st, 0);
@@ -157,7 +158,7 @@ static volt_code drop_submissions(pruning *p, volt_err *err)
 
         sqlite3_bind_int64(st, 1, at);
         step = sqlite3_step(st);
-        if (step != SQLITE_ROW || sqlite3_column_int64(st, 1) >= p->before_ms) {
+        if (step != SQLITE_ROW || sqlite3_column_int64(st, 1) >= p->old->ended_ms) {
             if (step != SQLITE_ROW && step != SQLITE_DONE)
                 rc = fail_read(p, err);
             sqlite3_reset(st);
@@ -194,8 +195,8 @@ static volt_code drop_events(pruning *p, volt_err *err)
         uint64_t seq = (uint64_t)sqlite3_column_int64(st, 0);
         uint64_t build = (uint64_t)sqlite3_column_int64(st, 2);
 
-        if (seq == p->s->last_seq || sqlite3_column_int64(st, 1) >= p->before_ms ||
-            (oldest && build >= oldest))
+        if (seq == p->s->last_seq || seq > p->old->counted ||
+            sqlite3_column_int64(st, 1) >= p->old->ended_ms || (oldest && build >= oldest))
             break;
         keep_from = seq + 1;
         n++;
@@ -209,15 +210,46 @@ static volt_code drop_events(pruning *p, volt_err *err)
     return drop_one(p, SQL_DROP_EVENTS, keep_from, err);
 }
 
-volt_code sqlite_prune(store *base, int64_t before_wall_ms, size_t max, store_log_fn log_gone,
+/* Looks at `max` histories of files, from where the last call ended. */
+static volt_code drop_files(pruning *p, size_t max, volt_err *err)
+{
+    sqlite3_stmt *next = p->s->sql[SQL_SWEEP_NEXT], *drop = p->s->sql[SQL_SWEEP];
+    arena keys = { 0 };
+    slice key[3] = { 0 };
+    volt_code rc = VOLT_OK;
+    int step;
+
+    for (int i = 0; i < 3; i++) {
+        sqlite_bind_slice(next, i + 1, p->s->sweep[i]);
+        sqlite_bind_slice(drop, i + 1, p->s->sweep[i]);
+    }
+    sqlite_bind_limit(next, 4, max);
+    sqlite_bind_limit(drop, 4, max);
+    sqlite3_bind_int64(drop, 5, p->old->seen_ms);
+    step = sqlite3_step(next);
+    for (int i = 0; step == SQLITE_ROW && i < 3; i++)
+        key[i] = arena_slice(&keys, sqlite_read_slice(next, i));
+    if (step != SQLITE_ROW && step != SQLITE_DONE)
+        rc = fail_read(p, err);
+    sqlite3_reset(next);
+    if (!rc)
+        rc = sqlite_run(p->s, drop, err);
+    arena_free(&p->s->swept);
+    p->s->swept = keys;
+    memcpy(p->s->sweep, key, sizeof key);
+    return rc;
+}
+
+volt_code sqlite_prune(store *base, const store_old *old, size_t max, store_log_fn log_gone,
                        void *ctx, bool *more, volt_err *err)
 {
-    pruning p = { (sqlite_store *)base, before_wall_ms, max, log_gone, ctx };
+    pruning p = { (sqlite_store *)base, old, max, log_gone, ctx };
     volt_code rc;
 
     assert(max > 0 && more);
     if ((rc = sqlite_begin(p.s, err)) || (rc = drop_builds(&p, err)) ||
-        (rc = drop_submissions(&p, err)) || (rc = drop_events(&p, err)))
+        (rc = drop_submissions(&p, err)) || (rc = drop_events(&p, err)) ||
+        (rc = drop_files(&p, max, err)))
         return rc;
     *more = p.left == 0;
     return VOLT_OK;

@@ -2,6 +2,8 @@
 
 #include "store/sqlite_store.h"
 
+#define FILE_STEPS_MAX 8
+
 /* Reads borrow from SQLite, whose texts end with the reset: so hand out first, reset then. */
 static volt_code walk(sqlite_store *s, sqlite3_stmt *st, row_kind kind, store_row_fn fn, void *ctx,
                       volt_err *err)
@@ -133,6 +135,70 @@ volt_code sqlite_file(store *base, slice repo, slice job, slice file, arena *a, 
     return rc;
 }
 
+/* A walk over the histories of a job's files by name, texts before blobs. */
+typedef struct file_walk {
+    sqlite3_stmt *st;
+    int step; /* SQLITE_ROW: it is at `at` */
+    slice at;
+} file_walk;
+
+static void next_file(file_walk *w)
+{
+    w->step = sqlite3_step(w->st);
+    if (w->step == SQLITE_ROW)
+        w->at = sqlite_read_slice(w->st, 0);
+}
+
+static void seek_file(file_walk *w, slice file)
+{
+    sqlite3_reset(w->st);
+    sqlite_bind_slice(w->st, 3, file);
+    next_file(w);
+}
+
+static bool is_before(const file_walk *w, slice text)
+{
+    return w->step == SQLITE_ROW && slice_cmp(w->at, text) < 0;
+}
+
+/* Files of a plan mostly are in order, and a step costs a tenth of a search. */
+static void walk_to(file_walk *w, slice text)
+{
+    for (int i = 0; i < FILE_STEPS_MAX && is_before(w, text); i++)
+        next_file(w);
+    if (is_before(w, text))
+        seek_file(w, text);
+}
+
+volt_code sqlite_means(store *base, slice repo, slice job, slices files, uint64_t *ret,
+                       volt_err *err)
+{
+    sqlite_store *s = (sqlite_store *)base;
+    file_walk w = { .st = s->sql[SQL_MEANS], .step = SQLITE_DONE };
+    bool was_text = false;
+    volt_code rc = VOLT_OK;
+
+    sqlite_bind_slice(w.st, 1, repo);
+    sqlite_bind_slice(w.st, 2, job);
+    for (size_t i = 0; !rc && i < files.n; i++) {
+        slice file = files.v[i];
+        bool is_text = sqlite_is_text(file);
+
+        if (is_text && was_text && slice_cmp(files.v[i - 1], file) <= 0)
+            walk_to(&w, file);
+        else
+            seek_file(&w, file);
+        was_text = is_text;
+        ret[i] = w.step == SQLITE_ROW && slice_eq(w.at, file)
+                     ? (uint64_t)sqlite3_column_int64(w.st, 1)
+                     : UINT64_MAX;
+        if (w.step != SQLITE_ROW && w.step != SQLITE_DONE)
+            rc = sqlite_fail(s->db, s->path, "read", err);
+    }
+    sqlite3_reset(w.st);
+    return rc;
+}
+
 volt_code sqlite_builds(store *base, slice repo, uint64_t before, size_t max, store_row_fn fn,
                         void *ctx, volt_err *err)
 {
@@ -218,22 +284,41 @@ volt_code sqlite_runners(store *base, store_row_fn fn, void *ctx, volt_err *err)
     return walk(s, s->sql[SQL_RUNNERS], ROW_RUNNER, fn, ctx, err);
 }
 
-volt_code sqlite_events(store *base, uint64_t from, size_t max, store_event_fn fn, void *ctx,
-                        volt_err *err)
+static volt_code walk_events(sqlite_store *s, sqlite3_stmt *st, store_event_fn fn, void *ctx,
+                             volt_err *err)
 {
-    sqlite_store *s = (sqlite_store *)base;
-    sqlite3_stmt *st = s->sql[SQL_EVENTS];
     volt_code rc = VOLT_OK;
     int step = SQLITE_DONE;
 
-    sqlite_bind_limit(st, 1, from);
-    sqlite_bind_limit(st, 2, max);
     while (!rc && (step = sqlite3_step(st)) == SQLITE_ROW)
         rc = fn(ctx, (uint64_t)sqlite3_column_int64(st, 0), sqlite_read_slice(st, 1), err);
     if (!rc && step != SQLITE_DONE)
         rc = sqlite_fail(s->db, s->path, "read", err);
     sqlite3_reset(st);
     return rc;
+}
+
+volt_code sqlite_events(store *base, uint64_t from, size_t max, store_event_fn fn, void *ctx,
+                        volt_err *err)
+{
+    sqlite_store *s = (sqlite_store *)base;
+    sqlite3_stmt *st = s->sql[SQL_EVENTS];
+
+    sqlite_bind_limit(st, 1, from);
+    sqlite_bind_limit(st, 2, max);
+    return walk_events(s, st, fn, ctx, err);
+}
+
+volt_code sqlite_events_of(store *base, event_kind kind, uint64_t from, uint64_t to,
+                           store_event_fn fn, void *ctx, volt_err *err)
+{
+    sqlite_store *s = (sqlite_store *)base;
+    sqlite3_stmt *st = s->sql[SQL_EVENTS_OF];
+
+    sqlite_bind_limit(st, 1, from);
+    sqlite_bind_limit(st, 2, to);
+    sqlite_bind_slice(st, 3, slice_of(event_kind_text(kind)));
+    return walk_events(s, st, fn, ctx, err);
 }
 
 typedef struct loading {

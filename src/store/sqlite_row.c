@@ -3,12 +3,17 @@
 #include "base/text.h"
 #include "store/sqlite_store.h"
 
+/* SQLite's functions, and its shell, end a text at a NUL. */
+bool sqlite_is_text(slice s)
+{
+    return (s.n == 0 || !memchr(s.p, '\0', s.n)) && text_utf8_prefix(s) == s.n;
+}
+
 int sqlite_bind_slice(sqlite3_stmt *st, int at, slice text)
 {
     const char *p = text.p ? text.p : "";
 
-    /* SQLite's functions, and its shell, end a text at a NUL. */
-    if ((text.n && memchr(p, '\0', text.n)) || text_utf8_prefix(text) != text.n)
+    if (!sqlite_is_text(text))
         return sqlite3_bind_blob64(st, at, p, text.n, SQLITE_STATIC);
     return sqlite3_bind_text64(st, at, p, text.n, SQLITE_STATIC, SQLITE_UTF8);
 }
@@ -43,7 +48,7 @@ static int bind_list(sqlite_store *s, sqlite3_stmt *st, int at, const slices *li
     text = buf_slice(&s->text);
     if (text.n == 0)
         return sqlite3_bind_text(st, at, "", 0, SQLITE_STATIC);
-    if (memchr(text.p, '\0', text.n) || text_utf8_prefix(text) != text.n)
+    if (!sqlite_is_text(text))
         return sqlite3_bind_blob64(st, at, text.p, text.n, SQLITE_TRANSIENT);
     return sqlite3_bind_text64(st, at, text.p, text.n, SQLITE_TRANSIENT, SQLITE_UTF8);
 }

@@ -24,7 +24,8 @@ static const sql_text texts[SQL_IDS] = {
                           " (SELECT max(build) FROM build), (SELECT max(task) FROM task),"
                           " (SELECT value FROM meta WHERE name='last_build'),"
                           " (SELECT value FROM meta WHERE name='last_task'),"
-                          " (SELECT value FROM meta WHERE name='stale')" },
+                          " (SELECT value FROM meta WHERE name='stale'),"
+                          " (SELECT seq FROM cursor WHERE name='files')" },
 
     [SQL_REPOS] = SELECT(ROW_REPO, "ORDER BY CAST(name AS BLOB)"),
     [SQL_RUNNERS] = SELECT(ROW_RUNNER, "ORDER BY CAST(name AS BLOB), CAST(id AS BLOB)"),
@@ -49,7 +50,11 @@ static const sql_text texts[SQL_IDS] = {
     [SQL_FILE] = SELECT(ROW_FILE, "WHERE repo=?1 AND job=?2 AND file=?3"),
     [SQL_FILES] = SELECT(ROW_FILE, "WHERE (repo, job, file)>(?1, ?2, ?3) ORDER BY repo, job, file "
                                    "LIMIT ?4"),
+    [SQL_MEANS] = { .sql = "SELECT file, mean_ms FROM file WHERE repo=?1 AND job=?2 AND file>=?3 "
+                           "ORDER BY file" },
     [SQL_EVENTS] = { .sql = "SELECT seq, bytes FROM event WHERE seq>=?1 ORDER BY seq LIMIT ?2" },
+    [SQL_EVENTS_OF] = { .sql = "SELECT seq, bytes FROM event WHERE seq BETWEEN ?1 AND ?2 AND "
+                               "kind=?3 ORDER BY seq" },
 
     [SQL_OLD_BUILDS] = { .sql = "SELECT build, state='final' AND finished_ms<?1, created_ms<?1 "
                                 "FROM build ORDER BY build" },
@@ -74,6 +79,13 @@ static const sql_text texts[SQL_IDS] = {
     [SQL_DROP_BUILD] = { .sql = "DELETE FROM build WHERE build=?1" },
     [SQL_DROP_SUBMISSION] = { .sql = "DELETE FROM submission WHERE rowid=?1" },
     [SQL_DROP_EVENTS] = { .sql = "DELETE FROM event WHERE seq<?1" },
+    [SQL_SWEEP_NEXT] = { .sql = "SELECT repo, job, file FROM file "
+                                "WHERE (repo, job, file) >= (?1, ?2, ?3) "
+                                "ORDER BY repo, job, file LIMIT 1 OFFSET ?4" },
+    [SQL_SWEEP] = { .sql = "DELETE FROM file WHERE seen_ms<?5 AND (repo, job, file) IN "
+                           "(SELECT repo, job, file FROM file "
+                           "WHERE (repo, job, file) >= (?1, ?2, ?3) "
+                           "ORDER BY repo, job, file LIMIT ?4)" },
 };
 
 static void add_names(buf *sql, const table *t)

@@ -48,7 +48,9 @@ typedef enum sql_id {
     SQL_LOG,
     SQL_FILE,
     SQL_FILES,
+    SQL_MEANS,
     SQL_EVENTS,
+    SQL_EVENTS_OF,
     SQL_CUT_CASES,
     /* retention */
     SQL_OLD_BUILDS,
@@ -65,6 +67,8 @@ typedef enum sql_id {
     SQL_DROP_BUILD,
     SQL_DROP_SUBMISSION,
     SQL_DROP_EVENTS,
+    SQL_SWEEP_NEXT,
+    SQL_SWEEP,
     SQL_IDS
 } sql_id;
 
@@ -78,8 +82,10 @@ typedef struct sqlite_store {
     uint64_t last_seq;
     sqlite3_stmt *put[ROW_KINDS];
     sqlite3_stmt *sql[SQL_IDS];
-    buf text;    /* a list on its way in */
-    arena lists; /* of the row that is handed out */
+    buf text;       /* a list on its way in */
+    arena lists;    /* of the row that is handed out */
+    slice sweep[3]; /* key of the history of a file that retention looks at next, ... */
+    arena swept;    /* ... in here */
 } sqlite_store;
 
 /* Describes the last failure of `db`; `what` is the verb of "VERB 'PATH'".
@@ -103,7 +109,8 @@ void sqlite_finalize_all(sqlite_store *s);
 /* Binds columns of t in their order from parameter 1 on; texts must stand until the reset.
  * Returns how many, or 0 when memory or a limit failed. */
 int sqlite_bind_row(sqlite_store *s, sqlite3_stmt *st, const table *t, const void *fields);
-/* As text when it is UTF-8, else as a blob. */
+/* Whether it is kept as a text; else as a blob. */
+bool sqlite_is_text(slice s);
 int sqlite_bind_slice(sqlite3_stmt *st, int at, slice text);
 /* A number of any size; limits above what SQLite knows are cut to that. */
 int sqlite_bind_limit(sqlite3_stmt *st, int at, uint64_t n);
@@ -134,6 +141,8 @@ volt_code sqlite_short_log(store *base, uint64_t task, uint64_t att, arena *a, s
                            volt_err *err);
 volt_code sqlite_file(store *base, slice repo, slice job, slice file, arena *a, row_file *ret,
                       volt_err *err);
+volt_code sqlite_means(store *base, slice repo, slice job, slices files, uint64_t *ret,
+                       volt_err *err);
 volt_code sqlite_builds(store *base, slice repo, uint64_t before, size_t max, store_row_fn fn,
                         void *ctx, volt_err *err);
 volt_code sqlite_jobs(store *base, uint64_t build, store_row_fn fn, void *ctx, volt_err *err);
@@ -149,7 +158,9 @@ volt_code sqlite_attempts(store *base, uint64_t task, store_row_fn fn, void *ctx
 volt_code sqlite_runners(store *base, store_row_fn fn, void *ctx, volt_err *err);
 volt_code sqlite_events(store *base, uint64_t from, size_t max, store_event_fn fn, void *ctx,
                         volt_err *err);
-volt_code sqlite_prune(store *base, int64_t before_wall_ms, size_t max, store_log_fn log_gone,
+volt_code sqlite_events_of(store *base, event_kind kind, uint64_t from, uint64_t to,
+                           store_event_fn fn, void *ctx, volt_err *err);
+volt_code sqlite_prune(store *base, const store_old *old, size_t max, store_log_fn log_gone,
                        void *ctx, bool *more, volt_err *err);
 
 #endif

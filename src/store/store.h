@@ -29,6 +29,13 @@ typedef struct log_name {
     msg_part part;
 } log_name;
 
+/* What retention may take. */
+typedef struct store_old {
+    int64_t ended_ms; /* what ended before, and its events ... */
+    uint64_t counted; /* ... as far as this one, which are in the histories of files */
+    int64_t seen_ms;  /* histories of files that did not run since */
+} store_old;
+
 /* What a store knows of itself. */
 typedef struct store_head {
     char hist[33];
@@ -36,6 +43,7 @@ typedef struct store_head {
     uint64_t last_seq;              /* newest event */
     uint64_t floor;                 /* oldest event kept; 0: none */
     uint64_t last_build, last_task; /* greatest ids ever used, also by what is no longer kept */
+    uint64_t counted;               /* ROW_CURSOR "files": newest event in the histories of files */
     char stale[STORE_STALE_MAX];    /* what showed that this is an old copy; empty: nothing did */
 } store_head;
 
@@ -92,6 +100,8 @@ typedef struct store_ops {
                            volt_err *err);
     volt_code (*file)(store *s, slice repo, slice job, slice file, arena *a, row_file *ret,
                       volt_err *err);
+    /* mean_ms of the history of each of a job's files, UINT64_MAX where there is none. */
+    volt_code (*means)(store *s, slice repo, slice job, slices files, uint64_t *ret, volt_err *err);
 
     /* Pages.  builds: newest first, id < before (0: all), of `repo` when not empty. */
     volt_code (*builds)(store *s, slice repo, uint64_t before, size_t max, store_row_fn fn,
@@ -114,17 +124,22 @@ typedef struct store_ops {
     volt_code (*runners)(store *s, store_row_fn fn, void *ctx, volt_err *err); /* by name, id */
     volt_code (*events)(store *s, uint64_t from, size_t max, store_event_fn fn, void *ctx,
                         volt_err *err);
+    /* Of the events from ... to those of one kind. */
+    volt_code (*events_of)(store *s, event_kind kind, uint64_t from, uint64_t to, store_event_fn fn,
+                           void *ctx, volt_err *err);
 
     /* One slice of retention in the open transaction (it begins one): forgets at most `max` things
-     * (max >= 1) that ended before `before_wall_ms`: tasks (with their attempts and logs), cases,
-     * units and jobs of final builds, then their builds; submissions of builds that are gone or
-     * never were; and the oldest events, up to the first that the oldest kept build needs.  The
-     * newest event stays, and so do the histories of files. A build that one slice does not finish
-     * is there until a later one does, without its tasks. Calls `log_gone` (may be NULL) for each
-     * forgotten attempt. *more: the slice was used up, so call again; false: there is no more to
-     * forget. */
-    volt_code (*prune)(store *s, int64_t before_wall_ms, size_t max, store_log_fn log_gone,
-                       void *ctx, bool *more, volt_err *err);
+     * (max >= 1) that ended before old->ended_ms: tasks (with their attempts and logs), cases, units
+     * and jobs of final builds, then their builds; submissions of builds that are gone or never
+     * were; and the oldest events, up to the first that the oldest kept build needs.  The newest
+     * event stays.  A build that one slice does not finish is there until a later one does, without
+     * its tasks. Calls `log_gone` (may be NULL) for each forgotten attempt. *more: the slice was
+     * used up, so call again; false: there is no more to forget.
+     * Of the histories of files it looks at `max`, going on where the last call ended and beginning
+     * anew at their end, and forgets those that are old: an index by time would cost at each run.
+     */
+    volt_code (*prune)(store *s, const store_old *old, size_t max, store_log_fn log_gone, void *ctx,
+                       bool *more, volt_err *err);
 
     /* Optional: gives back what was kept in memory for speed only.  For quiet times. */
     void (*relax)(store *s);

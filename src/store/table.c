@@ -202,6 +202,11 @@ static const column file_columns[] = {
     NUMBER(row_file, seen_ms),
 };
 
+static const column cursor_columns[] = {
+    TEXT_KEY(row_cursor, name),
+    NUMBER(row_cursor, seq),
+};
+
 static const column runner_columns[] = {
     TEXT_KEY(row_runner, id),
     TEXT(row_runner, name),
@@ -242,6 +247,7 @@ static const table tables[ROW_KINDS] = {
     [ROW_ATTEMPT] = TABLE("attempt", row_attempt, attempt_columns, 2),
     [ROW_LOG] = TABLE("log", row_log, log_columns, 2),
     [ROW_FILE] = TABLE("file", row_file, file_columns, 3),
+    [ROW_CURSOR] = TABLE("cursor", row_cursor, cursor_columns, 1),
     [ROW_RUNNER] = TABLE("runner", row_runner, runner_columns, 1),
     [ROW_EVENT] = TABLE("event", msg_event, event_columns, 1),
 };

@@ -551,7 +551,7 @@ static volt_code prune(story *s, volt_err *err)
     bool more;
 
     s->pruning = true;
-    return dispatcher_prune(s->d, s->wall_ms, 2, &more, err);
+    return dispatcher_prune(s->d, s->wall_ms, 0, 2, &more, err);
 }
 
 bool story_ended(const story *s)

@@ -500,7 +500,7 @@ static void act_trouble(world *w)
         w->runners[b / 6 % RUNNERS].lost = true;
         break;
     default:
-        if (!w->failed && dispatcher_prune(w->d, w->wall_ms - 5000, 1 + b / 6, &more, &err))
+        if (!w->failed && dispatcher_prune(w->d, w->wall_ms, 5000, 1 + b / 6, &more, &err))
             require(false, err.msg);
         break;
     }

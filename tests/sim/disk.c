@@ -192,14 +192,13 @@ static volt_code watched_begin_epoch(store *s, const char hist_if_new[33], uint6
     return code;
 }
 
-static volt_code watched_prune(store *s, int64_t before_wall_ms, size_t max, store_log_fn log_gone,
+static volt_code watched_prune(store *s, const store_old *old, size_t max, store_log_fn log_gone,
                                void *ctx, bool *more, volt_err *err)
 {
     disk *d = of_store(s);
     volt_code code = fails(d, err);
 
-    return code == VOLT_OK ? d->inner->prune(s, before_wall_ms, max, log_gone, ctx, more, err)
-                           : code;
+    return code == VOLT_OK ? d->inner->prune(s, old, max, log_gone, ctx, more, err) : code;
 }
 
 /* ---- log files ---- */

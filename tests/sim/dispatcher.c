@@ -161,7 +161,7 @@ static bool prune(sim_dispatcher *sd)
     tell(w, &sd->p, "forgets what is old");
     return check(
         sd,
-        dispatcher_prune(sd->d, process_wall(&sd->p) - w->k.keep_ms, 1 + pick(w, 500), &more, &err),
+        dispatcher_prune(sd->d, process_wall(&sd->p), w->k.keep_ms, 1 + pick(w, 500), &more, &err),
         &err);
 }
 

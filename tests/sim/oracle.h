@@ -26,6 +26,7 @@ typedef struct known_job {
     verdict verdict;
     uint64_t units;
     verdict unit[UNITS_MAX];
+    slice file[UNITS_MAX];
     uint64_t scripts; /* tasks that its script had */
     verdict script;   /* of the newest of them */
     verdict setup;    /* of the batch whose setup failed; verdict_none: none did */
@@ -81,8 +82,8 @@ typedef struct known_runner {
 } known_runner;
 
 typedef struct known_file {
-    uint64_t runs;
-    uint64_t failures;
+    uint64_t told, told_failed; /* by outcomes */
+    uint64_t runs, failures;    /* of them, in its history */
 } known_file;
 
 typedef struct known_submission {
@@ -133,7 +134,6 @@ struct oracle {
     map submissions;     /* sid -> known_submission */
     map identities;      /* repo, ref, oid, gen -> known_build */
     map files;           /* repo, job, file -> known_file */
-    verdict counted;     /* the run of a file that was committed before its outcome */
     map truths;          /* task << 20 | att */
     known_event *events; /* by seq */
     uint64_t events_n, events_cap;

@@ -145,6 +145,22 @@ static void check_rows(oracle *o, store *s, arena *a)
     }
 }
 
+/* Each outcome is in the history of its file. */
+static void check_files(oracle *o)
+{
+    const map_entry *e;
+    size_t at = 0;
+
+    while ((e = map_next(&o->files, &at))) {
+        const known_file *f = e->value;
+
+        if (f->runs != f->told || f->failures != f->told_failed)
+            broken(o->w, RULE_HISTORY,
+                   "%llu runs and %llu failures are counted of %llu and %llu that were told",
+                   ULL(f->runs), ULL(f->failures), ULL(f->told), ULL(f->told_failed));
+    }
+}
+
 /* S4: what observers saw was answered, and as what it is. */
 static void check_saws(oracle *o)
 {
@@ -210,6 +226,7 @@ void oracle_final(oracle *o, store *s, buf *(*file)(world *w, const log_name *na
 
     check_rows(o, s, &a);
     check_saws(o);
+    check_files(o);
     oracle_check_empty(o);
     for (uint64_t i = 1; i <= o->tasks_n; i++) {
         arena_reset(&a);

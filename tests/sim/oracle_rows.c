@@ -216,56 +216,74 @@ static void put_task(oracle *o, const row_task *r)
 
 /* ---- jobs, units ---- */
 
+static bool is_failure(verdict v)
+{
+    return v == VERDICT_FAILED || v == VERDICT_TIMEOUT;
+}
+
 /* It says something of the file, and in a simulation only a process says so; or it is what became
  * of the setup before. */
 static bool is_run(oracle *o, const row_unit *r)
 {
-    verdict v = r->verdict;
+    /* What an old copy of the data tells once more was seen by the oracle of that time. */
+    oracle *saw = o->stale ? o->past : o;
 
-    return is_good(v) || ((v == VERDICT_FAILED || v == VERDICT_TIMEOUT) &&
-                          !oracle_truth(o, r->task, r->att)->setup_failed);
+    return is_good(r->verdict) ||
+           (is_failure(r->verdict) && !oracle_truth(saw, r->task, r->att)->setup_failed);
 }
 
-/* A run comes right before the outcome that it counts. */
-static void put_file(oracle *o, const row_file *r)
+static known_file *file_of(oracle *o, slice repo, slice job, slice file)
 {
-    char *key = arena_printf(&o->open, SLICE_FMT "\n" SLICE_FMT "\n" SLICE_FMT, SLICE_ARG(r->repo),
-                             SLICE_ARG(r->job), SLICE_ARG(r->file));
+    char *key = arena_printf(&o->open, SLICE_FMT "\n" SLICE_FMT "\n" SLICE_FMT, SLICE_ARG(repo),
+                             SLICE_ARG(job), SLICE_ARG(file));
     known_file *f = map_gets(&o->files, slice_of(key));
-    bool failed = r->verdict == VERDICT_FAILED || r->verdict == VERDICT_TIMEOUT;
 
-    checked(o->w, RULE_HISTORY);
     if (!f) {
         f = ARENA_NEW(&o->mem, known_file);
         map_puts(&o->files, slice_of(key), f);
     }
-    if (o->counted)
-        broken(o->w, RULE_HISTORY, "two runs for one outcome");
-    if (r->runs != f->runs + 1 || r->failures != f->failures + failed)
-        broken(o->w, RULE_HISTORY, "%s had %llu runs and %llu failures, now %llu and %llu", key,
-               ULL(f->runs), ULL(f->failures), ULL(r->runs), ULL(r->failures));
+    return f;
+}
+
+/* Outcomes are counted one by one, and none before it is durable. */
+static void put_file(oracle *o, const row_file *r)
+{
+    known_file *f = file_of(o, r->repo, r->job, r->file);
+
+    checked(o->w, RULE_HISTORY);
+    if (r->runs != f->runs + 1 || r->failures != f->failures + is_failure(r->verdict) ||
+        r->runs > f->told || r->failures > f->told_failed)
+        broken(o->w, RULE_HISTORY,
+               SLICE_FMT " had %llu runs and %llu failures, now %llu and %llu, of %llu and %llu",
+               SLICE_ARG(r->file), ULL(f->runs), ULL(f->failures), ULL(r->runs), ULL(r->failures),
+               ULL(f->told), ULL(f->told_failed));
     f->runs = r->runs;
     f->failures = r->failures;
-    o->counted = r->verdict;
 }
 
 static void put_unit(oracle *o, const row_unit *r)
 {
     known_build *b = o->builds[r->build];
+    known_job *j;
     verdict *v;
 
     if (!b || r->job >= b->jobs_n || r->i >= UNITS_MAX)
         broken(o->w, RULE_STORE, "a unit without a job");
-    v = &b->jobs[r->job].unit[r->i];
+    j = &b->jobs[r->job];
+    v = &j->unit[r->i];
+    if (r->file.n)
+        j->file[r->i] = arena_slice(&o->mem, r->file);
     if (*v && r->verdict != *v)
         broken(o->w, RULE_S1, "unit %llu of build %llu was %s and becomes %s", ULL(r->i),
                ULL(r->build), verdict_text(*v), verdict_text(r->verdict));
     if (r->verdict && !*v)
         oracle_check_unit(o, r);
-    if (o->counted != (is_run(o, r) && !*v ? r->verdict : verdict_none))
-        broken(o->w, RULE_HISTORY, "unit %llu of build %llu is %s, counted is %s", ULL(r->i),
-               ULL(r->build), verdict_text(r->verdict), verdict_text(o->counted));
-    o->counted = verdict_none;
+    if (is_run(o, r) && !*v) {
+        known_file *f = file_of(o, b->repo, j->name, j->file[r->i]);
+
+        f->told++;
+        f->told_failed += is_failure(r->verdict);
+    }
     *v = r->verdict;
 }
 

@@ -70,7 +70,8 @@ static const option_spec options[] = {
       .arg = "N",
       .def = "0",
       .max = 36500,
-      .help = "forget builds that ended longer ago; 0 keeps them for ever" },
+      .help = "forget builds that ended longer ago, and the histories of test files that did not "
+              "run for ten times as long, 180 days at least; 0 keeps all for ever" },
     { .name = "max-artifacts",
       .kind = OPTION_NUMBER,
       .arg = "MIB",

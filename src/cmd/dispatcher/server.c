@@ -459,7 +459,7 @@ static volt_code prune(server *s, int64_t now_ms, volt_err *err)
 
     if (!s->keep_ms || now_ms < s->prune_ms)
         return VOLT_OK;
-    code = dispatcher_prune(s->dispatcher, loop_wall_ms() - s->keep_ms, PRUNE_MAX, &more, err);
+    code = dispatcher_prune(s->dispatcher, loop_wall_ms(), s->keep_ms, PRUNE_MAX, &more, err);
     s->prune_ms = more ? now_ms : now_ms + PRUNE_MS;
     return code;
 }

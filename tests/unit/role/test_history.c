@@ -29,9 +29,21 @@ static void begin(world *w, const char *ref, slice *files, size_t n, uint64_t ba
     world_plan(w, RUNNER, &job, 1);
 }
 
+/* Whether there is a history, as far as it has been counted. */
+static bool is_counted(world *w, const char *file)
+{
+    row_file r;
+
+    return w->store->ops->file(w->store, SLICE("demo"), SLICE("unit"), slice_of(file), &w->arena,
+                               &r, NULL) == VOLT_OK;
+}
+
+/* Nothing else happens, so all is counted. */
 static row_file history(world *w, const char *file)
 {
     row_file r;
+
+    world_wait(w, 500);
 
     if (w->store->ops->file(w->store, SLICE("demo"), SLICE("unit"), slice_of(file), &w->arena, &r,
                             NULL))
@@ -75,6 +87,7 @@ static void the_order_survives_a_restart(void **state)
     world_hello(w, RUNNER, ID_1, BOOT, 1);
     begin(w, "refs/heads/main", files, 4, 9);
     run_batch(w, VERDICT_PASSED);
+    assert_int_equal(history(w, "d9").runs, 1);
     begin(w, "refs/heads/next", files, 4, 0); /* shares are cut by time: 154 / 2 */
     assert_files(w, "b100");
     world_forget_but_assign(w, RUNNER);
@@ -109,6 +122,9 @@ static void an_outcome_counts_once_and_with_its_commit(void **state)
     world_say(w, RUNNER, &tests);
     run_batch(w, VERDICT_PASSED);
     assert_int_equal(history(w, "a5").runs, 1);
+    world_restart(w);
+    assert_int_equal(history(w, "a5").runs, 1);
+    world_hello(w, RUNNER, ID_1, BOOT, 1);
     assert_true(slice_is(history(w, "a5").oid, OID));
     begin(w, "refs/heads/next", files, 1, 9); /* the same commit */
     a = world_assign(w, RUNNER);
@@ -130,7 +146,6 @@ static void what_did_not_run_is_no_history(void **state)
     slice files[] = { SLICE("a5"), SLICE("b7") };
     const msg_assign *a;
     rec_item item = { .verdict = VERDICT_PASSED, .duration_ms = 5 };
-    row_file r;
 
     world_hello(w, RUNNER, ID_1, BOOT, 1);
     begin(w, "refs/heads/main", files, 2, 9);
@@ -143,9 +158,172 @@ static void what_did_not_run_is_no_history(void **state)
                                   .items = { &item, 1 } } });
     assert_non_null(world_event(w, EVENT_BUILD_DONE));
     assert_int_equal(history(w, "a5").runs, 1);
-    assert_int_equal(w->store->ops->file(w->store, SLICE("demo"), SLICE("unit"), SLICE("b7"),
-                                         &w->arena, &r, NULL),
-                     VOLT_ENOTFOUND);
+    assert_false(is_counted(w, "b7"));
+}
+
+static void counting_waits_for_a_quiet_moment(void **state)
+{
+    world *w = *state;
+    slice files[] = { SLICE("a5"), SLICE("b7") };
+
+    world_hello(w, RUNNER, ID_1, BOOT, 1);
+    begin(w, "refs/heads/main", files, 2, 1);
+    run_batch(w, VERDICT_PASSED); /* in the same millisecond */
+    assert_false(is_counted(w, "a5"));
+    w->now_ms += 250; /* there is no quiet moment, but it has waited for long */
+    run_batch(w, VERDICT_PASSED);
+    assert_true(is_counted(w, "a5"));
+}
+
+static void what_is_not_counted_outlives_the_dispatcher(void **state)
+{
+    world *w = *state;
+    slice files[] = { SLICE("a5") };
+
+    world_hello(w, RUNNER, ID_1, BOOT, 1);
+    begin(w, "refs/heads/main", files, 1, 9);
+    run_batch(w, VERDICT_PASSED);
+    assert_false(is_counted(w, "a5"));
+    world_restart(w);
+    assert_int_equal(history(w, "a5").runs, 1);
+}
+
+static void what_is_not_counted_is_not_forgotten(void **state)
+{
+    world *w = *state;
+    slice files[] = { SLICE("a5") };
+    bool more;
+
+    world_hello(w, RUNNER, ID_1, BOOT, 1);
+    begin(w, "refs/heads/main", files, 1, 9);
+    run_batch(w, VERDICT_PASSED);
+    assert_false(is_counted(w, "a5"));
+    w->wall_ms += 1000;
+    assert_int_equal(dispatcher_prune(w->d, w->wall_ms, 500, 100, &more, NULL), VOLT_OK);
+    assert_int_equal(history(w, "a5").runs, 1);
+}
+
+static void a_history_is_kept_for_half_a_year(void **state)
+{
+    world *w = *state;
+    slice files[] = { SLICE("a5") };
+    const int64_t day = INT64_C(24) * 3600 * 1000;
+    bool more;
+
+    world_hello(w, RUNNER, ID_1, BOOT, 1);
+    begin(w, "refs/heads/main", files, 1, 9);
+    run_batch(w, VERDICT_PASSED);
+    assert_int_equal(history(w, "a5").runs, 1);
+    dispatcher_prune(w->d, w->wall_ms + 179 * day, day, 100, &more, NULL);
+    assert_true(is_counted(w, "a5"));
+    dispatcher_prune(w->d, w->wall_ms + 299 * day, 30 * day, 100, &more, NULL);
+    assert_true(is_counted(w, "a5"));
+    dispatcher_prune(w->d, w->wall_ms + 181 * day, day, 100, &more, NULL);
+    assert_false(is_counted(w, "a5"));
+}
+
+static const char *file_name(int i)
+{
+    static char name[16];
+
+    snprintf(name, sizeof name, "t%05d", i);
+    return name;
+}
+
+/* How many of the files 0 ... n - 1 are counted. */
+static int counted(world *w, int n)
+{
+    int ret = 0;
+
+    for (int i = 0; i < n; i++)
+        ret += is_counted(w, file_name(i));
+    return ret;
+}
+
+static void a_large_job_is_counted_in_pieces(void **state)
+{
+    enum { N = 1500 };
+    world *w = *state;
+    static char names[N][16];
+    static slice files[N];
+    static rec_item items[N];
+    volt_err err;
+    int turns = 0;
+
+    for (int i = 0; i < N; i++) {
+        files[i] = slice_of(strcpy(names[i], file_name(i)));
+        items[i] = (rec_item){ .verdict = VERDICT_PASSED, .duration_ms = 1 };
+    }
+    world_hello(w, RUNNER, ID_1, BOOT, 1);
+    begin(w, "refs/heads/main", files, N, N);
+    world_say(w, RUNNER,
+              &(msg){ .type = MSG_result,
+                      .result = { .task = world_assign(w, RUNNER)->task,
+                                  .att = 1,
+                                  .verdict = VERDICT_PASSED,
+                                  .items = { items, N } } });
+    assert_int_equal(counted(w, N), 0);
+    w->now_ms += 250;
+    for (int before = 0, n; before < N; before = n, turns++) {
+        assert_true(dispatcher_next_deadline_ms(w->d) <= w->now_ms);
+        assert_int_equal(dispatcher_tick(w->d, w->now_ms, w->wall_ms, 0, &err), VOLT_OK);
+        world_commit(w);
+        n = counted(w, N);
+        assert_in_range(n - before, 1, 256);
+    }
+    assert_in_range(turns, 6, 7);
+    assert_true(dispatcher_next_deadline_ms(w->d) > w->now_ms);
+}
+
+static uint64_t counted_to(world *w)
+{
+    store_head head;
+
+    assert_int_equal(w->store->ops->head(w->store, &head, NULL), VOLT_OK);
+    return head.counted;
+}
+
+/* The store gets n more events, of runs. */
+static void put_runs(world *w, uint64_t n)
+{
+    msg m = { .type = MSG_event,
+              .event = { .hist = SLICE(HIST),
+                         .kind = EVENT_TEST_DONE,
+                         .repo = SLICE("demo"),
+                         .job = SLICE("unit"),
+                         .file = SLICE("a5"),
+                         .verdict = VERDICT_PASSED,
+                         .n = 1 } };
+    store_head head;
+    buf frame = { 0 };
+
+    assert_int_equal(w->store->ops->head(w->store, &head, NULL), VOLT_OK);
+    m.event.seq = head.last_seq;
+    while (n-- > 0) {
+        m.event.seq++;
+        buf_clear(&frame);
+        wire_encode(&m, &frame);
+        assert_int_equal(w->store->ops->put(w->store, &(row){ .kind = ROW_EVENT, .event = m.event },
+                                            buf_slice(&frame), NULL),
+                         VOLT_OK);
+    }
+    assert_int_equal(w->store->ops->commit(w->store, NULL), VOLT_OK);
+    buf_free(&frame);
+}
+
+static void what_lasts_is_counted_as_it_comes(void **state)
+{
+    world *w = *state;
+
+    put_runs(w, 100600);
+    world_restart(w);
+    assert_in_range(counted_to(w), 1, 256);
+    for (int i = 0; i < 4; i++)
+        world_submit(w, "demo", "refs/heads/main"); /* in the same millisecond */
+    assert_in_range(counted_to(w), 600, 900);
+    world_submit(w, "demo", "refs/heads/next");
+    assert_in_range(counted_to(w), 600, 900); /* what is left is a burst */
+    assert_int_equal(history(w, "a5").runs, 100600);
 }
 
 int main(void)
@@ -156,6 +334,12 @@ int main(void)
         TEST(the_order_survives_a_restart),
         TEST(an_outcome_counts_once_and_with_its_commit),
         TEST(what_did_not_run_is_no_history),
+        TEST(counting_waits_for_a_quiet_moment),
+        TEST(what_is_not_counted_outlives_the_dispatcher),
+        TEST(what_is_not_counted_is_not_forgotten),
+        TEST(a_history_is_kept_for_half_a_year),
+        TEST(a_large_job_is_counted_in_pieces),
+        TEST(what_lasts_is_counted_as_it_comes),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

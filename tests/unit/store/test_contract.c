@@ -195,6 +195,48 @@ static void a_file_of_one_name_has_a_history_in_each_job(void **state_)
                      VOLT_ENOTFOUND);
 }
 
+/* Of the files f000 ... f299 those whose number 3 divides are known, and take as long. */
+static uint64_t mean_of(slice file)
+{
+    uint64_t n = strtoull(file.p + 1, NULL, 10);
+
+    if (slice_is(file, "f\xff") || slice_is(file, "a\xff"))
+        return 7;
+    return file.n == 4 && n < 300 && n % 3 == 0 ? n : UINT64_MAX;
+}
+
+static void means_are_found_in_any_order(void **state_)
+{
+    static const int steps[] = { 1, 3, 50, -1, -7, 0, 101 };
+    fixture *f = *state_;
+    slice files[2000];
+    uint64_t means[2000];
+    size_t n = 0;
+
+    for (int i = 0; i < 300; i += 3)
+        put(f, (row){ .kind = ROW_FILE,
+                      .file = { .repo = SLICE("volt"),
+                                .job = SLICE("unit"),
+                                .file = slice_of(arena_printf(&f->a, "f%03d", i)),
+                                .mean_ms = (uint64_t)i } });
+    put(f, (row){ .kind = ROW_FILE,
+                  .file = { SLICE("volt"), SLICE("unit"), SLICE("f\xff"), .mean_ms = 7 } });
+    put(f, (row){ .kind = ROW_FILE,
+                  .file = { SLICE("volt"), SLICE("unit"), SLICE("a\xff"), .mean_ms = 7 } });
+    put(f, (row){ .kind = ROW_FILE, .file = { SLICE("volt"), SLICE("unit2"), SLICE("f001") } });
+    for (size_t s = 0; s < sizeof steps / sizeof *steps; s++)
+        for (int i = 0, at = 0; i < 250; i++, at = (at + steps[s] + 310) % 310) {
+            files[n++] = i % 41 == 7   ? SLICE("f\xff")
+                         : i % 43 == 8 ? SLICE("a\xff")
+                                       : slice_of(arena_printf(&f->a, "f%03d", at));
+        }
+    assert_int_equal(
+        f->s->ops->means(f->s, SLICE("volt"), SLICE("unit"), (slices){ files, n }, means, &f->err),
+        VOLT_OK);
+    for (size_t i = 0; i < n; i++)
+        assert_true(means[i] == mean_of(files[i]));
+}
+
 static void only_what_was_committed_survives(void **state_)
 {
     fixture *f = *state_;
@@ -279,6 +321,32 @@ static void events_are_numbered_without_gaps_and_replayed_in_order(void **state_
     assert_string_equal(f->err.msg, "no more than 2");
     assert_int_equal(head(f).floor, 1);
     assert_int_equal(f->s->ops->put(f->s, &r, SLICE("x"), &f->err), VOLT_ECORRUPT);
+}
+
+static void events_of_one_kind_are_found_among_others(void **state_)
+{
+    fixture *f = *state_;
+
+    for (uint64_t seq = 1; seq <= 6; seq++) {
+        row r = { .kind = ROW_EVENT,
+                  .event = { .seq = seq, .kind = seq % 2 ? EVENT_TEST_DONE : EVENT_QUEUED } };
+
+        assert_int_equal(f->s->ops->put(f->s, &r,
+                                        SLICE("event-\0"
+                                              "1"),
+                                        &f->err),
+                         VOLT_OK);
+    }
+    assert_int_equal(f->s->ops->events_of(f->s, EVENT_TEST_DONE, 2, 5, collect_event, f, &f->err),
+                     VOLT_OK);
+    assert_int_equal(f->rows_n, 35);
+    f->rows_n = 0;
+    assert_int_equal(f->s->ops->events_of(f->s, EVENT_QUEUED, 5, 9, collect_event, f, &f->err),
+                     VOLT_OK);
+    assert_int_equal(f->rows_n, 6);
+    f->rows_n = 0;
+    assert_int_equal(f->s->ops->events_of(f->s, EVENT_EPOCH, 1, 9, refuse_event, f, &f->err),
+                     VOLT_OK);
 }
 
 static void a_gap_in_the_events_is_refused(void **state_)
@@ -452,9 +520,11 @@ static void a_restart_loads_what_is_not_final_in_order(void **state_)
     TEST(a_unit_keeps_its_file_when_the_update_names_none)       \
     TEST(a_file_of_one_name_has_a_history_in_each_job)           \
     TEST(histories_come_in_pages_by_their_names)                 \
+    TEST(means_are_found_in_any_order)                           \
     TEST(only_what_was_committed_survives)                       \
     TEST(an_old_copy_stays_one_until_it_is_another_history)      \
     TEST(events_are_numbered_without_gaps_and_replayed_in_order) \
+    TEST(events_of_one_kind_are_found_among_others)              \
     TEST(a_gap_in_the_events_is_refused)                         \
     TEST(a_commit_has_one_build_a_generation)                    \
     TEST(pages_are_in_order_and_bounded)                         \

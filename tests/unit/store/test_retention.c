@@ -9,14 +9,23 @@ static void log_gone(void *ctx, uint64_t task, uint64_t att)
     collect(f, &r, NULL);
 }
 
+/* One slice; true: there is more. */
+static bool prune(fixture *f, store_old old, size_t max)
+{
+    bool more = false;
+
+    if (f->s->ops->prune(f->s, &old, max, log_gone, f, &more, &f->err) != VOLT_OK)
+        fail_msg("%s", f->err.msg);
+    return more;
+}
+
 static size_t prune_all(fixture *f, int64_t before_ms, size_t max)
 {
     bool more = true;
     size_t slices_n = 0;
 
     while (more) {
-        if (f->s->ops->prune(f->s, before_ms, max, log_gone, f, &more, &f->err) != VOLT_OK)
-            fail_msg("%s", f->err.msg);
+        more = prune(f, (store_old){ before_ms, UINT64_MAX, 0 }, max);
         commit(f);
         assert_in_range(++slices_n, 1, 100);
     }
@@ -122,15 +131,82 @@ static void retention_never_takes_events_newer_than_the_bound(void **state_)
     assert_int_equal(head(f).floor, 4);
 }
 
+static void retention_never_takes_events_that_are_not_counted(void **state_)
+{
+    fixture *f = *state_;
+
+    for (uint64_t seq = 1; seq <= 6; seq++)
+        put_event(f, seq, (int64_t)seq * DAY, 0);
+    commit(f);
+    prune(f, (store_old){ 9 * DAY, 0, 0 }, 100);
+    assert_int_equal(head(f).floor, 1);
+    prune(f, (store_old){ 9 * DAY, 3, 0 }, 100);
+    assert_int_equal(head(f).floor, 4);
+}
+
+static void put_file(fixture *f, const char *repo, const char *file, int64_t seen_ms)
+{
+    put(f, (row){ .kind = ROW_FILE,
+                  .file = { .repo = slice_of(repo),
+                            .job = SLICE("unit"),
+                            .file = slice_of(file),
+                            .seen_ms = seen_ms } });
+}
+
+/* "a:1 b:1 ...": the files that have a history, in both repositories. */
+static const char *files_kept(fixture *f)
+{
+    slice files[] = { SLICE("a"), SLICE("b"), SLICE("c"), SLICE("\xff") };
+    uint64_t means[4];
+    buf b = { 0 };
+    const char *told;
+
+    for (const char *repo = "12"; *repo; repo++) {
+        assert_int_equal(f->s->ops->means(f->s, (slice){ repo, 1 }, SLICE("unit"),
+                                          (slices){ files, 4 }, means, &f->err),
+                         VOLT_OK);
+        for (size_t i = 0; i < 4; i++)
+            if (means[i] != UINT64_MAX)
+                buf_addf(&b, "%c%c ", *repo, *files[i].p);
+    }
+    told = arena_str(&f->a, buf_slice(&b));
+    buf_free(&b);
+    return told;
+}
+
+static void retention_forgets_files_that_did_not_run_for_long(void **state_)
+{
+    fixture *f = *state_;
+    const store_old old = { 0, 0, 5 * DAY };
+
+    put_file(f, "1", "a", 4 * DAY);
+    put_file(f, "1", "b", 5 * DAY);
+    put_file(f, "1", "c", 4 * DAY);
+    put_file(f, "2", "a", 6 * DAY);
+    put_file(f, "2", "\xff", 4 * DAY);
+    commit(f);
+    assert_false(prune(f, old, 2));
+    assert_string_equal(files_kept(f), "1b 1c 2a 2\xff ");
+    prune(f, old, 2);
+    assert_string_equal(files_kept(f), "1b 2a 2\xff ");
+    fixture_restart(f); /* not committed: as if it had not been */
+    assert_string_equal(files_kept(f), "1a 1b 1c 2a 2\xff ");
+    for (int i = 0; i < 3; i++)
+        prune(f, old, 2);
+    commit(f);
+    assert_string_equal(files_kept(f), "1b 2a ");
+    put_file(f, "1", "a", 4 * DAY); /* behind those that were looked at: in the next round */
+    prune(f, old, 1);
+    assert_string_equal(files_kept(f), "1b 2a ");
+}
+
 static void retention_works_in_slices(void **state_)
 {
     fixture *f = *state_;
-    bool more = false;
 
     put_four_days(f);
     /* build 1: 3 tasks, 3 units, a job and the build; its submission; 2 events */
-    assert_int_equal(f->s->ops->prune(f->s, 2 * DAY, 2, log_gone, f, &more, &f->err), VOLT_OK);
-    assert_true(more);
+    assert_true(prune(f, (store_old){ 2 * DAY, UINT64_MAX, 0 }, 2));
     assert_string_equal(story(f), "attempt 10.1, attempt 11.1");
     fixture_restart(f); /* not committed: as if it had not been */
     assert_int_equal(prune_all(f, 2 * DAY, 2), 6);
@@ -145,6 +221,8 @@ static void retention_works_in_slices(void **state_)
     TEST(retention_keeps_what_is_not_final_and_its_events)         \
     TEST(retention_keeps_the_greatest_numbers)                     \
     TEST(retention_never_takes_events_newer_than_the_bound)        \
+    TEST(retention_never_takes_events_that_are_not_counted)        \
+    TEST(retention_forgets_files_that_did_not_run_for_long)        \
     TEST(retention_works_in_slices)
 
 int main(void)

@@ -226,6 +226,20 @@ static void a_file_comes_back_whole(void **state_)
     assert_int_equal(got.seen_ms, 5);
 }
 
+static void a_cursor_comes_back(void **state_)
+{
+    fixture *f = *state_;
+
+    assert_int_equal(head(f).counted, 0);
+    put(f, (row){ .kind = ROW_CURSOR, .cursor = { SLICE("files"), 6 } });
+    put(f, (row){ .kind = ROW_CURSOR, .cursor = { SLICE("others"), 8 } });
+    commit(f);
+    put(f, (row){ .kind = ROW_CURSOR, .cursor = { SLICE("files"), 7 } });
+    assert_int_equal(head(f).counted, 7);
+    fixture_restart(f);
+    assert_int_equal(head(f).counted, 6);
+}
+
 static void a_task_comes_back_whole(void **state_)
 {
     fixture *f = *state_;
@@ -373,6 +387,7 @@ static void odd_bytes_come_back_as_they_were(void **state_)
     TEST(a_job_comes_back_whole)               \
     TEST(a_unit_comes_back_whole)              \
     TEST(a_file_comes_back_whole)              \
+    TEST(a_cursor_comes_back)                  \
     TEST(a_task_comes_back_whole)              \
     TEST(an_attempt_comes_back_whole)          \
     TEST(a_submission_comes_back_whole)        \

@@ -74,13 +74,17 @@ static row random_row(twins *t, char room[3][16], slice items[2])
         return r;
     case ROW_LOG:
         return (row){ .kind = ROW_LOG, .log = { task, 1, text } };
-    case ROW_FILE:
+    case ROW_FILE: /* UTF-8: SQLite has blobs behind texts, so they are not swept together */
         return (row){ .kind = ROW_FILE,
-                      .file = { .repo = { text.p, text.n % 2 },
-                                .job = { items[0].p, items[0].n % 2 },
-                                .file = { items[1].p, items[1].n % 3 },
+                      .file = { .repo = { "ab" + small / 2, small % 2 },
+                                .job = { "ab\n" + items[0].n % 3, items[0].n % 2 },
+                                .file = { "ab\n" + items[1].n % 2, items[1].n % 3 },
                                 .mean_ms = small,
-                                .oid = text } };
+                                .oid = text,
+                                .seen_ms = t->now_ms } };
+    case ROW_CURSOR:
+        return (row){ .kind = ROW_CURSOR,
+                      .cursor = { small ? SLICE("files") : items[0], prng_next(&t->p) >> 1 } };
     case ROW_RUNNER:
         return (row){ .kind = ROW_RUNNER,
                       .runner = { .id = { HIST + small, 1 },
@@ -110,13 +114,15 @@ static void gone(void *ctx, uint64_t task, uint64_t att)
 
 static void prune_twice(twins *t)
 {
-    int64_t before_ms = (int64_t)prng_below(&t->p, (uint64_t)t->now_ms);
+    const store_old old = { .ended_ms = (int64_t)prng_below(&t->p, (uint64_t)t->now_ms),
+                            .counted = prng_below(&t->p, t->seq + 1),
+                            .seen_ms = (int64_t)prng_below(&t->p, (uint64_t)t->now_ms) };
     size_t max = 1 + (size_t)prng_below(&t->p, 12);
     buf told[2] = { { 0 }, { 0 } };
     bool more[2];
 
     for (int i = 0; i < 2; i++)
-        if (t->f[i]->s->ops->prune(t->f[i]->s, before_ms, max, gone, &told[i], &more[i],
+        if (t->f[i]->s->ops->prune(t->f[i]->s, &old, max, gone, &told[i], &more[i],
                                    &t->f[i]->err) != VOLT_OK)
             fail_msg("%s", t->f[i]->err.msg);
     assert_int_equal(more[0], more[1]);
@@ -204,9 +210,9 @@ static void tell(fixture *f, int sids, buf *b)
     store_head h = head(f);
     row r;
 
-    buf_addf(b, "head %llu %llu %llu %llu", (unsigned long long)h.last_seq,
+    buf_addf(b, "head %llu %llu %llu %llu %llu", (unsigned long long)h.last_seq,
              (unsigned long long)h.floor, (unsigned long long)h.last_build,
-             (unsigned long long)h.last_task);
+             (unsigned long long)h.last_task, (unsigned long long)h.counted);
     ops->load(f->s, tell_row, b, NULL);
     ops->builds(f->s, SLICE("volt"), 5, 3, tell_row, b, NULL);
     ops->events(f->s, h.floor + 2, 5, tell_event, b, NULL);
@@ -229,10 +235,17 @@ static void tell(fixture *f, int sids, buf *b)
         slice one = { name, 1 }, none = { name, 0 };
 
         r.kind = ROW_FILE;
-        for (int k = 0; k < 8; k++)
-            if (ops->file(f->s, k & 1 ? one : none, k & 2 ? one : none, k & 4 ? one : none, &f->a,
-                          &r.file, NULL) == VOLT_OK)
+        for (int k = 0; k < 8; k++) {
+            slice file = k & 4 ? one : none;
+            uint64_t mean = 0;
+
+            if (ops->file(f->s, k & 1 ? one : none, k & 2 ? one : none, file, &f->a, &r.file,
+                          NULL) == VOLT_OK)
                 tell_row(b, &r, NULL);
+            ops->means(f->s, k & 1 ? one : none, k & 2 ? one : none, (slices){ &file, 1 }, &mean,
+                       NULL);
+            buf_addf(b, " %llu", (unsigned long long)mean);
+        }
     }
     for (int i = sids > 40 ? sids - 40 : 1; i <= sids; i++) {
         char sid[16];
