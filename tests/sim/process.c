@@ -165,8 +165,8 @@ static void resume(process *p)
         else
             free(k);
     }
-    if (p->up)
-        p->ops->time(p, gap);
+    if (p->up) /* it sees by its own clock how long that was */
+        p->ops->time(p, gap + gap * p->clock_ppm / MILLION);
     process_settle(p);
 }
 
