@@ -212,8 +212,7 @@ void group_returned(dispatch *d, const runner *r, const rec_held_list *held)
 
 void group_restored(dispatch *d, repo *p, slice name)
 {
-    if (!MUTANT(group_forgotten_at_restart))
-        group_of(d, p, name)->restored = true;
+    group_of(d, p, name)->restored = true;
 }
 
 void group_start(dispatch *d)

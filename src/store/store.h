@@ -129,14 +129,14 @@ typedef struct store_ops {
                            void *ctx, volt_err *err);
 
     /* One slice of retention in the open transaction (it begins one): forgets at most `max` things
-     * (max >= 1) that ended before old->ended_ms: tasks (with their attempts and logs), cases, units
-     * and jobs of final builds, then their builds; submissions of builds that are gone or never
-     * were; and the oldest events, up to the first that the oldest kept build needs.  The newest
-     * event stays.  A build that one slice does not finish is there until a later one does, without
-     * its tasks. Calls `log_gone` (may be NULL) for each forgotten attempt. *more: the slice was
-     * used up, so call again; false: there is no more to forget.
-     * Of the histories of files it looks at `max`, going on where the last call ended and beginning
-     * anew at their end, and forgets those that are old: an index by time would cost at each run.
+     * (max >= 1) that ended before old->ended_ms: tasks (with their attempts and logs), cases,
+     * units and jobs of final builds, then their builds; submissions of builds that are gone or
+     * never were; and the oldest events, up to the first that the oldest kept build needs.  The
+     * newest event stays.  A build that one slice does not finish is there until a later one does,
+     * without its tasks. Calls `log_gone` (may be NULL) for each forgotten attempt. *more: the
+     * slice was used up, so call again; false: there is no more to forget. Of the histories of
+     * files it looks at `max`, going on where the last call ended and beginning anew at their end,
+     * and forgets those that are old: an index by time would cost at each run.
      */
     volt_code (*prune)(store *s, const store_old *old, size_t max, store_log_fn log_gone, void *ctx,
                        bool *more, volt_err *err);

@@ -149,14 +149,19 @@ static known_task *add_task(oracle *o, const row_task *r)
     return t;
 }
 
+/* Its setup failed; what an old copy of the data tells once more was seen by the oracle of that
+ * time. */
+static bool had_no_setup(oracle *o, uint64_t task, uint64_t att)
+{
+    return oracle_truth(o, task, att)->setup_failed ||
+           (o->stale && o->past && oracle_truth(o->past, task, att)->setup_failed);
+}
+
 /* One that is lost in the end, or canceled with its build, was not heard of its setup. */
 void oracle_note_setup(oracle *o, const known_task *t)
 {
-    /* What an old copy of the data tells once more was seen by the oracle of that time. */
-    oracle *saw = o->stale ? o->past : o;
-
     if (t->kind == TASK_TESTS && t->verdict != VERDICT_CANCELED && t->verdict != VERDICT_LOST &&
-        oracle_truth(saw, t->id, t->att)->setup_failed)
+        had_no_setup(o, t->id, t->att))
         o->builds[t->build]->jobs[t->job].setup = t->verdict;
 }
 
@@ -225,11 +230,7 @@ static bool is_failure(verdict v)
  * of the setup before. */
 static bool is_run(oracle *o, const row_unit *r)
 {
-    /* What an old copy of the data tells once more was seen by the oracle of that time. */
-    oracle *saw = o->stale ? o->past : o;
-
-    return is_good(r->verdict) ||
-           (is_failure(r->verdict) && !oracle_truth(saw, r->task, r->att)->setup_failed);
+    return is_good(r->verdict) || (is_failure(r->verdict) && !had_no_setup(o, r->task, r->att));
 }
 
 static known_file *file_of(oracle *o, slice repo, slice job, slice file)
