@@ -229,7 +229,7 @@ jobs:
         # What cannot be done is an error, not passed over; and a mended file is green.
         done = self.next_build("jobs:\n  a: {script: x=1, sandbox: container, image: b}\n")
         self.assertEqual(done["verdict"], "errored")
-        self.assertIn("cannot do 'sandbox: container' yet", done["why"])
+        self.assertIn("Volt starts no containers yet", done["why"])
         self.assertEqual(self.next_build("jobs:\n  a: {script: x=1}\n")["verdict"], "passed")
         done = self.next_build("a: [\n")
         self.assertEqual(done["why"], ".volt.yml:2:1: flow sequence without a closing bracket")

@@ -6,6 +6,7 @@ import re
 import subprocess
 
 import harness
+from harness import wait_for
 
 FILE = ".volt.yml"
 JOBS = """
@@ -68,6 +69,8 @@ class Shown(harness.Case):
         self.assertEqual(self.ask("tests", "--flaky").decode(), "no test file is flaky\n")
         open(self.path("ready"), "x").close()
         self.ask("rebuild", "1", "--wait")
+        # They are counted when there is time for that.
+        wait_for("the histories", lambda: sum(r["runs"] for r in self.json("tests", "demo")) == 7)
         rows = self.json("tests", "demo")
         self.assertEqual([(r["job"], r["file"], r["runs"]) for r in rows],
                          [("more", "t/a", 1), ("unit", "t/a", 2), ("unit", "t/b", 2), ("unit", "t/c", 2)])

@@ -110,7 +110,10 @@ static void retention_takes_them_with_their_build(void **state_)
     put(f, build_row_of(2, 1, STATE_FINAL, 3 * DAY));
     put_cases(f);
     for (size_t slices_n = 0; more; slices_n++) {
-        assert_int_equal(f->s->ops->prune(f->s, 2 * DAY, 5, NULL, NULL, &more, &f->err), VOLT_OK);
+        assert_int_equal(
+            f->s->ops->prune(f->s, &(store_old){ .ended_ms = 2 * DAY, .counted = UINT64_MAX }, 5,
+                             NULL, NULL, &more, &f->err),
+            VOLT_OK);
         commit(f);
         assert_in_range(slices_n, 0, 3);
     }
