@@ -82,13 +82,15 @@ static void give_credit(oracle *o, const log_name *name, uint64_t end)
     *credit = end > *credit ? end : *credit;
 }
 
-static void check_credit(oracle *o, const msg_log *m)
+static void check_credit(oracle *o, const known_runner *r, const msg_log *m)
 {
+    const known_task *given = oracle_task(o, m->task);
     const truth *t = oracle_truth(o, m->task, m->att);
     uint64_t credit = t->credit[m->part], most = credit > o->window ? credit : o->window;
 
     checked(o->w, RULE_S17);
-    if (!t->starts) /* of another history, sent before the welcome was there */
+    /* Of another history, sent before the welcome was there; the numbers may be used again. */
+    if (!t->starts || !given || given->att != m->att || strcmp(given->runner, r->id) != 0)
         return;
     if (o->window && m->off + m->d.n > most)
         broken(o->w, RULE_S17, "task %llu attempt %llu sends up to %llu, its credit is %llu",
@@ -104,7 +106,7 @@ void work_hears(oracle *o, uint64_t peer, const msg *m)
     if (!r) /* not registered: it may still be in another history */
         return;
     if (m->type == MSG_log && !o->stale)
-        check_credit(o, &m->log);
+        check_credit(o, r, &m->log);
     if (m->type == MSG_hello) {
         r->left = false;
     } else if (m->type == MSG_bye) {
