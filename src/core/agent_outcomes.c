@@ -97,7 +97,7 @@ outcome_run agent_next_run(const attempt *t, size_t n, outcome_place *end)
 
         if (run.items.n == 0) {
             known = t->told.cases < cases ? t->told.cases : cases;
-            run.cases.v = t->cases + known;
+            run.cases.v = known ? t->cases + known : t->cases; /* which may be NULL */
         }
         for (size_t i = run.items.n ? 0 : known; i < cases; i++) {
             const rec_test_case *c = &t->cases[at + i];

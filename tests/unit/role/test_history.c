@@ -323,7 +323,7 @@ static void what_lasts_is_counted_as_it_comes(void **state)
     assert_in_range(counted_to(w), 600, 900);
     world_submit(w, "demo", "refs/heads/next");
     assert_in_range(counted_to(w), 600, 900); /* what is left is a burst */
-    history(w, "a5"); /* a while */
+    history(w, "a5");                         /* a while */
     assert_int_equal(history(w, "a5").runs, 100600);
 }
 
