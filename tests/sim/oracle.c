@@ -100,6 +100,7 @@ static void keep_texts(oracle *o, row *r)
     case ROW_JOB:
         keep_list(a, &r->job.needs);
         r->job.name = arena_slice(a, r->job.name);
+        r->job.concurrency = arena_slice(a, r->job.concurrency);
         break;
     case ROW_UNIT:
         r->unit.file = arena_slice(a, r->unit.file);
