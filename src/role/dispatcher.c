@@ -496,11 +496,12 @@ static void answer_some(dispatcher *d)
 
 volt_code dispatcher_commit(dispatcher *d, volt_err *err)
 {
+    bool busy = d->dirty || readers_count(&d->readers) > 0;
     volt_code code;
 
     answer_some(d);
     forget_frame(d);
-    code = tally_some(d, err);
+    code = tally_some(d, busy, err);
     if (code == VOLT_OK)
         code = commit_and_speak(d, err);
     /* Ends: each round forgets a connection at least. */

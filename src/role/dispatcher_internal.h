@@ -27,12 +27,12 @@ struct dispatcher {
     bool dirty;      /* something was put since the last commit */
     bool disk_low;
     uint64_t bad_frames;
-    map bad_peers;    /* peer -> when it may be told again */
-    buf gone_peers;   /* peers whose connections were gone at the last delivery */
-    buf gone_logs;    /* log_names of files that go after the commit */
-    uint64_t floor;   /* oldest event kept */
-    uint64_t counted; /* newest event that is in the histories of files */
-    int64_t tally_ms; /* when the next may be counted */
+    map bad_peers;                 /* peer -> when it may be told again */
+    buf gone_peers;                /* peers whose connections were gone at the last delivery */
+    buf gone_logs;                 /* log_names of files that go after the commit */
+    uint64_t floor;                /* oldest event kept */
+    uint64_t counted;              /* newest event that is in the histories of files */
+    int64_t tallied_ms, worked_ms; /* the last turns that counted some, that had other work */
     uint64_t ep;
     char hist[33];
     int64_t now_ms, wall_ms;
@@ -49,8 +49,8 @@ volt_code facts_find(dispatcher *d, const msg *m, dispatch_facts *ret, volt_err 
 /* When some of the events shall be counted; INT64_MAX: all are. */
 int64_t tally_due_ms(const dispatcher *d);
 /* Counts some of them in the histories of files, in the open transaction (it begins one), if it is
- * time for that.  Uses d->arena. */
-volt_code tally_some(dispatcher *d, volt_err *err);
+ * time for that; `busy`: this turn has other work.  Uses d->arena. */
+volt_code tally_some(dispatcher *d, bool busy, volt_err *err);
 
 bool query_is(msg_type type);
 /* VOLT_ENOTFOUND: there is no such build. */

@@ -538,7 +538,7 @@ static volt_code events(store *base, uint64_t from, size_t max, store_event_fn f
     return rc;
 }
 
-static volt_code events_of(store *base, event_kind kind, uint64_t from, uint64_t to,
+static volt_code events_of(store *base, event_kind kind, uint64_t from, uint64_t to, size_t max,
                            store_event_fn fn, void *ctx, volt_err *err)
 {
     const memory_store *s = (memory_store *)base;
@@ -546,13 +546,15 @@ static volt_code events_of(store *base, event_kind kind, uint64_t from, uint64_t
     memory_event key = { .seq = from };
     volt_code rc = VOLT_OK;
 
-    for (size_t i = memory_place(sh, &key); !rc && i < sh->n; i++) {
+    for (size_t i = memory_place(sh, &key); !rc && i < sh->n && max > 0; i++) {
         const memory_event *e = sh->v[i];
 
         if (e->seq > to)
             break;
-        if (e->kind == kind)
-            rc = fn(ctx, e->seq, e->bytes, err);
+        if (e->kind != kind)
+            continue;
+        rc = fn(ctx, e->seq, e->bytes, err);
+        max--;
     }
     return rc;
 }

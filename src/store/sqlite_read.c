@@ -309,7 +309,7 @@ volt_code sqlite_events(store *base, uint64_t from, size_t max, store_event_fn f
     return walk_events(s, st, fn, ctx, err);
 }
 
-volt_code sqlite_events_of(store *base, event_kind kind, uint64_t from, uint64_t to,
+volt_code sqlite_events_of(store *base, event_kind kind, uint64_t from, uint64_t to, size_t max,
                            store_event_fn fn, void *ctx, volt_err *err)
 {
     sqlite_store *s = (sqlite_store *)base;
@@ -318,6 +318,7 @@ volt_code sqlite_events_of(store *base, event_kind kind, uint64_t from, uint64_t
     sqlite_bind_limit(st, 1, from);
     sqlite_bind_limit(st, 2, to);
     sqlite_bind_slice(st, 3, slice_of(event_kind_text(kind)));
+    sqlite_bind_limit(st, 4, max);
     return walk_events(s, st, fn, ctx, err);
 }
 

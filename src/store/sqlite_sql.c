@@ -54,7 +54,7 @@ static const sql_text texts[SQL_IDS] = {
                            "ORDER BY file" },
     [SQL_EVENTS] = { .sql = "SELECT seq, bytes FROM event WHERE seq>=?1 ORDER BY seq LIMIT ?2" },
     [SQL_EVENTS_OF] = { .sql = "SELECT seq, bytes FROM event WHERE seq BETWEEN ?1 AND ?2 AND "
-                               "kind=?3 ORDER BY seq" },
+                               "kind=?3 ORDER BY seq LIMIT ?4" },
 
     [SQL_OLD_BUILDS] = { .sql = "SELECT build, state='final' AND finished_ms<?1, created_ms<?1 "
                                 "FROM build ORDER BY build" },

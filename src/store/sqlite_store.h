@@ -158,7 +158,7 @@ volt_code sqlite_attempts(store *base, uint64_t task, store_row_fn fn, void *ctx
 volt_code sqlite_runners(store *base, store_row_fn fn, void *ctx, volt_err *err);
 volt_code sqlite_events(store *base, uint64_t from, size_t max, store_event_fn fn, void *ctx,
                         volt_err *err);
-volt_code sqlite_events_of(store *base, event_kind kind, uint64_t from, uint64_t to,
+volt_code sqlite_events_of(store *base, event_kind kind, uint64_t from, uint64_t to, size_t max,
                            store_event_fn fn, void *ctx, volt_err *err);
 volt_code sqlite_prune(store *base, const store_old *old, size_t max, store_log_fn log_gone,
                        void *ctx, bool *more, volt_err *err);

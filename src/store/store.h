@@ -124,9 +124,9 @@ typedef struct store_ops {
     volt_code (*runners)(store *s, store_row_fn fn, void *ctx, volt_err *err); /* by name, id */
     volt_code (*events)(store *s, uint64_t from, size_t max, store_event_fn fn, void *ctx,
                         volt_err *err);
-    /* Of the events from ... to those of one kind. */
-    volt_code (*events_of)(store *s, event_kind kind, uint64_t from, uint64_t to, store_event_fn fn,
-                           void *ctx, volt_err *err);
+    /* Of the events from ... to those of one kind, at most max. */
+    volt_code (*events_of)(store *s, event_kind kind, uint64_t from, uint64_t to, size_t max,
+                           store_event_fn fn, void *ctx, volt_err *err);
 
     /* One slice of retention in the open transaction (it begins one): forgets at most `max` things
      * (max >= 1) that ended before old->ended_ms: tasks (with their attempts and logs), cases,

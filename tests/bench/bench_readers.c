@@ -76,6 +76,7 @@ static void put_event(store *s, uint64_t seq, buf *frame)
 
 static void fill(const char *dir, uint64_t events)
 {
+    const row counted = { .kind = ROW_CURSOR, .cursor = { SLICE("files"), events } };
     buf frame = { 0 };
     uint64_t ep;
     volt_err err;
@@ -84,6 +85,7 @@ static void fill(const char *dir, uint64_t events)
     check(files_make_dir(dir, &err), &err);
     check(store_open_sqlite(dir, &s, &err), &err);
     check(s->ops->begin_epoch(s, HIST, &ep, &err), &err);
+    check(s->ops->put(s, &counted, (slice){ 0 }, &err), &err);
     for (uint64_t seq = 1; seq <= events; seq++) {
         put_event(s, seq, &frame);
         if (seq % COMMIT_EACH == 0 || seq == events)

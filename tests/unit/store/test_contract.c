@@ -337,15 +337,15 @@ static void events_of_one_kind_are_found_among_others(void **state_)
                                         &f->err),
                          VOLT_OK);
     }
-    assert_int_equal(f->s->ops->events_of(f->s, EVENT_TEST_DONE, 2, 5, collect_event, f, &f->err),
-                     VOLT_OK);
+    assert_int_equal(
+        f->s->ops->events_of(f->s, EVENT_TEST_DONE, 2, 5, 9, collect_event, f, &f->err), VOLT_OK);
     assert_int_equal(f->rows_n, 35);
     f->rows_n = 0;
-    assert_int_equal(f->s->ops->events_of(f->s, EVENT_QUEUED, 5, 9, collect_event, f, &f->err),
+    assert_int_equal(f->s->ops->events_of(f->s, EVENT_QUEUED, 3, 9, 1, collect_event, f, &f->err),
                      VOLT_OK);
-    assert_int_equal(f->rows_n, 6);
+    assert_int_equal(f->rows_n, 4);
     f->rows_n = 0;
-    assert_int_equal(f->s->ops->events_of(f->s, EVENT_EPOCH, 1, 9, refuse_event, f, &f->err),
+    assert_int_equal(f->s->ops->events_of(f->s, EVENT_EPOCH, 1, 9, 9, refuse_event, f, &f->err),
                      VOLT_OK);
 }
 
