@@ -308,6 +308,33 @@ static void a_large_job_is_counted_in_pieces(void **state)
     assert_true(dispatcher_next_deadline_ms(w->d) > w->now_ms);
 }
 
+static volt_code unreadable(store *s, event_kind kind, uint64_t from, uint64_t to, size_t max,
+                            store_event_fn fn, void *ctx, volt_err *err)
+{
+    (void)s, (void)kind, (void)from, (void)to, (void)max, (void)fn, (void)ctx;
+    return volt_fail(err, VOLT_ECORRUPT, "a damaged page");
+}
+
+static void what_cannot_be_read_stops_nothing(void **state)
+{
+    world *w = *state;
+    slice files[] = { SLICE("a5") };
+    const store_ops *ops = w->store->ops;
+    store_ops damaged = *ops;
+
+    damaged.events_of = unreadable;
+    w->store->ops = &damaged;
+    world_hello(w, RUNNER, ID_1, BOOT, 1);
+    begin(w, "refs/heads/main", files, 1, 9);
+    run_batch(w, VERDICT_PASSED);
+    world_wait(w, 500);
+    assert_false(is_counted(w, "a5"));
+    w->store->ops = ops;
+    begin(w, "refs/heads/next", files, 1, 9);
+    run_batch(w, VERDICT_PASSED);
+    assert_int_equal(history(w, "a5").runs, 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -322,6 +349,7 @@ int main(void)
         TEST(what_is_not_counted_is_not_forgotten),
         TEST(a_history_is_kept_for_half_a_year),
         TEST(a_large_job_is_counted_in_pieces),
+        TEST(what_cannot_be_read_stops_nothing),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
