@@ -1,18 +1,19 @@
 /*
  * dispatch_internal.h - what the handlers behind dispatch.c share.
  *
- * dispatch.c        state, time, routing of events
- * dispatch_load.c   the state rebuilt from rows
- * dispatch_task.c   messages about attempts: start, nack, plan, tests, log, result
- * dispatch_fleet.c  messages about runners: hello, heartbeat, bye; silence; modes
- * dispatch_client.c submissions and commands
- * dispatch_stale.c  an old copy of the data directory is recognised
- * dispatch_life.c   the life of builds, jobs and tasks: every change of state, its row and event
- * dispatch_queue.c  what waits, in the queue or before its group
- * dispatch_group.c  concurrency groups: one attempt at a time, also beyond its loss
- * dispatch_rows.c   them as rows to persist
- * dispatch_view.c   answers from memory: status, runners
- * dispatch_why.c    why a task waits, or does not come forward
+ * dispatch.c         state, time, routing of events
+ * dispatch_load.c    the state rebuilt from rows
+ * dispatch_task.c    messages about attempts: start, nack, plan, tests, log, result
+ * dispatch_fleet.c   messages about runners: hello, heartbeat, bye; silence; modes
+ * dispatch_client.c  submissions and commands
+ * dispatch_stale.c   an old copy of the data directory is recognised
+ * dispatch_life.c    the life of builds, jobs and tasks: every change of state, its row and event
+ * dispatch_attempt.c the same of attempts: handed out, started, given back, lost
+ * dispatch_queue.c   what waits, in the queue or before its group
+ * dispatch_group.c   concurrency groups: one attempt at a time, also beyond its loss
+ * dispatch_rows.c    them as rows to persist
+ * dispatch_view.c    answers from memory: status, runners
+ * dispatch_why.c     why a task waits, or does not come forward
  */
 #ifndef VOLT_CORE_DISPATCH_INTERNAL_H
 #define VOLT_CORE_DISPATCH_INTERNAL_H
@@ -113,14 +114,7 @@ void stale_message(dispatch *d, const msg *m);
 
 /* A new build with its plan task, queued. */
 build *life_submit(dispatch *d, repo *p, const row_build *like, uint64_t priority);
-/* An attempt for `r`: commits and sends the assign. */
-void life_lease(dispatch *d, runner *r, queue_item *item);
-void life_assign(dispatch *d, const task *t); /* sends the newest attempt's assign (again) */
-void life_running(dispatch *d, task *t);
-/* Takes the attempt back without counting a try; another runner is preferred for delay_ms. */
-void life_return(dispatch *d, task *t, code code, slice why, int64_t delay_ms);
-/* The attempt is lost: another try, or the end.  `ended`: it certainly does not run any more. */
-void life_lost(dispatch *d, task *t, bool ended, const char *why);
+task *life_add_task(dispatch *d, build *b, job *j, task_kind kind);
 /* A verdict; `why` may be empty.  Goes on to the job and the build. */
 void life_task_final(dispatch *d, task *t, verdict v, slice why);
 /* A unit has its verdict; `told` by its runner: else it shares its task's end. */
@@ -132,6 +126,19 @@ void life_setup_failed(dispatch *d, const task *t, slice why);
 /* The plan was accepted: jobs become rows, ready ones are queued. */
 void life_planned(dispatch *d, task *plan);
 void life_cancel_build(dispatch *d, build *b, slice why);
+
+/* ---- dispatch_attempt.c ---- */
+
+/* An attempt for `r`: commits and sends the assign. */
+void life_lease(dispatch *d, runner *r, queue_item *item);
+void life_assign(dispatch *d, const task *t); /* sends the newest attempt's assign (again) */
+void life_running(dispatch *d, task *t);
+/* The lease ends; the runner has room again. */
+void life_release(dispatch *d, task *t);
+/* Takes the attempt back without counting a try; another runner is preferred for delay_ms. */
+void life_return(dispatch *d, task *t, code code, slice why, int64_t delay_ms);
+/* The attempt is lost: another try, or the end.  `ended`: it certainly does not run any more. */
+void life_lost(dispatch *d, task *t, bool ended, const char *why);
 
 /* ---- dispatch_queue.c ---- */
 
