@@ -134,6 +134,24 @@ static size_t ascii_words(slice s)
     return i;
 }
 
+bool text_is_inside(slice path)
+{
+    size_t from = 0;
+
+    if (path.n == 0 || memchr(path.p, '\0', path.n))
+        return false;
+    for (size_t i = 0; i <= path.n; i++) {
+        slice part = { path.p + from, i - from };
+
+        if (i < path.n && path.p[i] != '/')
+            continue;
+        if (part.n == 0 || slice_is(part, ".") || slice_is(part, ".."))
+            return false;
+        from = i + 1;
+    }
+    return true;
+}
+
 size_t text_utf8_prefix(slice s)
 {
     size_t i = ascii_words(s);

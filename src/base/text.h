@@ -25,6 +25,8 @@ bool text_is_hex(slice s, size_t n);
 bool text_is_oid(slice s);
 /* A variable's name, as a shell takes it: letters, digits and '_', no digit first. */
 bool text_is_variable(slice s);
+/* A relative path that stays below where it starts: no part of it is empty, "." or "..". */
+bool text_is_inside(slice path);
 /* Length of the longest prefix of s that is whole UTF-8. */
 size_t text_utf8_prefix(slice s);
 /* fnmatch-like glob over a ref or branch name: `*` within a component, `**` over several, `?`. */

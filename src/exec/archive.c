@@ -9,6 +9,7 @@
 
 #include "base/cleanup.h"
 #include "base/mem.h"
+#include "base/text.h"
 #include "exec/seal.h"
 
 #define BLOCK_BYTES (64 << 10)
@@ -48,22 +49,6 @@ static volt_code refuse(const reader *r, slice path, const char *why, volt_err *
                      why);
 }
 
-static bool is_inside(slice path)
-{
-    size_t from = 0;
-
-    for (size_t i = 0; i <= path.n; i++) {
-        slice part = { path.p + from, i - from };
-
-        if (i < path.n && path.p[i] != '/')
-            continue;
-        if (part.n == 0 || slice_is(part, ".") || slice_is(part, ".."))
-            return false;
-        from = i + 1;
-    }
-    return true;
-}
-
 static bool is_at_or_below(slice path, slice dir)
 {
     return slice_starts(path, dir) && (path.n == dir.n || path.p[dir.n] == '/');
@@ -76,7 +61,7 @@ static volt_code check_path(reader *r, entry *e, volt_err *err)
     e->home = r->has_home && is_at_or_below(path, SLICE("~"));
     if (e->home)
         name = path.n > 2 ? (slice){ path.p + 2, path.n - 2 } : (slice){ 0 };
-    if (!is_inside(name))
+    if (!text_is_inside(name))
         return refuse(r, path, "which is no path in a directory", err);
     if (!e->home && is_at_or_below(path, SLICE(".git")))
         return refuse(r, path, "which belongs to git", err);

@@ -1,8 +1,9 @@
 /*
  * attempt_parts.h - what the files that make up an attempt share: attempt.c (its life), plan.c (the
- * jobs of a commit), batch.c (running them), setup.c (what goes before), cached.c and carry.c (what
- * comes into the checkout before, and out of it behind), outcomes.c (what their reports say),
- * means.c (what not every runner can give them).
+ * jobs of a commit), batch.c (where they run), stages.c (what runs, one after the other), setup.c
+ * (what goes before), cached.c and carry.c (what comes into the checkout before, and out of it
+ * behind), judge.c and outcomes.c (what ends and reports say), means.c (what not every runner can
+ * give them).
  */
 #ifndef VOLT_EXEC_ATTEMPT_PARTS_H
 #define VOLT_EXEC_ATTEMPT_PARTS_H
@@ -108,6 +109,17 @@ struct attempt {
     char *failure;       /* the setup's, for people; NULL: it had none */
 };
 
+static inline bool attempt_is_script(const attempt *a)
+{
+    return a->order.kind == TASK_SCRIPT;
+}
+
+/* Units that it has to run. */
+static inline size_t attempt_units_n(const attempt *a)
+{
+    return attempt_is_script(a) ? 1 : a->order.files.n;
+}
+
 /* Encodes m, appends it to a part of the spool, and says it.  VOLT_EFULL, VOLT_EIO: the spool did
  * not take it, and nothing was said. */
 volt_code attempt_tell(attempt *a, spool_part part, const msg *m, volt_err *err);
@@ -167,8 +179,20 @@ void batch_give_up(attempt *a, const char *why);
 /* What a unit or the setup cost, and whether it left the slot fit for the next. */
 void batch_count(attempt *a, const unit_outcome *o);
 void batch_free(attempt *a);
+
+/* Starts the first stage. */
+void stages_begin(attempt *a, int64_t now_ms);
+/* Takes what has ended off and starts the next, until one runs or the batch has ended. */
+void stages_on(attempt *a, int64_t now_ms);
+
+/* The outcome of the unit that ended. */
+rec_item judge_unit(attempt *a, const unit_outcome *o);
+/* Whether a file that failed gets another run, and if so, notes the one it had. */
+bool judge_again(attempt *a, const rec_item *item);
+/* The last run of a file decides: its outcome is one of those that wait. */
+void judge_record(attempt *a, rec_item item, int64_t now_ms);
 /* Sends the outcomes that wait. */
-void batch_flush(attempt *a);
+void judge_flush(attempt *a);
 
 /* Before a unit starts. */
 void outcomes_begin(attempt *a);

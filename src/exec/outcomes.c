@@ -95,7 +95,7 @@ static void add(attempt *a, const rec_test_case *c)
     size_t bytes = UNIT_REPORT_CASE_BYTES + c->name.n + c->message.n;
 
     if (a->cases_bytes + bytes > ATTEMPT_FLUSH_CASES)
-        batch_flush(a);
+        judge_flush(a);
     if (a->cases_n == a->cases_cap) {
         a->cases_cap = a->cases_cap ? 2 * a->cases_cap : 16;
         a->cases = mem_grow(a->cases, a->cases_cap, sizeof *a->cases);

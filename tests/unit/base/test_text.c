@@ -168,6 +168,20 @@ static void knows_ids(void **unused)
     assert_false(text_is_hex(SLICE("09a:"), 4));
 }
 
+static void knows_paths_that_stay_inside(void **unused)
+{
+    static const char *const in[] = { "a", "a/b", ".a", "..a/...", "a./b", "a b", "\xff" };
+    static const char *const out[] = { "",     ".",     "..",     "/",    "/a",   "a/",
+                                       "a//b", "a/./b", "a/../b", "../a", "a/..", "./a" };
+
+    (void)unused;
+    for (size_t i = 0; i < sizeof in / sizeof *in; i++)
+        assert_true(text_is_inside(slice_of(in[i])));
+    for (size_t i = 0; i < sizeof out / sizeof *out; i++)
+        assert_false(text_is_inside(slice_of(out[i])));
+    assert_false(text_is_inside(SLICE("a\0b")));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -178,6 +192,7 @@ int main(void)
         cmocka_unit_test(reads_numbers_within_bounds),
         cmocka_unit_test(shows_durations_for_people),
         cmocka_unit_test(knows_ids),
+        cmocka_unit_test(knows_paths_that_stay_inside),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
