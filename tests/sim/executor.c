@@ -5,14 +5,10 @@
 #include <stdlib.h>
 
 #include "base/mem.h"
+#include "commits.h"
 
-#define JOBS_MAX         6
-#define FILES_MAX        24
 #define STEP_MS          300 /* a long unit writes this often */
-#define LONELY_MS        15000
 #define RESULT_CASES_MAX 8
-#define SPEC_SETUP       "setup"       /* of a job of tests that has one */
-#define SPEC_SECRET      "make deploy" /* wants a secret, which not every runner has */
 
 void output_fill(char *to, const log_name *name, uint64_t off, size_t n)
 {
@@ -49,7 +45,7 @@ static void say_and_spool(executor *x, buf *part, const msg *m)
     buf_free(&frame);
 }
 
-static void report(executor *x)
+void executor_report(executor *x)
 {
     rec_held held = { .task = x->order.assign.task, .att = x->order.assign.att };
     msg m = { .type = MSG_hb, .hb = { .n = 1 } };
@@ -98,98 +94,7 @@ static void refuse_own(executor *x, code why)
     leave_when_done(x);
 }
 
-/* ---- what a commit holds: decided by its id ---- */
-
-static prng of_oid(slice oid, uint64_t salt)
-{
-    return (prng){ mix_bytes(UINT64_C(14695981039346656037) + salt, oid) };
-}
-
-static prng of_commit(const executor *x, uint64_t salt)
-{
-    return of_oid(x->order.assign.oid, salt);
-}
-
-bool commit_supersedes(slice oid)
-{
-    prng r = of_oid(oid, 3);
-
-    return prng_below(&r, 8) == 0;
-}
-
-static slices some_files(arena *a, uint64_t n)
-{
-    slices files = { ARENA_ARRAY(a, slice, n), (size_t)n };
-
-    for (uint64_t i = 0; i < n; i++)
-        files.v[i] = slice_of(arena_printf(a, "tests/test_%02" PRIu64 ".py", i));
-    return files;
-}
-
-static slice some_group(prng *r)
-{
-    switch (prng_below(r, 8)) {
-    case 0:
-    case 1:
-        return SLICE("deploy");
-    case 2:
-        return SLICE("site");
-    default:
-        return (slice){ 0 };
-    }
-}
-
-static rec_job some_job(arena *a, prng *r, size_t i, bool tests)
-{
-    rec_job j = { .name = slice_of(arena_printf(a, "job%zu", i)), .tests = tests };
-
-    if (tests) {
-        j.files = some_files(a, 1 + prng_below(r, FILES_MAX));
-        j.batch = prng_below(r, 3) ? 0 : 1 + prng_below(r, 3);
-        j.spec = prng_below(r, 3) ? (slice){ 0 } : SLICE(SPEC_SETUP);
-    } else {
-        j.spec = SLICE("make check");
-        j.retry = prng_below(r, 3) ? 0 : 1 + prng_below(r, 2);
-    }
-    j.concurrency = some_group(r);
-    j.priority = prng_below(r, 3);
-    j.allow_failure = prng_below(r, 6) == 0;
-    j.always = prng_below(r, 8) == 0;
-    j.artifacts = prng_below(r, 3) == 0;
-    if (prng_below(r, 5) == 0) {
-        j.labels = (slices){ ARENA_NEW(a, slice), 1 };
-        j.labels.v[0] = SLICE(LABEL_SPECIAL);
-    }
-    return j;
-}
-
-/* Nonsense: a cycle, a need that nobody has, a name twice, files of a script; or no files at all,
- * which makes sense. */
-static void spoil_plan(rec_job_list *l, arena *a, prng *r)
-{
-    uint64_t how = prng_below(r, 5);
-
-    if (how < 2) {
-        l->v[0].needs = (slices){ ARENA_NEW(a, slice), 1 };
-        l->v[0].needs.v[0] = how ? l->v[0].name : SLICE("nobody");
-    } else if (how == 2 && l->n > 1) { /* one alone would go on with the same files */
-        l->v[l->n] = l->v[0];
-        l->n++;
-    } else if (how < 4) {
-        l->v[0].tests = false;
-        l->v[0].files = some_files(a, 2);
-    } else {
-        l->v[0].tests = true;
-        l->v[0].files = (slices){ 0 };
-    }
-}
-
-static bool asks_for_more(const executor *x, uint64_t job)
-{
-    prng r = of_commit(x, 100 + job);
-
-    return prng_below(&r, 20) == 0;
-}
+/* ---- working ---- */
 
 /* Has no secrets: half of them, by their id. */
 static bool is_poor(const executor *x)
@@ -197,47 +102,10 @@ static bool is_poor(const executor *x)
     return x->r->id[0] & 1;
 }
 
-/* The jobs of the commit; verdict_none: planning itself fails. */
-static rec_job_list make_plan(executor *x, arena *a, verdict *ret)
-{
-    prng r = of_commit(x, 1);
-    uint64_t kind = prng_below(&r, 12);
-    rec_job_list l = { ARENA_ARRAY(a, rec_job, JOBS_MAX + 1), 0 };
-
-    *ret = VERDICT_PASSED;
-    if (kind == 0)
-        return l;
-    if (kind == 1) {
-        *ret = prng_below(&r, 2) ? VERDICT_ERRORED : VERDICT_FAILED;
-        return l;
-    }
-    l.n = kind < 6 ? 1 : 2 + (size_t)prng_below(&r, JOBS_MAX - 1);
-    for (size_t i = 0; i < l.n; i++) {
-        rec_job *j = &l.v[i];
-
-        *j = some_job(a, &r, i, kind < 6 || prng_below(&r, 2));
-        if (asks_for_more(x, i))
-            j->spec = SLICE(SPEC_SECRET);
-        j->needs.v = ARENA_ARRAY(a, slice, JOBS_MAX);
-        for (size_t k = 0; k < i; k++)
-            if (prng_below(&r, 3) == 0)
-                j->needs.v[j->needs.n++] = l.v[k].name;
-    }
-    if (prng_below(&r, 2)) /* what is needed may stand behind */
-        for (size_t i = 0; i < l.n / 2; i++) {
-            rec_job j = l.v[i];
-
-            l.v[i] = l.v[l.n - 1 - i];
-            l.v[l.n - 1 - i] = j;
-        }
-    if (kind == 2)
-        spoil_plan(&l, a, &r);
-    return l;
-}
-
 static verdict some_verdict(const executor *x, uint64_t unit)
 {
-    prng r = of_commit(x, 7 + x->order.assign.att * 1000 + x->order.assign.task * 77 + unit);
+    prng r = commit_prng(x->order.assign.oid,
+                         7 + x->order.assign.att * 1000 + x->order.assign.task * 77 + unit);
     static const verdict bad[] = { VERDICT_FAILED, VERDICT_TIMEOUT, VERDICT_NO_TESTS,
                                    VERDICT_ERRORED };
 
@@ -245,8 +113,6 @@ static verdict some_verdict(const executor *x, uint64_t unit)
         return VERDICT_FLAKY;
     return prng_below(&r, 10) ? VERDICT_PASSED : bad[prng_below(&r, 4)];
 }
-
-/* ---- working ---- */
 
 static void step(void *ctx, uint64_t serial);
 
@@ -405,7 +271,7 @@ static void end_setup(executor *x)
 /* Some files take no time at all. */
 static uint64_t some_duration_ms(const executor *x, uint64_t unit)
 {
-    prng r = of_commit(x, 9 + x->order.assign.task * 77 + unit);
+    prng r = commit_prng(x->order.assign.oid, 9 + x->order.assign.task * 77 + unit);
 
     return 7 * prng_below(&r, 31);
 }
@@ -445,7 +311,7 @@ static void plan(executor *x)
     world *w = x->r->w;
     arena a = { 0 };
     verdict v;
-    rec_job_list jobs = make_plan(x, &a, &v);
+    rec_job_list jobs = commit_plan(x->order.assign.oid, &a, &v);
     msg m = { .type = MSG_plan,
               .plan = { .task = x->order.assign.task,
                         .att = x->order.assign.att,
@@ -641,48 +507,12 @@ static void take_cancel(executor *x, const msg_cancel *m)
         cancel(x, "canceled");
 }
 
-static void leave(executor *x)
+void executor_leave(executor *x)
 {
     x->leaving = true;
     cancel(x, "the runner was stopped");
     if (x->up)
         leave_when_done(x);
-}
-
-/* What waits before a stopped executor. */
-typedef struct held_back {
-    list node; /* in executor.held_back */
-    executor *x;
-    uint64_t conn;
-    buf frame;
-} held_back;
-
-static void held_back_free(held_back *h)
-{
-    list_remove(&h->node);
-    buf_free(&h->frame);
-    free(h);
-}
-
-static void take_late(void *ctx, uint64_t unused)
-{
-    held_back *h = ctx;
-
-    (void)unused;
-    if (h->x->up && h->x->connected && h->conn == h->x->conn)
-        executor_take(h->x, buf_slice(&h->frame));
-    held_back_free(h);
-}
-
-static void hold_back(executor *x, slice frame)
-{
-    held_back *h = NEW(held_back);
-
-    h->x = x;
-    h->conn = x->conn;
-    buf_add_slice(&h->frame, frame);
-    list_push(&x->held_back, &h->node);
-    call_at(x->r->w, x->hangs_ms, take_late, h, 0);
 }
 
 void executor_take(executor *x, slice frame)
@@ -691,7 +521,7 @@ void executor_take(executor *x, slice frame)
     msg m;
 
     if (x->hangs_ms > x->r->w->now_ms) {
-        hold_back(x, frame);
+        executor_hold_back(x, frame);
         return;
     }
     if (wire_decode(frame, &a, &m, NULL) != VOLT_OK)
@@ -705,93 +535,8 @@ void executor_take(executor *x, slice frame)
     else if (m.type == MSG_cancel)
         take_cancel(x, &m.cancel);
     else if (m.type == MSG_hb)
-        report(x);
+        executor_report(x);
     else if (m.type == MSG_bye)
-        leave(x);
+        executor_leave(x);
     arena_free(&a);
-}
-
-/* ---- life ---- */
-
-void executor_hang(executor *x)
-{
-    world *w = x->r->w;
-
-    if (!x->up)
-        return;
-    cover("fault", "executor stopped");
-    x->hangs_ms = w->now_ms + some_ms(w, 100, chance(w, 500) ? 60000 : 3000);
-    tell(w, &x->r->p, "executor %u is stopped until %.3f", x->slot, (double)x->hangs_ms / 1000);
-}
-
-void executor_start(executor *x)
-{
-    x->up = true;
-    x->hangs_ms = 0;
-    x->leaving = false;
-    x->phase = EXEC_IDLE;
-    x->set_up = 0;
-    x->serial++;
-    if (x->r->p.up)
-        executor_connect(x, false);
-    else
-        executor_die(x);
-}
-
-void executor_die(executor *x)
-{
-    bool told = x->connected;
-
-    if (!x->up)
-        return;
-    tell(x->r->w, &x->r->p, "executor %u ends", x->slot);
-    x->up = false;
-    x->serial++;
-    x->phase = EXEC_IDLE;
-    if (told)
-        runner_hears(x, (slice){ 0 }, true);
-    x->connected = false;
-}
-
-void executor_connect(executor *x, bool told)
-{
-    x->connected = true;
-    x->conn++;
-    x->last_out = told;
-    report(x);
-}
-
-static void lonely(void *ctx, uint64_t conn)
-{
-    executor *x = ctx;
-
-    if (!x->up || x->connected || x->conn != conn)
-        return;
-    cover("fault", "executor left alone for a lease");
-    leave(x);
-}
-
-void executor_disconnect(executor *x)
-{
-    world *w = x->r->w;
-
-    if (!x->up || !x->connected)
-        return;
-    if (x->phase == EXEC_UNITS && x->order.assign.alone)
-        x->hangs_ms = 0; /* with it and its agent gone nobody would be left to end the task */
-    x->connected = false;
-    x->conn++;
-    if (!executor_busy(x))
-        executor_die(x);
-    else
-        call_at(w, w->now_ms + (w->k.lease_ms ? w->k.lease_ms : LONELY_MS), lonely, x, x->conn);
-}
-
-void executor_free(executor *x)
-{
-    LIST_FOR_SAFE(n, &x->held_back)
-    {
-        held_back_free(LIST_OWNER(n, held_back, node));
-    }
-    arena_free(&x->mem);
 }

@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 #include "base/mem.h"
+#include "commits.h"
 
 bool is_leased(state s)
 {

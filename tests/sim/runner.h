@@ -1,5 +1,6 @@
 /*
- * runner.h - shared by runner.c (agent, spool), runner_fault.c and executor.c.
+ * runner.h - shared by runner.c (agent, spool), runner_fault.c, executor.c
+ * and executor_life.c.
  */
 #ifndef VOLT_TESTS_SIM_RUNNER_H
 #define VOLT_TESTS_SIM_RUNNER_H
@@ -76,18 +77,27 @@ typedef struct sim_runner {
     buf frame;
 } sim_runner;
 
-/* ---- executor.c ---- */
+/* ---- executor.c: what it runs ---- */
+
+void executor_take(executor *x, slice frame);
+bool executor_busy(const executor *x);
+/* Tells the agent what it has. */
+void executor_report(executor *x);
+/* Ends what runs, and then itself. */
+void executor_leave(executor *x);
+
+/* ---- executor_life.c: its process ---- */
 
 void executor_start(executor *x);
 /* Killed, with its task. */
 void executor_die(executor *x);
 /* It is stopped for a while. */
 void executor_hang(executor *x);
+/* It is stopped: the frame waits until it goes on. */
+void executor_hold_back(executor *x, slice frame);
 /* The agent's socket is there (told: the agent knows), or gone. */
 void executor_connect(executor *x, bool told);
 void executor_disconnect(executor *x);
-void executor_take(executor *x, slice frame);
-bool executor_busy(const executor *x);
 void executor_free(executor *x);
 
 /* ---- cases.c ---- */

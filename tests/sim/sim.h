@@ -469,8 +469,6 @@ static inline uint64_t mix_word(uint64_t h, uint64_t x)
     return h ^ h >> 29;
 }
 uint64_t mix_bytes(uint64_t h, slice s);
-/* Whether the plan of that commit cancels the older builds of its branch; see executor.c. */
-bool commit_supersedes(slice oid);
 /* How many cases an attempt's file at that place of its batch reports, and what they are. */
 uint64_t unit_cases(uint64_t task, uint64_t att, uint64_t place);
 rec_test_case unit_case(arena *a, uint64_t task, uint64_t att, uint64_t place, uint64_t n);
