@@ -202,6 +202,8 @@ bool agent_settled(const agent *a);
 bool agent_settle(agent *a, int64_t now, agent_effects *out);
 void agent_assign(agent *a, const agent_event *ev, agent_effects *out);
 void agent_cancel(agent *a, const msg_cancel *m, int64_t now, agent_effects *out);
+/* The dispatcher takes an attempt for held that is not: unless it ended well, gives it back. */
+void agent_disown(agent *a, uint64_t task, uint64_t att, agent_effects *out);
 /* The attempt is no longer ours: it ends without a word, and its spool goes. */
 void agent_doom(agent *a, attempt *t, agent_effects *out);
 void agent_result_ok(agent *a, uint64_t task, uint64_t att, agent_effects *out);

@@ -179,7 +179,8 @@ static void drop(agent *a, const rec_held_list *l, agent_effects *out)
     }
 }
 
-static void keep(agent *a, const rec_held_list *l)
+/* What ended since the hello was sent, the dispatcher would wait for until the lease ends. */
+static void keep(agent *a, const rec_held_list *l, agent_effects *out)
 {
     LIST_FOR(at, &a->held)
     {
@@ -190,6 +191,8 @@ static void keep(agent *a, const rec_held_list *l)
 
         if (t)
             agent_kept(t, &l->v[i]);
+        else
+            agent_disown(a, l->v[i].task, l->v[i].att, out);
     }
 }
 
@@ -234,7 +237,7 @@ static void welcome(agent *a, const msg *m, int64_t now, agent_effects *out)
     a->hello_at = HEAP_NEVER;
     a->hb_at = now + a->hb_ms;
     drop(a, &w->drop, out);
-    keep(a, &w->keep);
+    keep(a, &w->keep, out);
     agent_alone_welcome(a, m->r == a->hello_n, &w->keep, out);
     LIST_FOR_SAFE(at, &a->held)
     {

@@ -299,10 +299,20 @@ void agent_result_ok(agent *a, uint64_t task, uint64_t att, agent_effects *out)
         agent_doom(a, t, out);
 }
 
+void agent_disown(agent *a, uint64_t task, uint64_t att, agent_effects *out)
+{
+    const ended *e = map_get(&a->ended_by_task, task);
+
+    if (e && e->att >= att && !e->nacked) /* by a result, or at the dispatcher's word */
+        return;
+    send_nack(a, task, att, CODE_LOST, SLICE("not held by this runner"), out);
+    if (!e || e->att < att)
+        remember_ended(a, task, att, CODE_LOST);
+}
+
 void agent_cancel(agent *a, const msg_cancel *m, int64_t now, agent_effects *out)
 {
     attempt *t = agent_find(a, m->task, m->att);
-    const ended *e = map_get(&a->ended_by_task, m->task);
     msg *copy;
 
     if (t)
@@ -324,10 +334,8 @@ void agent_cancel(agent *a, const msg_cancel *m, int64_t now, agent_effects *out
         never.result.from = t->told.file;
         agent_take_result(t, &never.result);
         agent_pump(a, t, now, out);
-    } else if (!t && (!e || e->att < m->att || e->nacked)) { /* not here: do not wait for it */
-        send_nack(a, m->task, m->att, CODE_LOST, SLICE("not held by this runner"), out);
-        if (!e || e->att < m->att)
-            remember_ended(a, m->task, m->att, CODE_LOST);
+    } else if (!t) {
+        agent_disown(a, m->task, m->att, out);
     }
 }
 

@@ -269,6 +269,40 @@ static void gives_back_what_a_lost_executor_had(void **fixture)
     close_world(w);
 }
 
+/* The dispatcher would wait for it until the lease ends. */
+static void gives_back_what_ended_between_hello_and_welcome(void **fixture)
+{
+    world *w = ready_world(2);
+    rec_held both[] = { { .task = 1, .att = 1 }, { .task = 2, .att = 1 } };
+
+    (void)fixture;
+    hear(w, assign(1, 1, TASK_SCRIPT));
+    hear(w, assign(2, 1, TASK_SCRIPT));
+    exec_says(w, 2, result(2, 1, 0));
+    hear(w, result_ok(2, 1));
+    hear(w, (msg){ .type = MSG_hb_ok, .hb_ok = { .ep = 2, .n = 1 } }); /* it started again */
+    pass(w, 200);
+    step(w, (agent_event){ .kind = AGENT_EXEC_GONE, .slot = 1 });
+    hear(w, welcome(2, (rec_held_list){ both, 2 }, (rec_held_list){ 0 })); /* of an old hello */
+    check(w, "> assign\n"
+             "  slot 1: assign 1-1\n"
+             "> assign\n"
+             "  slot 2: assign 2-1\n"
+             "> slot 2: result\n"
+             "  result 2-1 passed log 0 of 0, items 0 from 0\n"
+             "> result_ok\n"
+             "  delete 2-1\n"
+             "> hb_ok\n"
+             "> 200 ms\n"
+             "  hello 1-1/accepted\n"
+             "  delete 1-1\n"
+             "  \"executor of slot 1 ended; starting another\"\n"
+             "> welcome\n"
+             "  save 1 2\n"
+             "  nack 1-1 LOST\n");
+    close_world(w);
+}
+
 /* An executor spools what it has to say, says it, and may be killed between. */
 static void reads_what_a_lost_executor_could_not_say(void **fixture)
 {
@@ -346,6 +380,7 @@ int main(void)
         cmocka_unit_test(starts_nothing_that_it_gave_back),
         cmocka_unit_test(cancels),
         cmocka_unit_test(gives_back_what_a_lost_executor_had),
+        cmocka_unit_test(gives_back_what_ended_between_hello_and_welcome),
         cmocka_unit_test(reads_what_a_lost_executor_could_not_say),
         cmocka_unit_test(takes_an_end_that_nobody_asked_for_as_lost),
     };
