@@ -295,6 +295,12 @@ static void end_unit(executor *x)
         cases_count(&x->order.assign, x->order.assign.from + x->next, &x->items[x->items_n]);
     x->items_n++;
     x->next++;
+    if (x->next == units_n(x) && x->order.assign.kind == TASK_TESTS && !w->calm && chance(w, 5)) {
+        cover("fault", "executor ends between its last outcome and its result");
+        flush(x);
+        executor_die(x);
+        return;
+    }
     if (x->next == units_n(x) || x->canceled) {
         if (x->canceled && x->next < units_n(x)) /* what did not run did not fail */
             x->worst = VERDICT_CANCELED;
