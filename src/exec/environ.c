@@ -74,6 +74,7 @@ const char **environ_make(const site_config *config, const msg_assign *assign,
     add_number(&e, "VOLT_ATTEMPT", assign->att);
     adds(&e, "VOLT_RUNNER", config->runner);
     adds(&e, "VOLT_WORKSPACE", place->workspace);
+    adds(&e, "PWD", place->workspace); /* as a shell would tell its commands */
     adds(&e, "VOLT_OUTPUT", place->scratch->output);
     adds(&e, "PATH", config->path);
     adds(&e, "HOME", place->home ? place->home : place->scratch->home);
@@ -98,18 +99,46 @@ void environ_set_files(const char **files, slice file, arena *a)
     *files = arena_printf(a, "VOLT_TEST_FILES=" SLICE_FMT, SLICE_ARG(file));
 }
 
+static bool is_program(const char *path)
+{
+    struct stat st;
+
+    return stat(path, &st) == 0 && S_ISREG(st.st_mode) && access(path, X_OK) == 0;
+}
+
 const char *environ_find(const char *path, const char *program, arena *a)
 {
     while (*path) {
         size_t n = strcspn(path, ":");
         const char *found = arena_printf(a, "%.*s/%s", (int)n, path, program);
-        struct stat st;
 
         /* A relative entry would mean the task's own directory: not looked at. */
-        if (n > 0 && path[0] == '/' && stat(found, &st) == 0 && S_ISREG(st.st_mode) &&
-            access(found, X_OK) == 0)
+        if (n > 0 && path[0] == '/' && is_program(found))
             return found;
         path += n + (path[n] == ':');
     }
+    return NULL;
+}
+
+/* Every entry is absolute, so that who looks from elsewhere finds the same. */
+static bool is_absolute(const char *path)
+{
+    bool begins = true;
+
+    for (; *path; path++) {
+        if (begins && *path != '/')
+            return false;
+        begins = *path == ':';
+    }
+    return !begins;
+}
+
+const char *environ_program(const char *const *env, const char *dir, const char *name, arena *a)
+{
+    if (strchr(name, '/'))
+        return is_program(*name == '/' ? name : arena_printf(a, "%s/%s", dir, name)) ? name : NULL;
+    for (; *env; env++)
+        if (strncmp(*env, "PATH=", 5) == 0)
+            return is_absolute(*env + 5) ? environ_find(*env + 5, name, a) : NULL;
     return NULL;
 }

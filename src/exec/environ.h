@@ -31,5 +31,8 @@ void environ_set_files(const char **files, slice file, arena *a);
 
 /* The absolute path of a program in `path` (as PATH), in `a`; NULL: it is not there. */
 const char *environ_find(const char *path, const char *program, arena *a);
+/* What a shell in `dir` with these variables would run as `name`, as execve() from there takes it,
+ * in `a` or `name` itself; NULL: nothing, or it is better asked. */
+const char *environ_program(const char *const *env, const char *dir, const char *name, arena *a);
 
 #endif

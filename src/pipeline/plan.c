@@ -64,46 +64,6 @@ volt_code plan_spec_read(slice spec, arena *mem, msg_spec *ret, volt_err *err)
     return VOLT_OK;
 }
 
-static bool is_harmless(slice file)
-{
-    static const char harmless[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
-                                   "_-./+,:=@%";
-
-    for (size_t i = 0; i < file.n; i++)
-        if (!strchr(harmless, file.p[i]))
-            return false;
-    return file.n > 0 && file.p[0] != '-';
-}
-
-/* In single quotes; a name that begins with '-' would be an option, so "./" comes before it. */
-static void add_quoted(slice file, buf *out)
-{
-    buf_addc(out, '\'');
-    if (file.n && file.p[0] == '-')
-        buf_adds(out, "./");
-    for (size_t i = 0; i < file.n; i++)
-        if (file.p[i] == '\'')
-            buf_adds(out, "'\\''");
-        else
-            buf_addc(out, file.p[i]);
-    buf_addc(out, '\'');
-}
-
-void plan_command(slice run, slice file, buf *out)
-{
-    for (size_t i = 0; i < run.n; i++) {
-        if (run.p[i] != '{' || i + 1 == run.n || run.p[i + 1] != '}') {
-            buf_addc(out, run.p[i]);
-            continue;
-        }
-        if (is_harmless(file))
-            buf_add_slice(out, file);
-        else
-            add_quoted(file, out);
-        i++;
-    }
-}
-
 /* ---- what cannot be done yet ---- */
 
 static void check_tests(problems *p, const job_text *job)

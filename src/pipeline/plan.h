@@ -65,10 +65,6 @@ bool plan_offer(plan *p, slice path, uint32_t mode);
  * PLAN_BYTES_MAX. */
 volt_code plan_end(plan *p, volt_err *err);
 
-/* Appends the commands for one test file:
- * `run` with the name for each `{}`, quoted where a shell needs that. */
-void plan_command(slice run, slice file, buf *out);
-
 /* Checks and takes apart a spec; texts and lists as wire_decode() has them.
  * VOLT_EVERSION: it asks for more than this version knows.  VOLT_EINVALID, VOLT_EMSG: malformed. */
 volt_code plan_spec_read(slice spec, arena *mem, msg_spec *ret, volt_err *err);

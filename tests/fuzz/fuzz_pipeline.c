@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "pipeline/command.h"
 #include "pipeline/plan.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n);
@@ -57,7 +58,7 @@ static void check_plan(plan *p)
                 "a runner reads what a planner wrote");
         require((spec.script.n > 0) != p->jobs[i].tests, "it says what to run");
         for (size_t k = 0; k < p->jobs[i].files.n; k++)
-            plan_command(spec.run, p->jobs[i].files.v[k], &command);
+            command_of_file(spec.run, p->jobs[i].files.v[k], &command);
         buf_free(&command);
     }
 }

@@ -141,7 +141,7 @@ static void nothing_leaks_into_a_task(void **state)
                "ls /proc/self/fd | tr '\\n' ' '; env | cut -d= -f1 | sort | tr '\\n' ' '");
     unsetenv("SECRET");
     close(leak);
-    /* 3 is ls reading the directory; PWD is the shell's */
+    /* 3 is ls reading the directory */
     assert_string_equal(s->log, "0 1 2 3 CI HOME LANG PATH PWD TMPDIR VOLT VOLT_ATTEMPT "
                                 "VOLT_BRANCH VOLT_BUILD VOLT_COMMIT VOLT_JOB VOLT_OUTPUT VOLT_REF "
                                 "VOLT_REPO VOLT_RUNNER VOLT_TASK VOLT_WORKSPACE ");
@@ -164,6 +164,47 @@ static void variables_of_the_pipeline_file_replace_all_but_volts_own(void **stat
     a.spec = buf_slice(&spec);
     assert_int_equal(run(s, &a)->verdict, VERDICT_PASSED);
     assert_string_equal(s->log, "CI=true;HOM=e;LANG=x y;MINE=;VOLT=true;VOLT_JOB=tests;");
+}
+
+static const msg_result *run_by(stage *s, uint64_t task, slice oid, const char *command)
+{
+    rec_var path = { SLICE("PATH"), SLICE("bin:/usr/bin:/bin") };
+    msg_assign a = order(s, task, oid, "tests/who");
+    CLEANUP(buf)
+    buf spec = { 0 };
+
+    plan_spec_write(
+        &(msg_spec){ .run = slice_of(command), .env = { &path, strncmp(command, "own", 3) == 0 } },
+        &spec);
+    a.spec = buf_slice(&spec);
+    return run(s, &a);
+}
+
+/* It tells the test no difference, but costs less. */
+static void a_plain_command_runs_without_a_shell(void **state)
+{
+    stage *s = *state;
+    slice oid;
+
+    add_file(
+        s, "tests/who", 0755,
+        "#!/bin/sh\ntest \"$PWD\" = \"$(pwd -P)\" && env | grep -c ^PWD; cat /proc/$PPID/comm\n");
+    add_file(s, "tests/text", 0644, "no program\n");
+    add_file(s, "bin/own", 0755, "#!/bin/sh\necho $0 $1\n");
+    oid = commit(s);
+    assert_int_equal(run_by(s, 1, oid, "./{}")->verdict, VERDICT_PASSED);
+    assert_string_equal(s->log, "1\nexec_test_batch\n");
+    assert_int_equal(run_by(s, 2, oid, "sh {}")->verdict, VERDICT_PASSED);
+    assert_string_equal(s->log, "1\nexec_test_batch\n");
+    assert_int_equal(run_by(s, 3, oid, "./{}; true")->verdict, VERDICT_PASSED);
+    assert_string_equal(s->log, "1\nsh\n");
+    assert_int_equal(run_by(s, 4, oid, "absent {}")->exit, 127);
+    assert_non_null(strstr(s->log, "absent: not found\n"));
+    assert_int_equal(run_by(s, 5, oid, "./tests/text {}")->exit, 126);
+    assert_non_null(strstr(s->log, "./tests/text: Permission denied\n"));
+    assert_int_equal(run_by(s, 6, oid, "exit 3")->exit, 3);
+    assert_int_equal(run_by(s, 7, oid, "own {}")->verdict, VERDICT_PASSED); /* below the checkout */
+    assert_string_equal(s->log, "bin/own tests/who\n");
 }
 
 static void variables_of_the_submission_replace_those_of_the_pipeline_file(void **state)
@@ -271,6 +312,7 @@ int main(void)
         TEST(a_hanging_test_is_stopped_and_named),
         TEST(a_log_beyond_its_cap_is_cut_and_the_result_says_so),
         TEST(nothing_leaks_into_a_task),
+        TEST(a_plain_command_runs_without_a_shell),
         TEST(variables_of_the_pipeline_file_replace_all_but_volts_own),
         TEST(variables_of_the_submission_replace_those_of_the_pipeline_file),
         TEST(files_are_run_by_the_command_of_the_spec),

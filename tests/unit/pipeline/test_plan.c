@@ -293,31 +293,6 @@ static void a_spec_is_bounded(void **state)
     made_free(m);
 }
 
-static void a_file_stands_quoted_where_a_shell_needs_that(void **state)
-{
-    static const struct {
-        const char *run, *file, *want;
-    } cases[] = {
-        { "python3 {}", "tests/test_a.py", "python3 tests/test_a.py" },
-        { "a {} {} {", "b", "a b b {" },
-        { "x '{}'", "a/b+c", "x 'a/b+c'" },
-        { "x {}", "a b", "x 'a b'" },
-        { "x {}", "it's;$(rm)", "x 'it'\\''s;$(rm)'" },
-        { "x {}", "-rf", "x './-rf'" },
-        { "x {}", "\xc3\xa4", "x '\xc3\xa4'" },
-        { "x", "a", "x" },
-    };
-
-    (void)state;
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        CLEANUP(buf)
-        buf out = { 0 };
-
-        plan_command(slice_of(cases[i].run), slice_of(cases[i].file), &out);
-        assert_string_equal(buf_str(&out), cases[i].want);
-    }
-}
-
 static bool superseding(const char *ref, const char *default_branch)
 {
     arena mem = { 0 };
@@ -529,7 +504,6 @@ int main(void)
         cmocka_unit_test(a_spec_says_what_is_kept_and_the_least_level_for_it),
         cmocka_unit_test(bad_specs_are_refused),
         cmocka_unit_test(a_spec_is_bounded),
-        cmocka_unit_test(a_file_stands_quoted_where_a_shell_needs_that),
         cmocka_unit_test(only_branches_but_the_default_one_supersede),
         cmocka_unit_test(a_group_is_said_in_the_record_and_in_the_spec),
         cmocka_unit_test(a_group_keeps_apart_what_ends_with_its_batch_only),
