@@ -28,12 +28,19 @@ static task *cut_batch(dispatch *d, job *j)
     return t;
 }
 
+/* An attempt goes on behind the files that were told.  But what they left went with their attempt,
+ * so where that is kept all of a batch run again; what was told of them stands. */
+static size_t first_unit(const task *t)
+{
+    return t->job && t->job->artifacts ? 0 : t->done;
+}
+
 void life_assign(dispatch *d, const task *t)
 {
     const build *b = t->build;
     const job *j = t->job;
     msg_assign *m = &effects_send(d->out, t->lease.runner->peer, MSG_assign)->assign;
-    size_t n = t->units_n - t->done;
+    size_t from = first_unit(t), n = t->units_n - from;
 
     *m = (msg_assign){ .task = t->id,
                        .att = t->att,
@@ -46,7 +53,7 @@ void life_assign(dispatch *d, const task *t)
                        .ref = b->ref,
                        .default_branch = b->repo->default_branch,
                        .env = b->env,
-                       .from = t->done,
+                       .from = from,
                        .log_max = d->config.log_max,
                        .key = stale_attempt_key(d, t->id, t->att) };
     if (!j)
@@ -58,7 +65,7 @@ void life_assign(dispatch *d, const task *t)
     m->artifact_max = j->artifacts ? d->config.artifact_max : 0;
     m->files = (slices){ ARENA_ARRAY(&d->out->arena, slice, n), n };
     for (size_t i = 0; i < n; i++)
-        m->files.v[i] = j->units[t->units[t->done + i]].file;
+        m->files.v[i] = j->units[t->units[from + i]].file;
     m->inputs = parts_inputs(d, j);
 }
 
@@ -115,7 +122,7 @@ void life_lease(dispatch *d, runner *r, queue_item *item)
     if (!MUTANT(lease_not_stored))
         put_task(d, t);
     put_attempt(d, t, STATE_LEASED, code_none);
-    emit_task(d, EVENT_LEASED, t)->n = t->units_n - t->done;
+    emit_task(d, EVENT_LEASED, t)->n = t->units_n - first_unit(t);
     life_assign(d, t);
 }
 
@@ -194,17 +201,23 @@ static int64_t backoff_ms(uint64_t times)
     return ms < DISPATCH_BACKOFF_MAX_MS ? ms : DISPATCH_BACKOFF_MAX_MS;
 }
 
-/* A batch whose files all have their outcomes, so that nothing is left for another attempt: only
- * its result did not come.  Then its verdict is theirs. */
-static bool end_told(dispatch *d, task *t)
+verdict life_worst_unit(const task *t)
 {
     verdict v = verdict_none;
 
-    if (!t->units_n || t->done < t->units_n || MUTANT(told_batch_again))
-        return false;
     for (size_t i = 0; i < t->units_n; i++)
         v = verdict_worse(v, t->job->units[t->units[i]].verdict);
-    life_task_final(d, t, v, SLICE("its runner gave it up after the outcomes of all its files"));
+    return v;
+}
+
+/* A batch whose files all have their outcomes, so that nothing is left for another attempt,
+ * artifacts neither: only its result did not come.  Then its verdict is theirs. */
+static bool end_told(dispatch *d, task *t)
+{
+    if (!t->units_n || first_unit(t) < t->units_n || MUTANT(told_batch_again))
+        return false;
+    life_task_final(d, t, life_worst_unit(t),
+                    SLICE("its runner gave it up after the outcomes of all its files"));
     return true;
 }
 

@@ -4,6 +4,7 @@
 #include "base/mem.h"
 #include "base/mutant.h"
 #include "core/dispatch_internal.h"
+#include "core/history.h"
 #include "core/outcome.h"
 
 #define REPO_BACKOFF_MS 5000 /* first time a runner stays away from a repository */
@@ -295,7 +296,8 @@ static verdict plan_verdict(dispatch *d, task *t, const msg_result *m, slice *wh
     return VERDICT_ERRORED;
 }
 
-/* A batch's end: what did not run has not passed. */
+/* A batch's end: what did not run has not passed.  Of files that ran again for what they leave, the
+ * outcomes that were told first stand. */
 static verdict batch_verdict(const task *t, const msg_result *m, slice *why)
 {
     bool good = !verdict_is_bad(m->verdict);
@@ -308,6 +310,9 @@ static verdict batch_verdict(const task *t, const msg_result *m, slice *why)
         *why = SLICE("its runner reported fewer outcomes than there are files");
         return VERDICT_ERRORED;
     }
+    if (t->att > 1 && t->job->artifacts && t->done == t->units_n && !m->setup_failed &&
+        history_counts(m->verdict))
+        return life_worst_unit(t);
     return m->verdict;
 }
 

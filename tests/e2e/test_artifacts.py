@@ -1,6 +1,7 @@
 """What a job leaves is kept, listed, fetched, and there for the jobs that need it."""
 import hashlib
 import os
+import signal
 import sqlite3
 import struct
 import subprocess
@@ -207,6 +208,27 @@ jobs:
             digest = hashlib.sha256(f.read()).hexdigest()
         self.assertIn(digest, self.read("got/make/sum"))
         self.assertEqual(os.listdir(self.path("runner.d/spool")), [])
+
+    def test_files_told_by_a_lost_attempt_run_again_for_what_they_left(self):
+        self.killed = True
+        self.repo = self.repository(files={FILE: """
+jobs:
+  suite: {tests: {files: ["t/*"], run: "sh {}", batch: 2}, artifacts: ["out/*"]}
+  use: {needs: suite, script: cat out/*}
+""", "t/a": "mkdir -p out; echo $VOLT_ATTEMPT a > out/a\n",
+                                            "t/b": self.gate(after="mkdir -p out; echo $VOLT_ATTEMPT b > out/b")})
+        self.dispatcher()
+        runner = self.runner()
+        self.tail_of = self.tail()
+        self.observer(self.repo.path)
+        self.wait_start()
+        self.tail_of.wait("test_done", file="t/a")
+        os.kill(self.executors(runner)[1], signal.SIGKILL)
+        self.go()
+        self.tail_of.wait("build_done", build=1)
+        self.assertEqual(self.jobs(), {"suite": "passed", "use": "passed"})
+        self.assertTrue(self.log("1/use").endswith("2 a\n2 b\n"))
+        self.assertEqual(len(self.tail_of.events("test_done", file="t/a")), 1)
 
     def test_an_attempt_without_its_inputs_is_errored_and_says_why(self):
         ready = self.path("ready")

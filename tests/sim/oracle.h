@@ -18,7 +18,7 @@
 
 /* Rows as they were committed. */
 typedef struct known_job {
-    bool there, tests, allow_failure, always, special; /* special: wants the label */
+    bool there, tests, allow_failure, always, artifacts, special; /* special: wants the label */
     slice name;
     slices needs;
     slice concurrency;
@@ -30,6 +30,7 @@ typedef struct known_job {
     uint64_t scripts; /* tasks that its script had */
     verdict script;   /* of the newest of them */
     verdict setup;    /* of the batch whose setup failed; verdict_none: none did */
+    verdict given;    /* the worst of batches that ended without a process's word */
 } known_job;
 
 typedef struct known_build {

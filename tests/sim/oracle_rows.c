@@ -307,6 +307,7 @@ static void put_job(oracle *o, const row_job *r)
         j->tests = r->tests;
         j->allow_failure = r->allow_failure;
         j->always = r->always;
+        j->artifacts = r->artifacts;
         j->special = r->labels.n > 0;
         j->concurrency = arena_slice(&o->mem, r->concurrency);
         j->units = r->units;

@@ -37,7 +37,8 @@ static bool is_given(verdict v)
     return v == VERDICT_LOST || v == VERDICT_CANCELED || v == VERDICT_ERRORED;
 }
 
-/* All its files were told, and only its result was not: its verdict is theirs. */
+/* All its files were told, and only its result was not, or they ran again for their artifacts: its
+ * verdict is theirs. */
 static bool is_told(const oracle *o, const known_task *t, const truth *real)
 {
     const known_job *j = t->kind == TASK_TESTS ? &o->builds[t->build]->jobs[t->job] : NULL;
@@ -48,14 +49,17 @@ static bool is_told(const oracle *o, const known_task *t, const truth *real)
             return false;
         worst = badness(j->unit[t->units[k]]) > worst ? badness(j->unit[t->units[k]]) : worst;
     }
-    return j && !real->verdict && badness(t->verdict) == worst;
+    return j && (!real->verdict || (t->att > 1 && j->artifacts)) && badness(t->verdict) == worst;
 }
 
 void oracle_check_task(oracle *o, const known_task *t)
 {
     const truth *real = oracle_truth(o, t->id, t->att);
+    known_job *j = t->kind == TASK_TESTS ? &o->builds[t->build]->jobs[t->job] : NULL;
 
     checked(o->w, RULE_S15);
+    if (j && is_given(t->verdict) && badness(t->verdict) > badness(j->given))
+        j->given = t->verdict;
     if (!o->stale && !is_given(t->verdict) && t->verdict != real->verdict && !is_told(o, t, real))
         broken(o->w, RULE_S15, "task %llu attempt %llu is %s, but its process said %s", ULL(t->id),
                ULL(t->att), verdict_text(t->verdict),
@@ -137,10 +141,13 @@ static void check_script(oracle *o, const known_build *b, const known_job *j)
                want ? verdict_text(want) : "open");
 }
 
-/* Of test files: the worst of them; and that of a setup, without which they are not all run. */
+/* Of test files: the worst of them; that of a setup, without which they are not all run; and of a
+ * batch that ran again for its artifacts, and came to no end. */
 static void check_files(oracle *o, const known_build *b, const known_job *j)
 {
-    int worst = j->units ? badness(j->setup) : badness(VERDICT_NO_TESTS);
+    int worst = !j->units                               ? badness(VERDICT_NO_TESTS)
+                : badness(j->given) > badness(j->setup) ? badness(j->given)
+                                                        : badness(j->setup);
 
     checked(o->w, RULE_SETUP);
     if (j->setup)

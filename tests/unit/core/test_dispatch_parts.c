@@ -132,6 +132,48 @@ static void drops_what_came_of_an_attempt_that_is_lost(void **unused)
     world_free(w);
 }
 
+static msg outcomes(uint64_t att, rec_item *items, size_t n)
+{
+    return (msg){
+        .type = MSG_tests,
+        .tests = { .task = 2, .att = att, .items = { items, n } },
+    };
+}
+
+/* What a file left went with its attempt, so it runs again; what was told of it stands. */
+static void runs_all_of_a_batch_again_when_it_leaves_some(void **unused)
+{
+    slice files[] = { SLICE("a"), SLICE("b") };
+    rec_job jobs[] = {
+        { .name = SLICE("t"), .tests = true, .files = { files, 2 }, .batch = 2, .artifacts = true }
+    };
+    rec_item first[] = { { .verdict = VERDICT_PASSED }, { .verdict = VERDICT_PASSED } };
+    rec_item second[] = { { .verdict = VERDICT_FAILED }, { .verdict = VERDICT_PASSED } };
+    world *w = world_planning();
+
+    (void)unused;
+    say_plan(w, 0, true, jobs, 1);
+    say(w, RUNNER, result(1, 1, VERDICT_PASSED));
+    for (uint64_t att = 1; att <= 2; att++) {
+        say(w, RUNNER, outcomes(att, first, att)); /* the second one tells of all files */
+        assert_int_equal(sent(w, RUNNER, MSG_tests_ok)->tests_ok.next, att);
+        say(w, RUNNER,
+            (msg){ .type = MSG_nack, .nack = { .task = 2, .att = att, .code = CODE_LOST } });
+        if (!sent(w, RUNNER, MSG_assign))
+            assert_true(until_assigned(w, 5000) > 0);
+        assert_int_equal(sent(w, RUNNER, MSG_assign)->assign.from, 0);
+        assert_int_equal(sent(w, RUNNER, MSG_assign)->assign.files.n, 2);
+    }
+    say(w, RUNNER, (msg){ .type = MSG_start, .start = { .task = 2, .att = 3 } });
+    say(w, RUNNER, outcomes(3, second, 2));
+    assert_int_equal(sent(w, RUNNER, MSG_tests_ok)->tests_ok.next, 2);
+    assert_int_equal(count(w, EFFECT_PUT), 0); /* nothing new */
+    say(w, RUNNER, result(2, 3, VERDICT_PASSED));
+    assert_int_equal(task_row(w)->state, STATE_FINAL);
+    assert_int_equal(task_row(w)->verdict, VERDICT_PASSED);
+    world_free(w);
+}
+
 static void waits_while_the_disk_is_nearly_full(void **unused)
 {
     world *w = world_making(true);
@@ -154,6 +196,7 @@ int main(void)
         cmocka_unit_test(asks_nobody_to_fetch_what_is_not_there),
         cmocka_unit_test(takes_none_from_a_job_that_names_none),
         cmocka_unit_test(drops_what_came_of_an_attempt_that_is_lost),
+        cmocka_unit_test(runs_all_of_a_batch_again_when_it_leaves_some),
         cmocka_unit_test(waits_while_the_disk_is_nearly_full),
     };
 
