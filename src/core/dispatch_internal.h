@@ -117,8 +117,6 @@ build *life_submit(dispatch *d, repo *p, const row_build *like, uint64_t priorit
 task *life_add_task(dispatch *d, build *b, job *j, task_kind kind);
 /* A verdict; `why` may be empty.  Goes on to the job and the build. */
 void life_task_final(dispatch *d, task *t, verdict v, slice why);
-/* Of the files of a batch. */
-verdict life_worst_unit(const task *t);
 /* A unit has its verdict; `told` by its runner: else it shares its task's end. */
 void life_unit_done(dispatch *d, task *t, const rec_item *item, bool told);
 /* The setup of batch t's job failed, and t is about to end with that verdict: so does the job, as
@@ -141,6 +139,8 @@ void life_release(dispatch *d, task *t);
 void life_return(dispatch *d, task *t, code code, slice why, int64_t delay_ms);
 /* The attempt is lost: another try, or the end.  `ended`: it certainly does not run any more. */
 void life_lost(dispatch *d, task *t, bool ended, const char *why);
+/* Of the files of a batch. */
+verdict life_worst_unit(const task *t);
 
 /* ---- dispatch_queue.c ---- */
 

@@ -78,10 +78,12 @@ static void begin_unit(attempt *a, int64_t now_ms)
     KILL_POINT(after_start);
 }
 
-/* It was canceled before all of it had run. */
+/* It was canceled before all of it had run, or before all that it leaves was packed. */
 static bool is_cut_short(const attempt *a)
 {
-    return a->canceled && (a->next < attempt_units_n(a) || a->worst == VERDICT_CANCELED);
+    bool whole = a->next == attempt_units_n(a) && a->worst != VERDICT_CANCELED && !a->not_kept;
+
+    return a->canceled && !whole;
 }
 
 static void end_batch(attempt *a, int64_t now_ms)

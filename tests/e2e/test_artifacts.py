@@ -1,6 +1,7 @@
 """What a job leaves is kept, listed, fetched, and there for the jobs that need it."""
 import hashlib
 import os
+import re
 import signal
 import sqlite3
 import struct
@@ -229,6 +230,24 @@ jobs:
         self.assertEqual(self.jobs(), {"suite": "passed", "use": "passed"})
         self.assertTrue(self.log("1/use").endswith("2 a\n2 b\n"))
         self.assertEqual(len(self.tail_of.events("test_done", file="t/a")), 1)
+
+    def test_a_runner_that_is_stopped_while_it_packs_gives_the_job_back(self):
+        self.repo = self.repository(files={FILE: self.big(60)})
+        self.dispatcher()
+        runner = self.runner()
+        self.tail_of = self.tail()
+        self.observer(self.repo.path)
+
+        def packs():
+            return any(re.search(r"^volt carry .* out ", line)
+                       for line in harness.processes_of(self.path("runner.d")).values())
+        harness.wait_for("the packing", packs)
+        runner.stop(signal.SIGINT)
+        self.tail_of.wait("requeued", job="make")
+        self.runner()
+        self.tail_of.wait("build_done", build=1)
+        self.assertEqual(self.jobs(), {"make": "passed", "use": "passed"})
+        self.assertIn("big: OK", self.log("1/use"))
 
     def test_an_attempt_without_its_inputs_is_errored_and_says_why(self):
         ready = self.path("ready")
