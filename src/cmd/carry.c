@@ -243,6 +243,8 @@ static exit_code run(const command_line *line)
     if (!code)
         return EXIT_DONE;
     say("%s", err.msg);
+    if (code == VOLT_EFULL)
+        return (exit_code)CARRY_EXIT_FULL;
     return code == VOLT_EUNREACHABLE ? EXIT_UNREACHABLE : EXIT_RED;
 }
 

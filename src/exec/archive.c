@@ -72,11 +72,12 @@ static volt_code check_path(reader *r, entry *e, volt_err *err)
 static volt_code check_limits(reader *r, const entry *e, volt_err *err)
 {
     if (r->sum.entries == r->max->entries)
-        return volt_fail(err, VOLT_EFULL, "'%s' holds more than %llu files", r->file,
+        return volt_fail(err, VOLT_EREFUSED, "'%s' holds more than %llu files", r->file,
                          (unsigned long long)r->max->entries);
     if (e->file.bytes > r->max->bytes - r->sum.bytes)
-        return volt_fail(err, VOLT_EFULL, "'%s' holds more than %llu bytes, with '" SLICE_FMT "'",
-                         r->file, (unsigned long long)r->max->bytes, SLICE_ARG(e->file.path));
+        return volt_fail(err, VOLT_EREFUSED,
+                         "'%s' holds more than %llu bytes, with '" SLICE_FMT "'", r->file,
+                         (unsigned long long)r->max->bytes, SLICE_ARG(e->file.path));
     r->sum.entries++;
     r->sum.bytes += e->file.bytes;
     return VOLT_OK;

@@ -61,7 +61,7 @@ volt_code archive_pack(const char *file, const archive_place *place, slices patt
 /* Unpacks all of it, over what is there; nothing outside of the place is touched, whatever the
  * archive and the place hold.  When it fails, a part of it may be there.
  * VOLT_ENOTFOUND: no such file.  VOLT_ECORRUPT: damaged, or it holds what archive_pack() never
- * puts there.  VOLT_EFULL: over a limit, or no space.  VOLT_EIO. */
+ * puts there.  VOLT_EREFUSED: over a limit.  VOLT_EFULL: no space.  VOLT_EIO. */
 volt_code archive_unpack(const char *file, const archive_place *place, const archive_limits *max,
                          archive_sum *ret, volt_err *err);
 

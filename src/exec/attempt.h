@@ -33,8 +33,9 @@
  */
 #define ATTEMPT_START_MS 5
 #define ATTEMPT_GRACE_MS 10000 /* TERM to KILL, when the assign names none */
-/* Exit status of `volt carry`: the dispatcher does not answer. */
+/* Exit statuses of `volt carry`: the dispatcher does not answer; the disk here is full. */
 #define CARRY_EXIT_AWAY 4
+#define CARRY_EXIT_FULL 8
 /* Exit statuses of unittest_one.py. */
 #define ATTEMPT_UNITTEST_PASSED   93
 #define ATTEMPT_UNITTEST_NO_TESTS 5

@@ -68,17 +68,19 @@ bool carry_out(attempt *a, int64_t now_ms)
     return true;
 }
 
-/* The last line that the unit wrote, for the result; in the attempt's memory. */
+/* The last line that the unit wrote, for the result; in the attempt's memory.  On a full disk there
+ * may be none. */
 static slice last_word(attempt *a, const unit_outcome *o)
 {
     const slice own = SLICE("volt: ");
+    const slice unsaid = SLICE("the artifacts of the jobs it needs could not be restored");
     char bytes[LAST_WORD];
     uint64_t n = o->log_len < sizeof bytes ? o->log_len : sizeof bytes;
     slice s = { bytes, 0 };
 
     if (spool_read_stream(a->spool, PART_LOG, o->log_off + o->log_len - n, bytes, (size_t)n, &s.n,
                           NULL))
-        return SLICE("the artifacts of the jobs it needs could not be restored");
+        return unsaid;
     while (s.n && s.p[s.n - 1] == '\n')
         s.n--;
     for (size_t i = s.n; i > 0; i--)
@@ -88,7 +90,7 @@ static slice last_word(attempt *a, const unit_outcome *o)
         }
     if (slice_starts(s, own))
         s = (slice){ s.p + own.n, s.n - own.n };
-    return arena_slice(&a->mem, s);
+    return s.n ? arena_slice(&a->mem, s) : unsaid;
 }
 
 bool carried_in(attempt *a)
@@ -110,8 +112,9 @@ bool carried_in(attempt *a)
         return false;
     }
     why = last_word(a, o);
-    if (o->end == UNIT_EXITED && o->exit == CARRY_EXIT_AWAY)
-        attempt_refuse(a, CODE_BUSY, arena_str(&a->mem, why));
+    if (o->end == UNIT_EXITED && (o->exit == CARRY_EXIT_AWAY || o->exit == CARRY_EXIT_FULL))
+        attempt_refuse(a, o->exit == CARRY_EXIT_FULL ? CODE_DISK : CODE_BUSY,
+                       arena_str(&a->mem, why));
     else
         attempt_finish(a, &(msg_result){ .verdict = VERDICT_ERRORED,
                                          .msg = why,

@@ -431,6 +431,16 @@ class Case(unittest.TestCase):
         """No file of the process grows beyond it: to the process, as good as a full disk."""
         resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
 
+    def small_disk(self, name, size):
+        """A directory of so many bytes ("24m")."""
+        path = self.path(name)
+        os.mkdir(path)
+        if subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", path],
+                          stderr=subprocess.DEVNULL, check=False).returncode != 0:
+            self.skipTest("may not mount")
+        self.addCleanup(subprocess.run, ["umount", "-l", path], check=False)
+        return path
+
     # ---- repositories ----
 
     def repository(self, name="demo", files=None, bare=False, **kw):

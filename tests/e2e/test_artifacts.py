@@ -249,6 +249,22 @@ jobs:
         self.assertEqual(self.jobs(), {"make": "passed", "use": "passed"})
         self.assertIn("big: OK", self.log("1/use"))
 
+    def test_inputs_for_which_there_is_no_room_wait_or_go_elsewhere(self):
+        work = self.small_disk("runner2.d", "24m")
+        self.repo = self.repository(files={FILE: BOTH.replace("echo binary >", "head -c 30000000 /dev/urandom >")
+                                           .replace("cat dist/link", "wc -c dist/app")})
+        self.dispatcher()
+        self.runner("--labels", "one")
+        self.runner("--labels", "two", name="runner2")
+        self.tail_of = self.tail()
+        self.observer(self.repo.path)
+        back = self.tail_of.wait("requeued", job="use")[0]
+        self.assertEqual(back["code"], "DISK")
+        self.assertTrue(back["why"])
+        subprocess.run(["mount", "-o", "remount,size=100m", work], check=True)
+        self.tail_of.wait("build_done", build=1)
+        self.assertEqual(self.jobs(), {"make": "passed", "use": "passed"})
+
     def test_an_attempt_without_its_inputs_is_errored_and_says_why(self):
         ready = self.path("ready")
         self.build(f"""

@@ -1,7 +1,6 @@
 """A disk that is full, or fails, under a dispatcher that nobody starts again."""
 import os
 import shutil
-import subprocess
 
 import harness
 from harness import PASS, wait_for
@@ -10,15 +9,6 @@ MIB = 1 << 20
 
 
 class Disk(harness.Case):
-    def small_disk(self, name, size):
-        path = self.path(name)
-        os.mkdir(path)
-        if subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", path],
-                          stderr=subprocess.DEVNULL, check=False).returncode != 0:
-            self.skipTest("may not mount")
-        self.addCleanup(subprocess.run, ["umount", "-l", path], check=False)
-        return path
-
     def fill(self, path):
         with open(os.path.join(path, "filler"), "ab", buffering=0) as f:
             block = b"x" * 65536
