@@ -31,9 +31,11 @@ HOST_WEIGHTS = {  # what asks for network namespaces, and mounts
 # and anything that is done to dispatcher, observers and tails cost no attempt.  (Ctrl-C does when
 # the runner's bye finds no dispatcher.)
 COSTLY = {"agent away", "agent stopped long", "executor killed", "runner killed", "interrupted",
-          "cut", "weather", "disk"}
+          "cut", "weather", "disk", "dispatcher away"}
 EVERYBODY = None  # whom a fault of the dispatcher's link hurts
+ALONE = ""  # what is in a concurrency group, and ends when the dispatcher is silent for a lease
 ARMED_S = 30  # who has not come to the point where it is to die by then lives on
+FOREVER_S = 10**6
 AFTER_S = 6  # a connection whose packets were lost may be silent for so long, by TCP's backoff
 
 
@@ -62,6 +64,9 @@ class Faults:
         self.note("  hurts", name, what, seconds)
         self.hurt.append([now, now + int(seconds * 1000), name, what])
         return self.hurt[-1]
+
+    def misses_dispatcher(self, seconds):
+        self.hurts(ALONE, "dispatcher away", seconds + AFTER_S)
 
     def note(self, *what):
         """In the diary of the run, for those who look into a kept directory."""
@@ -110,6 +115,7 @@ class Faults:
     def restart(self, name, **environment):
         """Starts a process of this name again, unless somebody else has."""
         if name == "dispatcher":
+            self.misses_dispatcher(0)
             if not self.boss.running():
                 self.start_dispatcher(self.port, environment)
         elif name in self.slots:
@@ -208,19 +214,24 @@ class Faults:
         if self.told(self.boss):
             return False
         self.kill(self.boss)
-        self.later(self.rng.choice((0, 0, 0.5, 2)), self.restart, "dispatcher")
+        away = self.rng.choice((0, 0, 0.5, 2))
+        self.misses_dispatcher(away)
+        self.later(away, self.restart, "dispatcher")
 
     def end_dispatcher(self):
         """An upgrade."""
         if self.told(self.boss) or self.boss.pid in self.stopped:
             return False
+        self.misses_dispatcher(0)
         self.tell(self.boss, signal.SIGTERM)
         self.when_ended(self.boss, self.restart, "dispatcher")
 
     def stop_dispatcher(self):
         if self.told(self.boss):
             return False
-        self.pause(self.boss.pid, self.rng.choice((0.2, 1, 3)))
+        seconds = self.rng.choice((0.2, 1, 3))
+        self.misses_dispatcher(seconds)
+        self.pause(self.boss.pid, seconds)
 
     # ---- runners ----
 
@@ -257,7 +268,10 @@ class Faults:
             os.kill(pid, signal.SIGKILL)
 
     def kill_whole(self, name):
+        """What its tasks started goes on, until an agent comes back and ends it."""
         self.hurts(name, "runner killed")
+        if name not in self.deserted:
+            self.deserted[name] = self.hurts(name, "deserted", FOREVER_S)
         executors = self.executors(self.agents[name])
         if self.rng.random() < 0.5:
             self.kill(self.agents[name])
@@ -368,6 +382,7 @@ class Faults:
         self.note("  ask", *args)
         self.asked.append(self.start("desk", args[0], "--dispatcher-server", self.server,
                                      *args[1:]))
+        return self.asked[-1]
 
     def ask_cancel(self):
         going = sorted(set(self.chain.builds) - self.chain.done)
@@ -430,7 +445,10 @@ class Faults:
 
     def disk_dispatcher(self):
         """Below the watermark, below what a log needs, or full."""
-        return self.disk("dispatcher", (20 << 20, 1 << 20, 0))
+        seconds = self.disk("dispatcher", (20 << 20, 1 << 20, 0))
+        if seconds:
+            self.misses_dispatcher(seconds)
+        return seconds
 
     def disk_runner(self):
         name = self.victim()

@@ -1,47 +1,14 @@
-"""What the chaos run has tested, and what it sees of it: commits, their units, tails."""
+"""What the chaos run has tested, and what it sees of it: commits that are pushed, and tails."""
 import json
 import random
 import subprocess
 
-import harness
+from chaos_jobs import Shell, env_work, some_work
 
 REPOSITORIES = ("red", "blue")
 PUSH_EVERY_S = 0.8  # in each repository; the two cores are others' too
+BY_HAND = 0.04  # of the pushes: a commit that no observer sees is submitted with variables
 BACKLOG_MAX = 60  # builds that are not done yet: pushes wait, so that disk and time are bounded
-
-
-class Unit:
-    """A test file, and what has to come of it; output None: it holds a duration."""
-
-    def __init__(self, rng, key, starts):
-        kind = rng.choices(("quick", "slow", "failing", "big", "python", "daemon", "long", "huge"),
-                           (40, 60, 20, 30, 10, 10, 4, 2))[0]
-        note = f"#!/bin/sh\necho $VOLT_TASK $VOLT_ATTEMPT {key} >>{starts}\n"
-        self.name, self.verdict = f"tests/{kind}_{key}", "passed"
-        self.output = f"{key} begins\n".encode()
-        script = f"echo {key} begins\n"
-        if kind in ("slow", "long"):
-            seconds = rng.uniform(0.1, 1.5) if kind == "slow" else rng.uniform(3, 6)
-            script += f"sleep {seconds:.2f}\necho ': it''s' ends\n"
-            self.output += b": its ends\n"
-        elif kind == "failing":
-            script += "exit 3\n"
-            self.verdict = "failed"
-        elif kind in ("big", "huge"):
-            first = rng.randrange(100000, 800000)
-            half = rng.randrange(7000, 9000) if kind == "big" else rng.randrange(60000, 90000)
-            script += (f"seq {first} {first + half - 1}\nsleep {rng.choice((0, 0.1, 0.4))}\n"
-                       f"seq {first + half} {first + 2 * half - 1}\n")
-            self.output += b"".join(b"%d\n" % i for i in range(first, first + 2 * half))
-        elif kind == "daemon":  # it lets go of all that ties it to the test, and stays
-            script += "setsid sh -c 'sleep 600 & sleep 601' </dev/null >/dev/null 2>&1 &\n"
-        elif kind == "python":
-            self.name = f"tests/test_{key}.py"
-            self.output = None
-            if rng.random() < 0.3:
-                self.verdict = "failed"
-        self.text = (note + script if kind != "python" else
-                     harness.PYTHON_PASS if self.verdict == "passed" else harness.PYTHON_FAIL)
 
 
 class Tail:
@@ -115,27 +82,42 @@ class Pushes:
         """n commits that appear at once, on the main branch or on a new one."""
         rng, ref = self.dice[name], "refs/heads/main"
         parent = f"{ref}^0" if self.pushed[name] else None
-        if parent and rng.random() < 0.1:
+        make, kind = some_work, rng.random()
+        if parent and kind < 0.1:
             ref = f"refs/heads/topic-{self.pushed[name]}"
+        elif parent and kind < 0.1 + BY_HAND:
+            ref, n, make = f"refs/pull/{self.pushed[name]}/head", 1, env_work
         stream, made = [], []
         for i in range(n):
             self.pushed[name] += 1
             number = self.pushed[name]
-            units = [Unit(rng, f"{name}_{number}_{k}", self.path("starts"))
-                     for k in range(rng.randint(1, 3))]
+            work = make(Shell(self.path("notes")), rng, f"{name}_{number}")
             message = f"Commit {number} of {name}"
             stream.append(f"commit {ref}\nmark :{i + 1}\ncommitter Ann <a@example.org> "
                           f"{1700000000 + number} +0000\ndata {len(message)}\n{message}\n")
             if i == 0 and parent:
                 stream.append(f"from {parent}\n")
             stream.append("deleteall\n")
-            for u in units:
-                mode = "644" if u.name.endswith(".py") else "755"
-                stream.append(f"M {mode} inline {u.name}\ndata {len(u.text)}\n{u.text}\n")
+            for file, text in work.files.items():
+                mode = "755" if text.startswith("#!") else "644"
+                stream.append(f"M {mode} inline {file}\ndata {len(text)}\n{text}\n")
             stream.append(f"\nget-mark :{i + 1}\n")
-            made.append(units)
+            made.append(work)
         p = subprocess.run(["git", "-C", self.repositories[name].path, "fast-import", "--quiet",
                             "--date-format=raw"], input="".join(stream).encode(),
                            stdout=subprocess.PIPE, env=self.environment, check=True)
-        for oid, units in zip(p.stdout.decode().split(), made):
-            self.expected[name, ref, oid] = {u.name: u for u in units}
+        for oid, work in zip(p.stdout.decode().split(), made):
+            self.expected[name, ref, oid] = work
+            if work.env:
+                self.submit(name, ref, oid)
+
+    def submit(self, name, ref, oid):
+        """By hand, so often until the dispatcher has it; after each answer that got lost, once more."""
+        env = [word for text in self.expected[name, ref, oid].env for word in ("--env", text)]
+        p = self.command("submit", self.repositories[name].path, oid, "--ref", ref, *env)
+        self.when_ended(p, self.submitted, p, name, ref, oid)
+
+    def submitted(self, p, *what):
+        if p.popen.returncode not in (0, 1):  # 1: it was known, and has failed
+            self.counts["submissions again"] += 1
+            self.later(1, self.submit, *what)

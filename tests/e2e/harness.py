@@ -468,15 +468,16 @@ class Case(unittest.TestCase):
 
 
 RESULT_UNIT = re.compile(rb"--- (\S+) +(\d+) bytes +(\d+) ms"
-                         rb"((?:  (?:exit|signal|job|attempt|runner) \S+)*)  (.*)")
-ResultFile = collections.namedtuple("ResultFile", "head units notes")
+                         rb"((?:  (?:exit|signal|job|attempt|runner) \S+)*)(?:  why (.*))?  (.*)")
+ResultFile = collections.namedtuple("ResultFile", "head units notes tags")
 
 
 def read_result(path):
-    """A result file: {name: value}, [(verdict, file, output)], [note].  Output by counting bytes."""
+    """A result file: {name: value}, [(verdict, file, output)], [note], and what else it says of each
+    unit, {job: ..., attempt: ..., ...}.  Output by counting bytes."""
     with open(path, "rb") as f:
         head, _, rest = f.read().partition(b"\n\n")
-    units, notes = [], []
+    units, notes, tags = [], [], []
     while rest:
         line, _, rest = rest.partition(b"\n")
         if line.startswith(b"--- note: "):
@@ -487,11 +488,13 @@ def read_result(path):
             raise AssertionError(f"{path}: {line}")
         n = int(match[2])
         if rest[n:n + 1] != b"\n":
-            raise AssertionError(f"{path}: no end of line after the output of {match[5]}")
-        units.append((match[1].decode(), match[5].decode(), rest[:n]))
+            raise AssertionError(f"{path}: no end of line after the output of {match[6]}")
+        units.append((match[1].decode(), match[6].decode(), rest[:n]))
+        words = match[4].decode().split()
+        tags.append(dict(zip(words[::2], words[1::2]), why=(match[5] or b"").decode()))
         rest = rest[n + 1:]
     fields = [line.partition(": ")[::2] for line in head.decode().split("\n")]
-    return ResultFile(dict(fields), units, notes)
+    return ResultFile(dict(fields), units, notes, tags)
 
 
 def main():

@@ -1,5 +1,6 @@
 """Everything is killed, stopped, cut off and started while commits come; each gets exactly one verdict.
 
+A part of the commits have pipelines of all kinds, whose scripts note what they see (chaos_jobs.py).
 A seed decides what happens to whom and when; the machine decides the rest.  Each process has a host
 of its own behind a link that is cut, slow or lossy at times; where the machine allows no network
 namespaces, all is on loopback and the links are well.  Then the faults stop, and what was pushed is
@@ -27,17 +28,20 @@ except ImportError:
 import harness
 import lan
 from chaos_check import LEASE_S, Checks
+from chaos_job_check import JobChecks
 from chaos_faults import RUNNERS_MAX, RUNNERS_MIN, Faults
 from chaos_work import REPOSITORIES, Pushes, Tail
 from harness import Case, wait_for
 
 SECONDS, SEED = 30, 1  # of faults; what follows them takes about as long
 FAULT_EVERY_S = 0.35
+CLEAN_UP_S = 5  # until a new agent has ended what one before it left
+CACHE_BYTES = 1 << 20  # so that some have to go
 IDLE_MAX = 8  # looks, half a second apart, at free slots beside waiting work
 SETTLE_S = 120  # without a build that ends: guards against a hang
 
 
-class ChaosTest(Pushes, Faults, Checks, Case):
+class ChaosTest(Pushes, Faults, Checks, JobChecks, Case):
     seconds, seed, keep = SECONDS, SEED, False
 
     def test_each_commit_gets_exactly_one_verdict(self):
@@ -47,6 +51,7 @@ class ChaosTest(Pushes, Faults, Checks, Case):
         self.plan, self.plan_n = [], 0  # what is to be done when
         self.stopped = {}  # {pid: True}
         self.hurt = []  # [from, until in wall ms, runner, what] of all that may cost an attempt
+        self.deserted = {}  # {runner: its item of hurt} of those that left without ending their tasks
         self.unwell = set()  # hosts whose link is not as it should be
         self.disks = {}  # {process: (directory, size of its file system)}
         self.filled, self.full = set(), {}  # processes whose disk is full; {process: until when}
@@ -63,8 +68,11 @@ class ChaosTest(Pushes, Faults, Checks, Case):
         self.idle, self.status_at = [], 0  # what was seen of free slots, when next looked
         self.resume_at = 0
         self.modes_seen = 0  # events looked through for cordoned runners
-        self.expected = {}  # {(repo, ref, oid): {file: Unit}}
+        self.expected = {}  # {(repo, ref, oid): Work}
         self.repositories, self.dice, self.pushed = {}, {}, {}
+        for name in ("ran", "slots"):  # what is noted in files of its own
+            os.makedirs(self.path("notes", name))
+        self.make_secret()
         self.environment["ASAN_OPTIONS"] = "detect_leaks=0"  # kills leave none to look
         self.set_up_network()
         try:
@@ -130,7 +138,7 @@ class ChaosTest(Pushes, Faults, Checks, Case):
         self.disks["dispatcher"] = (self.path("data"), 1 << 30)
         for name in self.lan.hosts:
             if name.startswith(("runner", "observer")):
-                self.disks[name] = (self.path(name + ".d"), 64 << 20)
+                self.disks[name] = (self.path(name + ".d"), 256 << 20)
         for path, size in self.disks.values():
             os.mkdir(path)
             lan.mount_tmpfs(path, size)
@@ -192,8 +200,11 @@ class ChaosTest(Pushes, Faults, Checks, Case):
     def start_agent(self, name, environment=None):
         if name not in self.wanted or (name in self.agents and self.agents[name].running()):
             return  # it left meanwhile, or has come back
-        self.agents[name] = self.runner("--slots", str(self.slots[name]), name=name, wait=False,
-                                        environment=environment)
+        if name in self.deserted:
+            self.deserted.pop(name)[1] = int((time.time() + CLEAN_UP_S) * 1000)
+        self.agents[name] = self.runner(
+            "--slots", str(self.slots[name]), "--cache-bytes", str(CACHE_BYTES), "--secrets",
+            self.path("secrets"), "--secrets-for", "*:*", name=name, wait=False, environment=environment)
 
     def live(self):
         return sorted(n for n in self.wanted if n in self.agents and self.agents[n].running())
@@ -230,6 +241,7 @@ class ChaosTest(Pushes, Faults, Checks, Case):
 
     def look(self):
         """Nothing may end that was not told to."""
+        self.look_for_secret()
         for tail in self.tails:
             tail.read()
         self.asked = [p for p in self.asked if p.running()]
@@ -246,7 +258,7 @@ class ChaosTest(Pushes, Faults, Checks, Case):
         for pid in list(self.stopped):
             self.go_on(pid)
         again = {self.restart, self.chain.start, self.when_ended, self.mend, self.replug,
-                 self.resume, self.disk_freed}
+                 self.resume, self.disk_freed, self.submit}
         due, self.plan = sorted(self.plan, key=lambda at: at[:2]), []
         for _, _, what, args in due:
             if what in again:
