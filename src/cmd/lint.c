@@ -56,9 +56,9 @@ const command command_lint = {
     .args = "[FILE]",
     .args_max = 1,
     .summary = "check a pipeline file",
-    .text = "FILE is .volt.yml when it is not given, and standard input for -. What is wrong is "
-            "written with its line, and the exit status is 2. So is what this version of Volt "
-            "cannot do.",
+    .text = "FILE is .volt.yml when it is not given, that of a directory, and standard input for "
+            "-. What is wrong is written with its line, and the exit status is 2. So is what this "
+            "version of Volt cannot do.",
     .options = options,
     .options_n = sizeof options / sizeof *options,
     .run = run,

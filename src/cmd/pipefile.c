@@ -1,6 +1,7 @@
 #include "cmd/pipefile.h"
 
 #include <errno.h>
+#include <sys/stat.h>
 
 #include "base/cleanup.h"
 #include "base/files.h"
@@ -25,14 +26,21 @@ static volt_code read_input(buf *ret, volt_err *err)
     return VOLT_OK;
 }
 
+bool pipefile_is_dir(const char *path)
+{
+    struct stat st;
+
+    return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
+}
+
 volt_code pipefile_open(pipefile *f, const char *path, volt_err *err)
 {
     if (strcmp(path, "-") == 0) {
         f->name = "standard input";
         return read_input(&f->text, err);
     }
-    f->name = path;
-    return files_read(path, YAML_BYTES_MAX, &f->text, err);
+    f->name = pipefile_is_dir(path) ? arena_printf(&f->mem, "%s/" PIPELINE_FILE, path) : path;
+    return files_read(f->name, YAML_BYTES_MAX, &f->text, err);
 }
 
 bool pipefile_plan(pipefile *f, const plan_settings *settings)

@@ -19,7 +19,9 @@ typedef struct pipefile {
 
 void cleanup_pipefile(pipefile *f);
 
-/* Reads the file at `path`, or standard input for "-".
+bool pipefile_is_dir(const char *path);
+
+/* Reads the file at `path`, that of the directory `path`, or standard input for "-".
  * VOLT_ENOTFOUND: there is none.  VOLT_EFULL: it is too long.  VOLT_EIO. */
 volt_code pipefile_open(pipefile *f, const char *path, volt_err *err);
 /* Plans what the text says.  False: the problems say why not. */

@@ -1,7 +1,8 @@
 #include <stdio.h>
-#include <sys/stat.h>
 
 #include "base/cleanup.h"
+#include "base/files.h"
+#include "base/log.h"
 #include "base/mem.h"
 #include "cmd/command.h"
 #include "cmd/json.h"
@@ -52,8 +53,10 @@ static void add_commands(buf *out, slice lines)
 {
     const char *end = lines.n ? memchr(lines.p, '\n', lines.n) : NULL;
 
-    show_text(out, end ? (slice){ lines.p, (size_t)(end - lines.p) } : lines, SHOWN_MAX);
-    buf_adds(out, end ? " ..." : "");
+    if (end)
+        lines.n = (size_t)(end - lines.p);
+    show_text(out, lines, SHOWN_MAX);
+    buf_adds(out, end && lines.n <= SHOWN_MAX ? " ..." : "");
 }
 
 static void add_tests(buf *out, const pipeline_tests *t)
@@ -221,11 +224,18 @@ static volt_code open_commit(const char *dir, const char *commit, const char *re
     return VOLT_OK;
 }
 
-static bool is_dir(const char *path)
+/* What was written is easily taken for what was committed. */
+static void note_uncommitted(const char *dir, const pipefile *f)
 {
-    struct stat st;
+    CLEANUP(free)
+    char *path = mem_printf("%s/" PIPELINE_FILE, dir);
+    CLEANUP(buf)
+    buf text = { 0 };
 
-    return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
+    if (files_read(path, YAML_BYTES_MAX, &text, NULL) == VOLT_OK &&
+        !slice_eq(buf_slice(&text), buf_slice(&f->text)))
+        log_note("the " PIPELINE_FILE " of the working tree is not that of HEAD, which is planned; "
+                 "commit it to have it used");
 }
 
 static exit_code run(const command_line *line)
@@ -242,12 +252,14 @@ static exit_code run(const command_line *line)
     volt_err err;
     volt_code code;
 
-    if (is_dir(from))
+    if (pipefile_is_dir(from))
         code = open_commit(from, n > 1 ? args[1] : "HEAD", ref, &f, &o, &store, &err);
     else
         code = pipefile_open(&f, from, &err);
     if (code)
         return command_fail(line, &err);
+    if (store && n < 2)
+        note_uncommitted(from, &f);
     if (ref && !o.ref)
         o.ref = strncmp(ref, "refs/", 5) == 0 ? mem_strdup(ref) : mem_printf("refs/heads/%s", ref);
     if (!f.plan && !pipefile_plan(&f, &(plan_settings){ .ref = slice_of(o.ref) })) {

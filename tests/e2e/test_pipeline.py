@@ -301,6 +301,7 @@ jobs:
         self.assertEqual(self.volt("plan", f"{path}/{FILE}").decode().splitlines()[3], "    t/*.sh ")
         self.volt("plan", path, "nonesuch", rc=3)
         self.volt("lint", f"{path}/nothing", rc=3)
+        self.assertEqual(self.volt("lint", path).decode(), f"{path}/{FILE}: 3 jobs\n")
         self.repo.commit({FILE: "jobs: {a: {script: x, needs: b}}\n"})
         self.volt("plan", path, rc=2)
         self.assertIn("no job is named 'b'", self.said)
@@ -309,6 +310,11 @@ jobs:
         self.assertEqual(self.volt("plan", path).decode(), "tests\n    tests/ (1 file)\n")
         self.repo.commit({"tests/run": None})
         self.assertIn("nothing to run", self.volt("plan", path).decode())
+        self.assertEqual(self.said, "")
+        with open(f"{path}/{FILE}", "w") as f:
+            f.write("jobs: {a: {script: x}}\n")
+        self.assertIn("nothing to run", self.volt("plan", path).decode())
+        self.assertIn("the .volt.yml of the working tree is not that of HEAD", self.said)
 
 
 if __name__ == "__main__":
