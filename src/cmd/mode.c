@@ -68,7 +68,8 @@ const command command_drain = {
     .args_min = 1,
     .args_max = 1,
     .summary = "let a runner finish what it has, then leave",
-    .text = "RUNNER is its name, or its id where several have that name.",
+    .text =
+        "RUNNER is its name, or its id, as 'volt runners' shows it, where several have that name.",
     .options = options,
     .options_n = sizeof options / sizeof *options,
     .run = drain,
@@ -80,7 +81,8 @@ const command command_resume = {
     .args_min = 1,
     .args_max = 1,
     .summary = "let a drained or cordoned runner take tasks again",
-    .text = "RUNNER is its name, or its id where several have that name.",
+    .text =
+        "RUNNER is its name, or its id, as 'volt runners' shows it, where several have that name.",
     .options = options,
     .options_n = sizeof options / sizeof *options,
     .run = resume,
@@ -92,7 +94,8 @@ const command command_cordon = {
     .args_min = 1,
     .args_max = 1,
     .summary = "give a runner nothing new",
-    .text = "RUNNER is its name, or its id where several have that name.",
+    .text =
+        "RUNNER is its name, or its id, as 'volt runners' shows it, where several have that name.",
     .options = options,
     .options_n = sizeof options / sizeof *options,
     .run = cordon,

@@ -71,24 +71,44 @@ runner *fleet_by_id(const fleet *f, slice id)
     return map_gets(&f->by_id, id);
 }
 
-runner *fleet_find(const fleet *f, slice name_or_id, bool *several)
+static bool has_name(const runner *r, slice name)
 {
-    runner *found = fleet_by_id(f, name_or_id);
+    return slice_eq(r->name, name);
+}
 
-    *several = false;
-    if (found)
-        return found;
+static bool has_id_from(const runner *r, slice begin)
+{
+    return begin.n >= FLEET_ID_SHOWN && slice_starts(slice_of(r->id), begin);
+}
+
+static runner *find_fit(const fleet *f, slice what, bool (*fits)(const runner *, slice),
+                        bool *several)
+{
+    runner *found = NULL;
+
     LIST_FOR(l, &f->all)
     {
         runner *r = LIST_OWNER(l, runner, in_fleet);
 
-        if (!slice_eq(r->name, name_or_id))
+        if (!fits(r, what))
             continue;
         if (found && found->state != RUNNER_GONE && r->state != RUNNER_GONE)
             *several = true;
         if (!found || found->state == RUNNER_GONE)
             found = r;
     }
+    return found;
+}
+
+runner *fleet_find(const fleet *f, slice name_or_id, bool *several)
+{
+    runner *found = fleet_by_id(f, name_or_id);
+
+    *several = false;
+    if (!found)
+        found = find_fit(f, name_or_id, has_name, several);
+    if (!found)
+        found = find_fit(f, name_or_id, has_id_from, several);
     return found;
 }
 

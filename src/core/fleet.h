@@ -11,6 +11,7 @@
 #include "core/build.h"
 
 #define FLEET_RUNNERS_MAX 100000
+#define FLEET_ID_SHOWN    8 /* of an id's 32 characters, by `volt runners` */
 #define FLEET_LOSSES_MAX  5 /* in a row, then a runner is cordoned */
 
 typedef struct runner {
@@ -72,7 +73,8 @@ void fleet_free(fleet *f);
 
 runner *fleet_by_peer(const fleet *f, uint64_t peer);
 runner *fleet_by_id(const fleet *f, slice id);
-/* By name or id; *several: more than one that is not gone has the name. */
+/* By name, id, or FLEET_ID_SHOWN or more first bytes of an id; *several: more than one that is not
+ * gone is meant. */
 runner *fleet_find(const fleet *f, slice name_or_id, bool *several);
 /* A new one, not connected. */
 runner *fleet_add(fleet *f, slice id);

@@ -67,6 +67,23 @@ static void says_when_a_name_is_not_enough(void **state)
     assert_false(several);
 }
 
+static void finds_by_the_part_of_an_id_that_is_shown(void **state)
+{
+    const char *id = ID_A;
+    fleet *f = *state;
+    runner *a = add(f, id, "box", 1);
+    bool several;
+
+    assert_ptr_equal(fleet_find(f, (slice){ id, FLEET_ID_SHOWN }, &several), a);
+    assert_false(several);
+    assert_null(fleet_find(f, (slice){ id, FLEET_ID_SHOWN - 1 }, &several));
+    add(f, "aaaaaaaabbbbbbbbbbbbbbbbbbbbbbbb", "box", 1);
+    fleet_find(f, (slice){ id, FLEET_ID_SHOWN }, &several);
+    assert_true(several);
+    assert_ptr_equal(fleet_find(f, (slice){ id, FLEET_ID_SHOWN + 1 }, &several), a);
+    assert_false(several);
+}
+
 static void a_plan_runs_outside_the_slots(void **state)
 {
     runner *r = add(*state, ID_A, "box", 1);
@@ -192,6 +209,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(finds_by_connection_id_and_name),
         TEST(says_when_a_name_is_not_enough),
+        TEST(finds_by_the_part_of_an_id_that_is_shown),
         TEST(a_plan_runs_outside_the_slots),
         TEST(takes_nothing_when_silent_cordoned_or_draining),
         TEST(has_all_the_labels_or_does_not_suit),
