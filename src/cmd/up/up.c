@@ -179,7 +179,7 @@ static volt_code start_runners(up *u, volt_err *err)
         n = sysconf(_SC_NPROCESSORS_ONLN);
     for (int64_t i = 1; i <= n && code == VOLT_OK; i++) {
         CLEANUP(free)
-        char *name = mem_printf("%s-%lld", host, (long long)i);
+        char *name = mem_printf("%s-up-%lld", host, (long long)i); /* `volt runner` has HOST-1 */
         CLEANUP(free)
         char *child = mem_printf("runner-%lld", (long long)i);
         CLEANUP(free)
