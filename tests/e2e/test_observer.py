@@ -371,6 +371,8 @@ class ObserverTest(unittest.TestCase):
         self.start_dispatcher()
         p = self.observe_to_end("--once", self.path("missing"), self.repo.path)
         self.assertEqual(p.process.returncode, 3)
+        self.assertIn("No such file", p.said())
+        self.assertNotIn("looking again", p.said())
         self.assertEqual(self.builds(), [("main", commit)])
 
     def test_names(self):

@@ -40,7 +40,7 @@ typedef struct plan { /* what the options say, for all repositories */
     const char *const *globs;
     size_t globs_n;
     const char *filter;
-    bool every, all_parents, from_now;
+    bool every, all_parents, from_now, once;
     int64_t interval_ms;
 } plan;
 
@@ -102,6 +102,7 @@ static volt_code add_repo(observer *o, size_t i, const plan *p, volt_err *err)
         .globs_n = p->globs_n,
         .every = p->every,
         .all_parents = p->all_parents,
+        .once = p->once,
         .work = p->dir,
         .interval_ms = p->interval_ms,
         .loop = o->loop,
@@ -200,6 +201,7 @@ static exit_code check(const command_line *line, plan *p, addr *dispatcher)
                                  "--first-parent and --all-parents exclude each "
                                  "other");
     p->from_now = command_flag(line, "from-now");
+    p->once = command_flag(line, "once");
     p->interval_ms = command_ms(line, "interval");
     if (p->interval_ms < INTERVAL_MIN_MS)
         return command_fail_with(line, EXIT_USAGE, "--interval is shorter than %d ms",

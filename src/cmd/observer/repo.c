@@ -57,6 +57,7 @@ DEFINE_CLEANUP(refs *, refs_free);
 static void failed(observer_repo *r, const volt_err *err, int64_t now_ms)
 {
     int64_t wait = r->c.interval_ms;
+    bool news = strcmp(r->trouble, err->msg) != 0;
     char text[TEXT_DURATION_MAX];
 
     if (!r->c.path) {
@@ -69,7 +70,9 @@ static void failed(observer_repo *r, const volt_err *err, int64_t now_ms)
     r->failed = true;
     r->fails++;
     r->look_ms = now_ms + wait;
-    if (strcmp(r->trouble, err->msg) != 0)
+    if (news && r->c.once)
+        log_error("%s: %s", r->c.name, err->msg);
+    else if (news)
         log_warn("%s: %s; looking again in %s", r->c.name, err->msg, text_show_ms(wait, text));
     memcpy(r->trouble, err->msg, sizeof r->trouble);
 }
