@@ -213,8 +213,12 @@ static exit_code run(const command_line *line)
     if (read_target(args[0], &build, &job, &err) || client_new(line, &c, &err) ||
         download_list(c, build, (slices){ &job, job.n > 0 }, &rows, &n, hist, &err))
         return command_fail(line, &err);
+    if (n == 0 && job.n)
+        return command_fail_with(line, EXIT_NOT_FOUND,
+                                 "build %" PRIu64 " has no artifacts of a job '" SLICE_FMT "'",
+                                 build, SLICE_ARG(job));
     if (n == 0)
-        return command_fail_with(line, EXIT_NOT_FOUND, "build %s has no artifacts", args[0]);
+        return command_fail_with(line, EXIT_NOT_FOUND, "build %" PRIu64 " has no artifacts", build);
     code = take_all(c, rows, n, &w, &sum, &err);
     if (table && !w.dir)
         show_table_print(table, stdout);

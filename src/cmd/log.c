@@ -14,6 +14,7 @@
 #define POLL_FIRST_MS 50
 #define POLL_LAST_MS  1000
 #define TASKS_MAX     1000 /* of a build that one answer has */
+#define SHOWN_MAX     4    /* of several units that may be meant */
 
 DEFINE_CLEANUP(client *, client_free);
 
@@ -153,21 +154,42 @@ static int fits(const rec_test_row *row, slice spec)
            row->file.p[row->file.n - spec.n - 1] == '/';
 }
 
-/* How many units of `job` (empty: of any) `spec` means; *ret is the place of one. */
-static size_t find_unit(const rec_test_row *v, size_t n, slice job, slice spec, size_t *ret)
+/* The units of `job` (empty: of any) that `spec` means as well as any other. */
+typedef struct match {
+    size_t n;
+    size_t at[SHOWN_MAX]; /* places of the first ones */
+} match;
+
+static match find_unit(const rec_test_row *v, size_t n, slice job, slice spec)
 {
-    size_t found = 0;
+    match m = { 0 };
+    int best = 1;
 
     for (size_t i = 0; i < n; i++) {
         int how = !job.n || slice_eq(v[i].job, job) ? fits(&v[i], spec) : 0;
 
-        if (how)
-            *ret = i;
-        if (how == 2)
-            return 1;
-        found += how == 1;
+        if (how < best)
+            continue;
+        if (how > best)
+            m.n = 0;
+        best = how;
+        if (m.n < SHOWN_MAX)
+            m.at[m.n] = i;
+        m.n++;
     }
-    return found;
+    return m;
+}
+
+static volt_code fail_several(const target *t, const rec_test_row *v, const match *m, volt_err *err)
+{
+    CLEANUP(buf)
+    buf names = { 0 };
+
+    for (size_t i = 0; i < m->n && i < SHOWN_MAX; i++)
+        buf_addf(&names, "%s%llu/" SLICE_FMT "/%llu", i ? ", " : "", (unsigned long long)t->build,
+                 SLICE_ARG(v[m->at[i]].job), (unsigned long long)v[m->at[i]].i);
+    return volt_fail(err, VOLT_EINVALID, "'" SLICE_FMT "' fits %zu units; say which: %s%s",
+                     SLICE_ARG(t->rest), m->n, buf_str(&names), m->n > SHOWN_MAX ? ", ..." : "");
 }
 
 /* The longest job name that `rest` is or begins with; names may have slashes ("test/gcc/4"). */
@@ -192,7 +214,8 @@ static volt_code find_target(reader *r, target *t, bool *ended, volt_err *err)
     rec_test_row *units = NULL;
     const msg_build_is *m;
     slice spec = t->rest;
-    size_t n = 0, found = 0;
+    size_t n = 0;
+    match found;
     volt_code code = ask_build(r, t->build, &m, err);
 
     *ended = true;
@@ -207,16 +230,16 @@ static volt_code find_target(reader *r, target *t, bool *ended, volt_err *err)
     code = query_units(r->c, t->build, &units, &n, err);
     if (code)
         return code;
-    found = find_unit(units, n, t->job, spec, &t->place);
-    if (!found) /* a path may begin like a job: "tests/a.py" */
-        found = find_unit(units, n, (slice){ 0 }, t->rest, &t->place);
-    if (found > 1)
-        return volt_fail(err, VOLT_EINVALID, "'" SLICE_FMT "' fits %zu units of build %llu",
-                         SLICE_ARG(t->rest), found, (unsigned long long)t->build);
-    if (!found)
+    found = find_unit(units, n, t->job, spec);
+    if (!found.n) /* a path may begin like a job: "tests/a.py" */
+        found = find_unit(units, n, (slice){ 0 }, t->rest);
+    if (found.n > 1)
+        return fail_several(t, units, &found, err);
+    if (!found.n)
         return volt_fail(err, VOLT_ENOTFOUND, "build %llu has no job or unit '" SLICE_FMT "'",
                          (unsigned long long)t->build, SLICE_ARG(t->rest));
     t->unit = true;
+    t->place = found.at[0];
     t->unit_job = units[t->place].job;
     t->i = units[t->place].i;
     return VOLT_OK;

@@ -81,6 +81,8 @@ class Shown(harness.Case):
         self.assertRegex(self.ask("tests", "--slow", "-n", "1").decode(),
                          r"(?s)^ +MEAN .*t/a\n… and 3 more; --max shows them\n$")
         self.ask("tests", "nowhere", rc=3)
+        self.ask("log", "1/t/a", rc=2)
+        self.assertIn("'t/a' fits 2 units; say which: 1/unit/0, 1/more/0", self.said)
         self.ask("tests", "--slow", "--flaky", rc=2)
 
     def test_who_waits_on_a_terminal_sees_how_far_it_is(self):
