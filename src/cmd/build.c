@@ -250,7 +250,7 @@ static exit_code run(const command_line *line)
     }
     color = show_color(line);
     print_head(&m->rows.v[0], color);
-    jobs_print_sums(&m->rows.v[0], &m->jobs);
+    jobs_print_sums(&m->rows.v[0], &m->jobs, &m->tasks);
     failures_print(c, &(failures_of){ question.build.build, &m->tasks, units, n }, color);
     jobs_print(&m->jobs, (uint64_t)loop_wall_ms(), color, stdout);
     print_units(units, n, m->rows.v[0].verdict != verdict_none, command_flag(line, "all"), color);
@@ -276,7 +276,7 @@ const command command_build = {
     .text =
         "Of its first 20 failures the last lines of their output; then the jobs, each below what "
         "it needs, with how long it waited for a slot and how long it ran. No way of sharing "
-        "the work out can be quicker than the time that is given as the least: all work "
+        "the work out can be quicker than the time that is given as the best: all work "
         "divided by the slots, or the longest unit.\nWith --json one object: the build's fields, "
         "and the lists jobs, tasks and tests "
         "(its units; in those whose report named any, test_cases). The output of a unit: volt log "

@@ -14,6 +14,8 @@ DEFINE_CLEANUP(show_table *, show_table_free);
 #define NO_JOB    SIZE_MAX
 #define DEPTH_MAX 20 /* indented no further */
 
+#define BESIDES_SHARE 10 /* what is less than a tenth of the work is not told */
+
 /* The jobs as a forest: `parent` is the deepest job that one needs. */
 typedef struct tree {
     const rec_job_row_list *jobs;
@@ -125,15 +127,17 @@ void jobs_print(const rec_job_row_list *jobs, uint64_t now_ms, bool color, FILE 
     arena_free(&t.arena);
 }
 
-jobs_sums jobs_sum(const rec_build_row *build, const rec_job_row_list *jobs)
+jobs_sums jobs_sum(const rec_build_row *build, const rec_job_row_list *jobs,
+                   const rec_task_row_list *tasks)
 {
-    uint64_t first = UINT64_MAX, last = 0, longest = 0;
+    uint64_t first = UINT64_MAX, last = 0, longest = 0, units = 0, batches = 0;
     jobs_sums ret = { 0 };
 
     for (size_t i = 0; i < jobs->n; i++) {
         const rec_job_row *j = &jobs->v[i];
 
         ret.work_ms += j->work_ms;
+        units += j->tests ? j->work_ms : 0;
         if (j->longest_ms > longest)
             longest = j->longest_ms;
         if (!j->started_ms)
@@ -143,21 +147,29 @@ jobs_sums jobs_sum(const rec_build_row *build, const rec_job_row_list *jobs)
         if (j->ended_ms > last)
             last = j->ended_ms;
     }
+    for (size_t i = 0; i < tasks->n; i++)
+        batches += tasks->v[i].kind == TASK_TESTS ? tasks->v[i].duration_ms : 0;
+    ret.besides_ms =
+        batches > units ? batches - units : 0; /* of very many the oldest are not here */
     ret.wall_ms = last > first ? last - first : 0;
     if (build->slots)
         ret.least_ms = ret.work_ms / build->slots > longest ? ret.work_ms / build->slots : longest;
     return ret;
 }
 
-void jobs_print_sums(const rec_build_row *build, const rec_job_row_list *jobs)
+void jobs_print_sums(const rec_build_row *build, const rec_job_row_list *jobs,
+                     const rec_task_row_list *tasks)
 {
     char work[TEXT_DURATION_MAX], wall[TEXT_DURATION_MAX], least[TEXT_DURATION_MAX];
-    jobs_sums s = jobs_sum(build, jobs);
+    jobs_sums s = jobs_sum(build, jobs, tasks);
 
     if (!build->verdict || !s.least_ms || !s.wall_ms || build->units < 2)
         return;
-    printf("  %s of work in %s on %" PRIu64 " slot%s; at least %s: %.0f %%\n",
+    printf("  %s of work in %s on %" PRIu64 " slot%s; at best %s: efficiency %.0f %%\n",
            text_show_ms((int64_t)s.work_ms, work), text_show_ms((int64_t)s.wall_ms, wall),
            build->slots, build->slots == 1 ? "" : "s", text_show_ms((int64_t)s.least_ms, least),
            100.0 * (double)s.least_ms / (double)s.wall_ms);
+    if (s.besides_ms >= s.work_ms / BESIDES_SHARE)
+        printf("  %s more went into setup and workspaces\n",
+               text_show_ms((int64_t)s.besides_ms, work));
 }

@@ -17,11 +17,14 @@ void jobs_print(const rec_job_row_list *jobs, uint64_t now_ms, bool color, FILE 
  * or the longest unit. */
 typedef struct jobs_sums {
     uint64_t work_ms;
-    uint64_t wall_ms;  /* from the first job that was ready to the end of the last */
-    uint64_t least_ms; /* 0: no slots are known, or nothing took time */
+    uint64_t wall_ms;    /* from the first job that was ready to the end of the last */
+    uint64_t least_ms;   /* 0: no slots are known, or nothing took time */
+    uint64_t besides_ms; /* that batches took, summed, and their units did not */
 } jobs_sums;
-jobs_sums jobs_sum(const rec_build_row *build, const rec_job_row_list *jobs);
-/* Prints them as a line, when all jobs have ended and it says something. */
-void jobs_print_sums(const rec_build_row *build, const rec_job_row_list *jobs);
+jobs_sums jobs_sum(const rec_build_row *build, const rec_job_row_list *jobs,
+                   const rec_task_row_list *tasks);
+/* Prints them, when all jobs have ended and it says something. */
+void jobs_print_sums(const rec_build_row *build, const rec_job_row_list *jobs,
+                     const rec_task_row_list *tasks);
 
 #endif

@@ -211,7 +211,7 @@ class CommandsTest(unittest.TestCase):
                          r"^    failed tests/test_20\.py  \(tests/20, exit 1, .*, on box\)$")
         self.assertRegex(lines[failed + 1], r"^      \| ")  # its output, before all else
         self.assertLess(failed, next(i for i, line in enumerate(lines) if line.startswith("STATE")))
-        self.assertRegex(lines[3], r" of work in .* on \d slots?; at least .*: \d+ %$")
+        self.assertRegex(lines[3], r" of work in .* on \d slots?; at best .*: efficiency \d+ %$")
         self.assertIn("9 more", lines[-1])
         self.assertEqual(len(self.volt("build", build, "--all").decode().splitlines()),
                          len(lines) + 8)

@@ -47,7 +47,7 @@ class Shown(harness.Case):
         self.assertEqual(names, [("", "build", "passed", "1/1"), ("  ", "unit", "passed", "2/2"),
                                  ("    ", "report", "passed", "1/1"), ("", "lint", "failed", "1/1")])
         self.assertIn("it may fail", text)
-        self.assertRegex(text, r"of work in .* on 2 slots; at least .*: \d+ %")
+        self.assertRegex(text, r"of work in .* on 2 slots; at best .*: efficiency \d+ %")
         got = json.loads(self.ask("build", "1", "--json"))
         jobs = {j["name"]: j for j in got["jobs"]}
         self.assertEqual(got["slots"], 2)

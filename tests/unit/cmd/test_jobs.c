@@ -107,21 +107,39 @@ static void the_least_time_is_the_work_over_the_slots_or_the_longest_unit(void *
           .longest_ms = 4000 },
         { .verdict = VERDICT_SKIPPED, .ended_ms = 90000 }, /* it never ran */
     };
-    jobs_sums s = jobs_sum(&(rec_build_row){ .slots = 4 }, &LIST(v));
+    rec_task_row_list none = { 0 };
+    jobs_sums s = jobs_sum(&(rec_build_row){ .slots = 4 }, &LIST(v), &none);
 
     (void)state;
     assert_int_equal(s.work_ms, 20000);
     assert_int_equal(s.wall_ms, 10000);
     assert_int_equal(s.least_ms, 5000);
-    assert_int_equal(jobs_sum(&(rec_build_row){ .slots = 10 }, &LIST(v)).least_ms, 4000);
-    assert_int_equal(jobs_sum(&(rec_build_row){ 0 }, &LIST(v)).least_ms, 0);
-    assert_int_equal(jobs_sum(&(rec_build_row){ .slots = 1 }, &(rec_job_row_list){ 0 }).wall_ms, 0);
+    assert_int_equal(s.besides_ms, 0);
+    s = jobs_sum(&(rec_build_row){ .slots = 10 }, &LIST(v), &none);
+    assert_int_equal(s.least_ms, 4000);
+    assert_int_equal(jobs_sum(&(rec_build_row){ 0 }, &LIST(v), &none).least_ms, 0);
+    s = jobs_sum(&(rec_build_row){ .slots = 1 }, &(rec_job_row_list){ 0 }, &none);
+    assert_int_equal(s.wall_ms, 0);
+}
+
+static void what_batches_took_besides_their_units_is_setup(void **state)
+{
+    rec_job_row jobs[] = { { .work_ms = 500 }, { .tests = true, .work_ms = 3000 } };
+    rec_task_row tasks[] = { { .kind = TASK_SCRIPT, .duration_ms = 500 },
+                             { .kind = TASK_TESTS, .duration_ms = 6000 },
+                             { .kind = TASK_TESTS, .duration_ms = 2000 } };
+
+    (void)state;
+    assert_int_equal(
+        jobs_sum(&(rec_build_row){ 0 }, &LIST(jobs), &(rec_task_row_list){ tasks, 3 }).besides_ms,
+        5000);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(jobs_stand_below_the_deepest_that_they_need),
+        cmocka_unit_test(what_batches_took_besides_their_units_is_setup),
         cmocka_unit_test(a_lone_job_that_says_no_more_than_its_units_is_not_shown),
         cmocka_unit_test(needs_that_are_not_there_or_form_a_circle_end),
         cmocka_unit_test(the_least_time_is_the_work_over_the_slots_or_the_longest_unit),
