@@ -84,7 +84,8 @@ static exit_code run(const command_line *line)
     CLEANUP(client_free)
     client *c = NULL;
     uint64_t before = (uint64_t)command_number(line, "before");
-    size_t left = (size_t)command_number(line, "max");
+    const char *repo = command_text(line, "repo");
+    size_t max = (size_t)command_number(line, "max"), left = max;
     volt_err err = { 0 };
     bool more = true;
 
@@ -94,7 +95,12 @@ static exit_code run(const command_line *line)
     while (more)
         if (page(line, c, t, &before, &left, &more, &err))
             return command_fail(line, &err);
+    if (left == max && repo && !command_given(line, "before"))
+        return command_fail_with(line, EXIT_NOT_FOUND,
+                                 "no build of a repository '%s'; 'volt builds' lists all", repo);
     show_table_print(t, stdout);
+    if (left == max && !command_flag(line, "json"))
+        puts("no build");
     return EXIT_DONE;
 }
 

@@ -13,14 +13,14 @@
 #define DRAW_MS 100   /* between two looks of the line on a terminal */
 
 /* By the history of the files, spread over the slots at work; without a history as fast as until
- * now.  0: it cannot be told. */
+ * now, which says nothing before a quarter is done: setup took its part.  0: it cannot be told. */
 static int64_t left_ms(const rec_build_row *sum, int64_t elapsed_ms)
 {
     uint64_t left = sum->units - sum->units_done;
 
     if (sum->left_ms && sum->busy)
         return (int64_t)(sum->left_ms / sum->busy);
-    if (!sum->units_done || !left)
+    if (!left || 4 * sum->units_done < sum->units)
         return 0;
     return (int64_t)((double)elapsed_ms * (double)left / (double)sum->units_done);
 }

@@ -301,6 +301,8 @@ class CommandsTest(unittest.TestCase):
         text = self.volt("builds", "--repo", "paged").decode()
         self.assertEqual(len(text.splitlines()), 6)
         self.assertIn("again 4", text)
+        self.assertEqual(self.volt("builds", "--repo", "paged", "--before", str(builds[0])), b"no build\n")
+        self.volt("builds", "--repo", "nowhere", code=3)
 
     # ---- steering ----
 
