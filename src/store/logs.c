@@ -25,6 +25,7 @@ typedef struct log_file {
     uint64_t flushed; /* written back, or on its way, up to here */
     uint64_t settled; /* waited for up to here */
     uint64_t end;     /* greatest offset written */
+    uint64_t size;
     int fd;
 } log_file;
 
@@ -32,6 +33,7 @@ DEFINE_CLEANUP(DIR *, closedir);
 
 struct logs {
     int dir;
+    uint64_t bytes; /* of all files; kept here, for a walk over many would hold the loop */
     uint64_t turn;
     log_file open[LOGS_OPEN_MAX];
 };
@@ -119,10 +121,18 @@ static log_file *find(logs *l, const log_name *n)
     return NULL;
 }
 
+/* The file has another size now. */
+static void count(logs *l, uint64_t was, uint64_t is)
+{
+    l->bytes -= was < l->bytes ? was : l->bytes;
+    l->bytes += is;
+}
+
 static volt_code open_file(logs *l, const log_name *n, log_file **ret, volt_err *err)
 {
     char name[NAME_MAX_BYTES];
     log_file *f = find(l, n);
+    struct stat st;
     int fd;
 
     if (!f) {
@@ -135,6 +145,7 @@ static volt_code open_file(logs *l, const log_name *n, log_file **ret, volt_err 
             return fail(err, "open", n);
         forget(f);
         *f = (log_file){ .name = *n, .fd = fd };
+        f->size = fstat(fd, &st) == 0 ? (uint64_t)st.st_size : 0;
     }
     f->used = ++l->turn;
     *ret = f;
@@ -180,6 +191,10 @@ volt_code logs_write(logs *l, const log_name *n, uint64_t off, slice bytes, volt
         off += (uint64_t)did;
         bytes.p += did;
         bytes.n -= (size_t)did;
+        if (off > f->size) {
+            count(l, f->size, off);
+            f->size = off;
+        }
     }
     f->end = off;
     if (write_back(f) == 0 || errno == ENOSYS || errno == EINVAL)
@@ -195,7 +210,11 @@ volt_code logs_sync(logs *l, const log_name *n, uint64_t bytes, volt_err *err)
 
     if (code != VOLT_OK)
         return code;
-    if (ftruncate(f->fd, (off_t)bytes) != 0 || fdatasync(f->fd) != 0 || fsync(l->dir) != 0)
+    if (ftruncate(f->fd, (off_t)bytes) != 0)
+        code = fail(err, "sync", n);
+    else
+        count(l, f->size, bytes);
+    if (code == VOLT_OK && (fdatasync(f->fd) != 0 || fsync(l->dir) != 0))
         code = fail(err, "sync", n);
     forget(f);
     /* What was not written back then counts as clean afterwards, so that a second sync would
@@ -231,10 +250,17 @@ void logs_remove(logs *l, const log_name *n)
 {
     char name[NAME_MAX_BYTES];
     log_file *f = find(l, n);
+    struct stat st;
 
     if (f)
         forget(f);
-    unlinkat(l->dir, name_of(n, name), 0); /* gone already is as good */
+    if (fstatat(l->dir, name_of(n, name), &st, 0) == 0 && unlinkat(l->dir, name, 0) == 0)
+        count(l, (uint64_t)st.st_size, 0); /* gone already is as good */
+}
+
+uint64_t logs_bytes(const logs *l)
+{
+    return l->bytes;
 }
 
 /* As name_of() writes it. */
@@ -268,16 +294,21 @@ volt_code logs_sweep(logs *l, store *s, volt_err *err)
     volt_code code = s->ops->head(s, &head, err);
     const struct dirent *e;
 
+    l->bytes = 0;
     while ((code == VOLT_OK || code == VOLT_ENOTFOUND) && (e = readdir(d))) {
         log_name name;
+        struct stat st;
         row_task t;
 
-        if (!parse_name(e->d_name, &name) || name.task > head.last_task)
+        if (!parse_name(e->d_name, &name) || fstatat(l->dir, e->d_name, &st, 0) != 0)
+            continue;
+        count(l, 0, (uint64_t)st.st_size);
+        if (name.task > head.last_task)
             continue;
         arena_reset(&a);
         code = s->ops->task(s, name.task, &a, &t, err);
         if (code == VOLT_ENOTFOUND || (code == VOLT_OK && is_stray(&name, &t)))
-            unlinkat(l->dir, e->d_name, 0);
+            logs_remove(l, &name);
     }
     return code == VOLT_ENOTFOUND ? VOLT_OK : code;
 }

@@ -31,8 +31,10 @@ volt_code logs_read(logs *l, const log_name *name, uint64_t off, size_t max, buf
                     volt_err *err);
 void logs_remove(logs *l, const log_name *name);
 /* Removes what a process that ended at a bad moment left: files of tasks that `s` has forgotten,
- * and artifacts that never were whole.  What is newer than `s` is left alone.  Errors of the store.
- */
+ * and artifacts that never were whole.  What is newer than `s` is left alone.  Counts the bytes of
+ * the others.  Errors of the store. */
 volt_code logs_sweep(logs *l, store *s, volt_err *err);
+/* Bytes of all files, since a sweep that succeeded. */
+uint64_t logs_bytes(const logs *l);
 
 #endif

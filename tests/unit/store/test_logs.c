@@ -155,6 +155,38 @@ static void serves_more_logs_than_it_keeps_open(void **state)
     }
 }
 
+static void counts_the_bytes_of_all_files(void **state)
+{
+    scene *s = *state;
+    volt_err err;
+    store *db;
+
+    for (uint64_t task = 1; task <= 100; task++) /* more than are kept open */
+        write_piece(s, task, 0, SLICE("ten bytes!"));
+    assert_int_equal(logs_bytes(s->logs), 1000);
+    write_piece(s, 1, 5, SLICE("ytes!"));
+    assert_int_equal(logs_bytes(s->logs), 1000);
+    write_piece(s, 1, 5, SLICE("ytes! and more"));
+    assert_int_equal(logs_bytes(s->logs), 1009);
+    assert_int_equal(logs_sync(s->logs, &first, 4, &err), VOLT_OK);
+    assert_int_equal(logs_bytes(s->logs), 994);
+    write_piece(s, 1, 4, SLICE("!"));
+    logs_remove(s->logs, &first);
+    logs_remove(s->logs, &first);
+    assert_int_equal(logs_bytes(s->logs), 990);
+    write_piece(s, 2, 10, SLICE("lost"));
+    disk.sync_errno = EIO;
+    assert_int_equal(logs_sync(s->logs, &(log_name){ 2, 1, PART_LOG }, 14, &err), VOLT_EIO);
+    disk.sync_errno = 0;
+    assert_int_equal(logs_bytes(s->logs), 980);
+    logs_close(s->logs);
+    assert_int_equal(logs_open(s->dir, &s->logs, &err), VOLT_OK);
+    assert_int_equal(store_open_memory(&db), VOLT_OK); /* knows none of them: all are newer */
+    assert_int_equal(logs_sweep(s->logs, db, &err), VOLT_OK);
+    store_close(db);
+    assert_int_equal(logs_bytes(s->logs), 980);
+}
+
 static void knows_nothing_of_a_log_that_is_gone(void **state)
 {
     scene *s = *state;
@@ -310,6 +342,7 @@ int main(void)
         TEST(keeps_the_streams_of_an_attempt_apart),
         TEST(overwrites_what_comes_again_and_cuts_what_was_not_confirmed),
         TEST(serves_more_logs_than_it_keeps_open),
+        TEST(counts_the_bytes_of_all_files),
         TEST(knows_nothing_of_a_log_that_is_gone),
         TEST(takes_short_writes_on),
         TEST(goes_on_when_there_is_room_again),
