@@ -68,6 +68,26 @@ volt_code text_number(const char *s, int64_t min, int64_t max, int64_t *ret, vol
     return VOLT_OK;
 }
 
+volt_code text_size(const char *s, int64_t min, int64_t max, int64_t *ret, volt_err *err)
+{
+    static const char letters[] = "KMGT";
+    size_t digits = strspn(s, "0123456789");
+    const char *letter = s[digits] ? strchr(letters, s[digits]) : NULL;
+    int bits = letter ? 10 * (int)(letter - letters + 1) : 0;
+    long long n;
+
+    errno = 0;
+    n = strtoll(s, NULL, 10);
+    if (!digits || errno || (s[digits] && !letter) || (letter && s[digits + 1]) ||
+        n > INT64_MAX >> bits)
+        return volt_fail(err, VOLT_EINVALID, "'%s' is not a size (try 500M, 20G)", s);
+    if (n << bits < min || n << bits > max)
+        return volt_fail(err, VOLT_EINVALID, "'%s' is not from %lld to %lld bytes", s,
+                         (long long)min, (long long)max);
+    *ret = n << bits;
+    return VOLT_OK;
+}
+
 const char *text_show_ms(int64_t ms, char ret[TEXT_DURATION_MAX])
 {
     if (ms < 1000)

@@ -1,5 +1,5 @@
 /*
- * text.h - small text forms that people type and read: durations, identifiers, numbers.
+ * text.h - small text forms that people type and read: durations, sizes, identifiers, numbers.
  */
 #ifndef VOLT_BASE_TEXT_H
 #define VOLT_BASE_TEXT_H
@@ -17,6 +17,9 @@
 volt_code text_duration_ms(const char *s, int64_t *ret, volt_err *err);
 /* A decimal number in [min, max].  VOLT_EINVALID. */
 volt_code text_number(const char *s, int64_t min, int64_t max, int64_t *ret, volt_err *err);
+/* "1000", "64K", "512M", "5G", "1T": a bare number is bytes, a letter a power of 1024.
+ * VOLT_EINVALID: anything else, or outside [min, max]. */
+volt_code text_size(const char *s, int64_t min, int64_t max, int64_t *ret, volt_err *err);
 /* "830 ms", "4.2 s", "3 m 05 s", "2 h 07 m": for people. */
 const char *text_show_ms(int64_t ms, char ret[TEXT_DURATION_MAX]);
 /* Exactly `n` lower-case hex digits. */

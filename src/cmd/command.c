@@ -28,8 +28,8 @@
 
 typedef struct value {
     bool given;
-    const char *text; /* TEXT; NUMBER and DURATION as written */
-    int64_t number;   /* NUMBER, DURATION in ms */
+    const char *text; /* TEXT; NUMBER, DURATION and SIZE as written */
+    int64_t number;   /* NUMBER, DURATION in ms, SIZE in bytes */
     const char **list;
     size_t n;
     char *words; /* what the list of an environment variable points into */
@@ -75,6 +75,11 @@ int64_t command_number(const command_line *line, const char *name)
 int64_t command_ms(const command_line *line, const char *name)
 {
     return find(line, name, OPTION_DURATION, OPTION_DURATION)->number;
+}
+
+int64_t command_bytes(const command_line *line, const char *name)
+{
+    return find(line, name, OPTION_SIZE, OPTION_SIZE)->number;
 }
 
 size_t command_list(const command_line *line, const char *name, const char *const **ret)
@@ -204,6 +209,9 @@ static volt_code set_value(const option_spec *o, value *v, const char *text, vol
             return volt_fail(err, VOLT_EINVALID, "%s is less than %s", text,
                              text_show_ms(o->min, least));
         return VOLT_OK;
+    case OPTION_SIZE:
+        v->text = text;
+        return text_size(text, o->min, o->max, &v->number, err);
     case OPTION_LIST:
         if (v->n == VALUES_MAX)
             return volt_fail(err, VOLT_EINVALID, "more than %d values", VALUES_MAX);

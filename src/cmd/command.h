@@ -32,6 +32,7 @@ typedef enum option_kind {
     OPTION_WORD,     /* one of the words in `arg` ("auto|always|never"); read as a text */
     OPTION_NUMBER,   /* checked against min and max */
     OPTION_DURATION, /* "5s": read with command_ms() */
+    OPTION_SIZE,     /* "20G", checked against min and max: read with command_bytes() */
     OPTION_LIST,     /* may be given several times; in the environment separated by spaces */
 } option_kind;
 
@@ -41,7 +42,7 @@ typedef struct option_spec {
     option_kind kind;
     const char *arg;  /* what help calls the value: "N", "DIR" */
     const char *def;  /* default as text; NULL: none */
-    int64_t min, max; /* NUMBER; min also DURATION, in ms */
+    int64_t min, max; /* NUMBER; SIZE, in bytes; min also DURATION, in ms */
     const char *help; /* one sentence without a full stop */
     bool no_env;      /* not from the environment: belongs to one call, or VOLT_NAME means something
                          else (as in what `volt tail --exec` gives its program) */
@@ -85,6 +86,7 @@ const char *command_text(const command_line *line,
                          const char *name); /* NULL: not given, no default */
 int64_t command_number(const command_line *line, const char *name);
 int64_t command_ms(const command_line *line, const char *name);
+int64_t command_bytes(const command_line *line, const char *name);
 size_t command_list(const command_line *line, const char *name, const char *const **ret);
 /* Positional arguments. */
 size_t command_args(const command_line *line, const char *const **ret);

@@ -311,7 +311,7 @@ static exit_code run(const command_line *line)
         .secrets = command_text(line, "secrets"),
         .sandbox = strcmp(command_text(line, "sandbox"), "bwrap") == 0 ? SANDBOX_KIND_BWRAP
                                                                        : SANDBOX_KIND_HOST,
-        .cache_bytes = (uint64_t)command_number(line, "cache-bytes"),
+        .cache_bytes = (uint64_t)command_bytes(line, "cache-bytes"),
     };
     config.repos_n = command_list(line, "repo", &config.repos);
     config.secrets_for_n = command_list(line, "secrets-for", &config.secrets_for);
@@ -332,7 +332,7 @@ static const option_spec options[] = {
       "time limit of each test where no pipeline file says one", true },
     { "batch", 0, OPTION_NUMBER, "N", "0", 0, 10000,
       "files a batch where no pipeline file says it; 0: the dispatcher chooses", true },
-    { "cache-bytes", 0, OPTION_NUMBER, "N", "5368709120", 0, INT64_MAX,
+    { "cache-bytes", 0, OPTION_SIZE, "SIZE", "5G", 0, INT64_MAX,
       "of all caches of the runner; 0: none are kept", true },
     { "lease", 0, OPTION_DURATION, "DURATION", "30s", 0, 0,
       "how long a task goes on without the runner's agent", true },

@@ -114,7 +114,7 @@ jobs:
         done = self.build("""
 jobs:
   much: {script: head -c 2000000 /dev/zero > big, artifacts: [big]}
-""", dispatcher=("--max-artifacts", "1"))
+""", dispatcher=("--max-artifacts", "1M"))
         self.assertEqual(done["verdict"], "passed")
         self.assertIn("volt: artifacts are not kept: more than 1048576 bytes, with 'big'",
                       self.log("1/much"))

@@ -9,7 +9,7 @@
 #define HEARTBEAT_MS     1000 /* when only --lease was given */
 #define LEASE_MS         15000
 #define DAY_MS           (24LL * 3600 * 1000)
-#define MIB              ((uint64_t)1 << 20)
+#define MIB              (INT64_C(1) << 20)
 
 static exit_code run(const command_line *line)
 {
@@ -19,7 +19,7 @@ static exit_code run(const command_line *line)
         .dir = dir ? dir : state,
         .at.port = (int)command_number(line, "port"),
         .keep_ms = command_number(line, "keep-days") * DAY_MS,
-        .artifact_max = (uint64_t)command_number(line, "max-artifacts") * MIB,
+        .artifact_max = (uint64_t)command_bytes(line, "max-artifacts"),
         .hb_ms = command_ms(line, "heartbeat"),
         .lease_ms = command_ms(line, "lease"),
         .new_history = command_flag(line, "accept-rollback"),
@@ -73,11 +73,11 @@ static const option_spec options[] = {
       .help = "forget builds that ended longer ago, and the histories of test files that did not "
               "run for ten times as long, 180 days at least; 0 keeps all for ever" },
     { .name = "max-artifacts",
-      .kind = OPTION_NUMBER,
-      .arg = "MIB",
-      .def = "1024",
-      .min = 1,
-      .max = 1 << 20,
+      .kind = OPTION_SIZE,
+      .arg = "SIZE",
+      .def = "1G",
+      .min = MIB,
+      .max = MIB << 20,
       .help = "artifacts of one attempt, packed; a task that has more leaves none" },
     { .name = "accept-rollback",
       .kind = OPTION_FLAG,

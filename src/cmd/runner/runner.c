@@ -39,7 +39,7 @@ static const option_spec options[] = {
     { "batch", 0, OPTION_NUMBER, "N", "0", 0, 10000,
       "files handed over at once where there is no pipeline file; 0: the dispatcher chooses",
       false },
-    { "cache-bytes", 0, OPTION_NUMBER, "N", "5368709120", 0, INT64_MAX,
+    { "cache-bytes", 0, OPTION_SIZE, "SIZE", "5G", 0, INT64_MAX,
       "what caches of jobs may take; those used longest ago go; 0: none are kept", false },
     { "hung", 0, OPTION_DURATION, "TIME", "2m", 0, 0,
       "end an executor that is asked and says nothing for so long (15 times that while it makes a "
@@ -153,7 +153,7 @@ static volt_code executor_args(const command_line *line, const runner_config *co
     args[k++] = "--batch";
     args[k++] = arena_printf(a, "%" PRId64, command_number(line, "batch"));
     args[k++] = "--cache-bytes";
-    args[k++] = arena_printf(a, "%" PRId64, command_number(line, "cache-bytes"));
+    args[k++] = arena_printf(a, "%" PRId64, command_bytes(line, "cache-bytes"));
     for (size_t i = 0; i < n; i++) {
         volt_code code;
 

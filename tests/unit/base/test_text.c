@@ -140,6 +140,40 @@ static void reads_numbers_within_bounds(void **unused)
     assert_int_equal(n, 42);
 }
 
+static void reads_sizes(void **unused)
+{
+    static const struct {
+        const char *text;
+        int64_t bytes; /* -1: refused */
+    } cases[] = { { "0", 0 },
+                  { "1000", 1000 },
+                  { "2K", 2048 },
+                  { "3M", 3145728 },
+                  { "5G", 5368709120 },
+                  { "1T", 1099511627776 },
+                  { "2T", -1 },
+                  { "8388608T", -1 },
+                  { "99999999999999999999", -1 },
+                  { "-1", -1 },
+                  { "+1", -1 },
+                  { " 1", -1 },
+                  { "1.5G", -1 },
+                  { "1k", -1 },
+                  { "1KB", -1 },
+                  { "G", -1 },
+                  { "", -1 } };
+
+    (void)unused;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        int64_t bytes = -1;
+        volt_err err = { 0 };
+        volt_code rc = text_size(cases[i].text, 0, INT64_C(1) << 40, &bytes, &err);
+
+        assert_int_equal(rc, cases[i].bytes < 0 ? VOLT_EINVALID : VOLT_OK);
+        assert_int_equal(bytes, cases[i].bytes);
+    }
+}
+
 static void shows_durations_for_people(void **unused)
 {
     char s[TEXT_DURATION_MAX];
@@ -189,6 +223,7 @@ int main(void)
         cmocka_unit_test(glob_agrees_with_the_recursive_definition),
         cmocka_unit_test(glob_reads_as_people_expect),
         cmocka_unit_test(reads_durations),
+        cmocka_unit_test(reads_sizes),
         cmocka_unit_test(reads_numbers_within_bounds),
         cmocka_unit_test(shows_durations_for_people),
         cmocka_unit_test(knows_ids),

@@ -14,7 +14,7 @@ static struct {
     int runs;
     bool flag, server_given, ref_given;
     char server[64], word[64];
-    int64_t number, ms;
+    int64_t number, ms, bytes;
     size_t list_n, args_n;
     char list[4][64], args[4][64];
 } seen;
@@ -31,6 +31,7 @@ static exit_code run(const command_line *line)
     snprintf(seen.word, sizeof seen.word, "%s", command_text(line, "color"));
     seen.number = command_number(line, "slots");
     seen.ms = command_ms(line, "interval");
+    seen.bytes = command_bytes(line, "room");
     seen.list_n = command_list(line, "branch", &v);
     for (size_t i = 0; i < seen.list_n && i < 4; i++)
         snprintf(seen.list[i], sizeof seen.list[i], "%s", v[i]);
@@ -57,6 +58,13 @@ static const option_spec options[] = {
       .arg = "TIME",
       .def = "5s",
       .help = "how often" },
+    { .name = "room",
+      .kind = OPTION_SIZE,
+      .arg = "SIZE",
+      .def = "4M",
+      .min = 1024,
+      .max = 1 << 30,
+      .help = "how much" },
     { .name = "branch", .letter = 'b', .kind = OPTION_LIST, .arg = "GLOB", .help = "which" },
     { .name = "ref",
       .kind = OPTION_TEXT,
@@ -122,6 +130,7 @@ static void defaults_hold_where_nothing_is_said(void **state)
     assert_false(seen.server_given);
     assert_int_equal(seen.number, 1);
     assert_int_equal(seen.ms, 5000);
+    assert_int_equal(seen.bytes, 4 << 20);
     assert_int_equal(seen.list_n, 0);
     assert_false(seen.flag);
     assert_int_equal(seen.args_n, 1);
@@ -131,12 +140,13 @@ static void defaults_hold_where_nothing_is_said(void **state)
 static void options_and_arguments_mix(void **state)
 {
     (void)state;
-    assert_int_equal(run_words("one --slots=4 -f two --interval 250ms -bmain --branch v* "
+    assert_int_equal(run_words("one --slots=4 -f two --interval 250ms --room 3K -bmain --branch v* "
                                "--dispatcher-server h:1"),
                      EXIT_RED);
     assert_int_equal(seen.number, 4);
     assert_true(seen.flag);
     assert_int_equal(seen.ms, 250);
+    assert_int_equal(seen.bytes, 3 << 10);
     assert_int_equal(seen.list_n, 2);
     assert_string_equal(seen.list[0], "main");
     assert_string_equal(seen.list[1], "v*");
@@ -184,6 +194,8 @@ static void what_is_wrong_with_a_line_is_said(void **state)
         { "a -s", "option '-s' needs a value" },
         { "a --fast=yes", "option '--fast=yes' takes no value" },
         { "a --interval soon", "--interval: 'soon' is not a duration" },
+        { "a --room 7X", "--room: '7X' is not a size" },
+        { "a --room 2G", "--room: '2G' is not from 1024 to 1073741824 bytes" },
         { "a --color=blue", "'blue' is not one of auto|always|never" },
         { "a --dispacher-server x", "did you mean '--dispatcher-server'?" },
         { "a --dispacher x", "did you mean '--dispatcher-server'?" },
