@@ -238,7 +238,8 @@ static exit_code run(const command_line *line)
     if (m->rows.n == 0)
         return command_fail_with(line, EXIT_NOT_FOUND, "there is no build %s", args[0]);
     client_keep(c);
-    if (query_units(c, question.build.build, &units, &n, &err))
+    n = 0;
+    if (!m->rows.v[0].forgotten && query_units(c, question.build.build, &units, &n, &err))
         return command_fail(line, &err);
     if (command_flag(line, "json")) {
         json_t *list;
@@ -250,6 +251,9 @@ static exit_code run(const command_line *line)
     }
     color = show_color(line);
     print_head(&m->rows.v[0], color);
+    if (m->rows.v[0].forgotten)
+        puts("  its details are no longer kept (--keep-days, --keep-builds, --keep-bytes of the "
+             "dispatcher)");
     jobs_print_sums(&m->rows.v[0], &m->jobs, &m->tasks);
     failures_print(c, &(failures_of){ question.build.build, &m->tasks, units, n }, color);
     jobs_print(&m->jobs, (uint64_t)loop_wall_ms(), color, stdout);

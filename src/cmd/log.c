@@ -136,6 +136,9 @@ static volt_code ask_build(reader *r, uint64_t build, const msg_build_is **ret, 
 
     if (code == VOLT_OK && answer->build_is.rows.n == 0)
         code = volt_fail(err, VOLT_ENOTFOUND, "there is no build %llu", (unsigned long long)build);
+    if (code == VOLT_OK && answer->build_is.rows.v[0].forgotten)
+        code = volt_fail(err, VOLT_ENOTFOUND, "the logs of build %llu are no longer kept",
+                         (unsigned long long)build);
     if (code == VOLT_OK)
         *ret = &answer->build_is;
     return code;

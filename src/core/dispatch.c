@@ -215,6 +215,16 @@ uint64_t dispatch_last_seq(const dispatch *d)
     return d->last_seq;
 }
 
+bool dispatch_had_build(const dispatch *d, uint64_t build)
+{
+    return build > 0 && build <= d->last_build;
+}
+
+bool dispatch_had_task(const dispatch *d, uint64_t task)
+{
+    return task > 0 && task <= d->last_task;
+}
+
 /* ---- time ---- */
 
 static int64_t earlier(int64_t a, int64_t b)

@@ -104,6 +104,9 @@ const char *dispatch_trouble(const dispatch *d);
 int64_t dispatch_lease_ms(const dispatch *d);
 /* Newest event number given out. */
 uint64_t dispatch_last_seq(const dispatch *d);
+/* There was one of that number, whether or not it is still kept. */
+bool dispatch_had_build(const dispatch *d, uint64_t build);
+bool dispatch_had_task(const dispatch *d, uint64_t task);
 
 /* The live answer to `status` (running, waiting and why, counts), in `a`. */
 void dispatch_status(const dispatch *d, int64_t now_ms, msg_status_is *ret, arena *a);

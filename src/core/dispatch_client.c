@@ -214,10 +214,29 @@ void on_cancel_build(dispatch *d, const msg_cancel_build *m)
     }
 }
 
+/* Why what did not pass in a build cannot run again alone; NULL: it can. */
+static const char *no_retry(dispatch *d, const row_build *old)
+{
+    const unsigned long long build = old->build;
+
+    if (old->state != STATE_FINAL)
+        return arena_printf(&d->out->arena, "build %llu has not ended", build);
+    if (!verdict_is_bad(old->verdict))
+        return arena_printf(&d->out->arena, "build %llu has %s: there is nothing to retry", build,
+                            verdict_text(old->verdict));
+    if (old->forgotten)
+        return arena_printf(&d->out->arena,
+                            "what passed in build %llu is no longer kept; 'volt rebuild %llu' runs "
+                            "all of it again",
+                            build, build);
+    return NULL;
+}
+
 void on_rebuild(dispatch *d, const msg_rebuild *m)
 {
     const row_build *old = d->ev->facts.build;
     const row_build *latest = d->ev->facts.latest;
+    const char *why;
     repo *p;
     row_build like;
     build *b;
@@ -239,16 +258,9 @@ void on_rebuild(dispatch *d, const msg_rebuild *m)
         answer_err(d, CODE_BUSY, "100000 builds wait already");
         return;
     }
-    if (m->failed && old->state != STATE_FINAL) {
-        answer_err(
-            d, CODE_STATE,
-            arena_printf(&d->out->arena, "build %llu has not ended", (unsigned long long)m->build));
-        return;
-    }
-    if (m->failed && !verdict_is_bad(old->verdict)) {
-        answer_err(d, CODE_STATE,
-                   arena_printf(&d->out->arena, "build %llu has %s: there is nothing to retry",
-                                (unsigned long long)m->build, verdict_text(old->verdict)));
+    why = m->failed ? no_retry(d, old) : NULL;
+    if (why) {
+        answer_err(d, CODE_STATE, why);
         return;
     }
     like = *old;

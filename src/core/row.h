@@ -42,6 +42,7 @@ typedef struct row_build { /* key: build; unique (repo, ref, oid, gen) */
     uint64_t retry_of; /* build of the same commit whose passed jobs count here; 0: none */
     slices passed;     /* their names */
     slices env;        /* NAME=VALUE, as its submission gave it */
+    bool forgotten;    /* retention took all but this row */
 } row_build;
 
 typedef struct row_job { /* key: (build, idx); name is unique in the build */

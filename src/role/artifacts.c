@@ -89,6 +89,8 @@ static volt_code look(level *l, uint64_t build, rows *found, uint64_t *next, vol
     volt_code code = s->ops->build(s, build, a, &row, err);
 
     *next = 0;
+    if (code == VOLT_OK && row.forgotten)
+        code = VOLT_ENOTFOUND;
     if (code != VOLT_OK)
         return code;
     for (size_t i = 0; i < row.passed.n; i++)

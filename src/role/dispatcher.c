@@ -88,6 +88,8 @@ static volt_code put_event(dispatcher *d, const row *r, volt_err *err)
     const msg m = { .type = MSG_event, .event = r->event };
     const char *topic = arena_printf(&d->effects.arena, "e.%s.", event_kind_text(r->event.kind));
 
+    if (r->event.kind == EVENT_BUILD_DONE)
+        map_puts(&d->grown, r->event.repo, d);
     buf_clear(&d->event_frame);
     wire_encode(&m, &d->event_frame);
     if (MUTANT(publish_first))
@@ -205,7 +207,11 @@ static volt_code step(dispatcher *d, const dispatch_event *ev, volt_err *err)
 
 static volt_code load_row(void *ctx, const row *r, volt_err *err)
 {
-    return dispatch_load(ctx, r, err);
+    dispatcher *d = ctx;
+
+    if (r->kind == ROW_REPO)
+        map_puts(&d->grown, r->repo.name, d);
+    return dispatch_load(d->core, r, err);
 }
 
 static volt_code start(dispatcher *d, const dispatcher_config *config, int64_t now_ms,
@@ -247,7 +253,7 @@ static volt_code start(dispatcher *d, const dispatcher_config *config, int64_t n
     core.last_build = head.last_build;
     core.last_task = head.last_task;
     d->core = dispatch_new(&core);
-    code = d->store->ops->load(d->store, load_row, d->core, err);
+    code = d->store->ops->load(d->store, load_row, d, err);
     if (code != VOLT_OK)
         return code;
     d->now_ms = now_ms;
@@ -289,6 +295,7 @@ void dispatcher_free(dispatcher *d)
     buf_free(&d->gone_logs);
     buf_free(&d->gone_peers);
     map_free(&d->bad_peers);
+    map_free(&d->grown);
     free(d);
 }
 
@@ -529,34 +536,6 @@ int64_t dispatcher_next_deadline_ms(const dispatcher *d)
 void dispatcher_set_disk_low(dispatcher *d, bool low)
 {
     d->disk_low = low;
-}
-
-static void log_gone(void *ctx, uint64_t task, uint64_t att)
-{
-    dispatcher *d = ctx;
-
-    for (unsigned part = 0; part < PARTS_N; part++) {
-        const log_name name = { task, att, (msg_part)part };
-
-        buf_add(&d->gone_logs, &name, sizeof name);
-    }
-}
-
-volt_code dispatcher_prune(dispatcher *d, int64_t wall_ms, int64_t keep_ms, size_t max, bool *more,
-                           volt_err *err)
-{
-    const store_old old = { .ended_ms = wall_ms - keep_ms,
-                            .counted = d->counted,
-                            .seen_ms = wall_ms - history_keep_ms(keep_ms) };
-    store_head head;
-    volt_code code = d->store->ops->prune(d->store, &old, max, log_gone, d, more, err);
-
-    d->dirty = true;
-    if (code == VOLT_OK)
-        code = d->store->ops->head(d->store, &head, err);
-    if (code == VOLT_OK)
-        d->floor = head.floor;
-    return code;
 }
 
 const dispatch *dispatcher_core(const dispatcher *d)

@@ -31,6 +31,8 @@ typedef struct log_files {
     volt_code (*read)(void *ctx, const log_name *name, uint64_t off, size_t max, buf *ret,
                       volt_err *err);
     void (*remove)(void *ctx, const log_name *name);
+    /* That all of them take. */
+    uint64_t (*bytes)(void *ctx);
 } log_files;
 
 /* Where frames go, called by dispatcher_commit() only. */
@@ -53,6 +55,15 @@ typedef struct dispatcher_config {
     size_t large;                        /* 0: the core's */
     uint64_t tries_max, log_max, log_window, artifact_max;
 } dispatcher_config;
+
+/* How much is kept of builds that have ended (store_old): all, or each bound that is not 0.  Events
+ * are kept for `ms`, or a month, and as much of it, a day at least, as there is room for; lines of
+ * builds as long as the histories of files (history_keep_ms()). */
+typedef struct dispatcher_keep {
+    int64_t ms;      /* details of builds that ended less long ago */
+    uint64_t builds; /* of so many of each repository, the newest */
+    uint64_t bytes;  /* of as many as leave the store and the files at so much, the newest */
+} dispatcher_keep;
 
 /* Raises the epoch, rebuilds the core from `s` and commits.  `s` and what `logs` and `out` point to
  * are borrowed until dispatcher_free(). */
@@ -82,9 +93,12 @@ size_t dispatcher_unsent(const dispatcher *d);
 int64_t dispatcher_next_deadline_ms(const dispatcher *d);
 /* Refuse new submissions while the disk is nearly full. */
 void dispatcher_set_disk_low(dispatcher *d, bool low);
-/* Forgets a slice of what ended more than keep_ms ago, in the open transaction. */
-volt_code dispatcher_prune(dispatcher *d, int64_t wall_ms, int64_t keep_ms, size_t max, bool *more,
-                           volt_err *err);
+/* Forgets a slice of at most `max` things beyond `keep`, in the open transaction.  *more: call it
+ * again, after the commit, with which files go, so that it measures anew. */
+volt_code dispatcher_prune(dispatcher *d, int64_t wall_ms, const dispatcher_keep *keep, size_t max,
+                           bool *more, volt_err *err);
+/* The last call found that nothing more may go, and that it is more than keep->bytes still. */
+bool dispatcher_is_crammed(const dispatcher *d);
 
 const dispatch *dispatcher_core(const dispatcher *d);
 const char *dispatcher_hist(const dispatcher *d);

@@ -1,7 +1,7 @@
 /*
  * dispatcher_internal.h - shared by dispatcher.c (frames, transactions), facts.c (what the store
- * knows about a message), tally.c (the histories of test files), query.c and artifacts.c (answers
- * to readers).
+ * knows about a message), tally.c (the histories of test files), keep.c (retention), query.c and
+ * artifacts.c (answers to readers).
  */
 #ifndef VOLT_ROLE_DISPATCHER_INTERNAL_H
 #define VOLT_ROLE_DISPATCHER_INTERNAL_H
@@ -27,11 +27,13 @@ struct dispatcher {
     bool dirty;      /* something was put since the last commit */
     bool disk_low;
     uint64_t bad_frames;
-    map bad_peers;                 /* peer -> when it may be told again */
-    buf gone_peers;                /* peers whose connections were gone at the last delivery */
-    buf gone_logs;                 /* log_names of files that go after the commit */
-    uint64_t floor;                /* oldest event kept */
-    uint64_t counted;              /* newest event that is in the histories of files */
+    map bad_peers;    /* peer -> when it may be told again */
+    buf gone_peers;   /* peers whose connections were gone at the last delivery */
+    buf gone_logs;    /* log_names of files that go after the commit */
+    map grown;        /* repositories where builds ended, and are to be counted for keep->builds */
+    bool crammed;     /* keep->bytes is exceeded, and nothing may go */
+    uint64_t floor;   /* oldest event kept */
+    uint64_t counted; /* newest event that is in the histories of files */
     int64_t tallied_ms, worked_ms; /* the last turns that counted some, that had other work */
     uint64_t ep;
     char hist[33];
@@ -53,7 +55,7 @@ int64_t tally_due_ms(const dispatcher *d);
 volt_code tally_some(dispatcher *d, bool busy, volt_err *err);
 
 bool query_is(msg_type type);
-/* VOLT_ENOTFOUND: there is no such build. */
+/* VOLT_ENOTFOUND: there is no such build, or it has no details any more. */
 volt_code answer_artifacts(dispatcher *d, uint64_t peer, const msg *m, volt_err *err);
 volt_code query_answer(dispatcher *d, uint64_t peer, const msg *m, volt_err *err);
 /* One of them: query_cases.c. */

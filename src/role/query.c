@@ -92,7 +92,8 @@ static void describe_build(dispatcher *d, const row_build *r, rec_build_row *ret
                             .units = r->units,
                             .units_done = r->units_done,
                             .units_bad = r->units_bad,
-                            .slots = r->slots };
+                            .slots = r->slots,
+                            .forgotten = r->forgotten };
     dispatch_progress(d->core, ret);
 }
 
@@ -286,15 +287,40 @@ static volt_code find_jobs(dispatcher *d, uint64_t build, page *ret, volt_err *e
 
 /* ---- answers ---- */
 
-static volt_code not_found(dispatcher *d, uint64_t peer, const msg *m, const char *what,
-                           uint64_t id)
+static volt_code not_found(dispatcher *d, uint64_t peer, const msg *m, const char *why)
 {
-    msg a = { .type = MSG_err, .r = m->r, .err.code = CODE_NOT_FOUND };
+    const msg a = { .type = MSG_err,
+                    .r = m->r,
+                    .err = { .code = CODE_NOT_FOUND, .msg = slice_of(why) } };
 
-    a.err.msg =
-        slice_of(arena_printf(&d->arena, "there is no %s %llu", what, (unsigned long long)id));
     outbox_send(d, peer, &a);
     return VOLT_OK;
+}
+
+static volt_code no_build(dispatcher *d, uint64_t peer, const msg *m, uint64_t build)
+{
+    const bool had = dispatch_had_build(d->core, build);
+
+    return not_found(d, peer, m,
+                     arena_printf(&d->arena, "%s %llu%s", had ? "build" : "there is no build",
+                                  (unsigned long long)build, had ? " is no longer kept" : ""));
+}
+
+static volt_code no_task(dispatcher *d, uint64_t peer, const msg *m, uint64_t task)
+{
+    const bool had = dispatch_had_task(d->core, task);
+
+    return not_found(d, peer, m,
+                     arena_printf(&d->arena, "%s %llu%s", had ? "task" : "there is no task",
+                                  (unsigned long long)task, had ? " is no longer kept" : ""));
+}
+
+/* Only its line is left. */
+static volt_code no_details(dispatcher *d, uint64_t peer, const msg *m, uint64_t build)
+{
+    return not_found(d, peer, m,
+                     arena_printf(&d->arena, "the details of build %llu are no longer kept",
+                                  (unsigned long long)build));
 }
 
 static volt_code answer_status(dispatcher *d, uint64_t peer, const msg *m)
@@ -335,7 +361,7 @@ static volt_code answer_build(dispatcher *d, uint64_t peer, const msg *m, volt_e
     volt_code code = d->store->ops->build(d->store, m->build.build, &d->arena, &row, err);
 
     if (code == VOLT_ENOTFOUND)
-        return not_found(d, peer, m, "build", m->build.build);
+        return no_build(d, peer, m, m->build.build);
     if (code == VOLT_OK)
         code = find_jobs(d, row.build, &jobs, err);
     tasks.tasks = ARENA_ARRAY(&d->arena, rec_task_row, tasks.max);
@@ -360,7 +386,9 @@ static volt_code answer_units(dispatcher *d, uint64_t peer, const msg *m, volt_e
     volt_code code = d->store->ops->build(d->store, m->units.build, &d->arena, &row, err);
 
     if (code == VOLT_ENOTFOUND)
-        return not_found(d, peer, m, "build", m->units.build);
+        return no_build(d, peer, m, m->units.build);
+    if (code == VOLT_OK && row.forgotten)
+        return no_details(d, peer, m, m->units.build);
     if (code == VOLT_OK)
         code = find_jobs(d, row.build, &jobs, err);
     if (code != VOLT_OK)
@@ -402,7 +430,7 @@ static volt_code answer_task(dispatcher *d, uint64_t peer, const msg *m, volt_er
     volt_code code = d->store->ops->task(d->store, m->task.task, &d->arena, &row, err);
 
     if (code == VOLT_ENOTFOUND)
-        return not_found(d, peer, m, "task", m->task.task);
+        return no_task(d, peer, m, m->task.task);
     if (code == VOLT_OK)
         code = find_jobs(d, row.build, &jobs, err);
     attempts.attempts = ARENA_ARRAY(&d->arena, rec_attempt_row, attempts.max);
@@ -490,7 +518,7 @@ static volt_code answer_get(dispatcher *d, uint64_t peer, const msg *m, volt_err
     volt_code code = d->store->ops->task(d->store, get->task, &d->arena, &row, err);
 
     if (code == VOLT_ENOTFOUND)
-        return not_found(d, peer, m, "task", get->task);
+        return no_task(d, peer, m, get->task);
     if (code != VOLT_OK)
         return code;
     a.chunk = (msg_chunk){
@@ -552,7 +580,9 @@ volt_code query_answer(dispatcher *d, uint64_t peer, const msg *m, volt_err *err
     case MSG_artifacts:
         code = answer_artifacts(d, peer, m, err);
         if (code == VOLT_ENOTFOUND)
-            return not_found(d, peer, m, "build", m->artifacts.build);
+            return dispatch_had_build(d->core, m->artifacts.build)
+                       ? no_details(d, peer, m, m->artifacts.build)
+                       : no_build(d, peer, m, m->artifacts.build);
         return code;
     case MSG_replay:
         return answer_replay(d, peer, m, err);

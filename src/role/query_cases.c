@@ -53,7 +53,8 @@ static slice no_job(dispatcher *d, const msg_cases *ask)
 {
     const slice name = { ask->job.p, ask->job.n < NAME_SHOWN ? ask->job.n : NAME_SHOWN };
 
-    return slice_of(arena_printf(&d->arena, "build %llu is not there, or has no job " SLICE_FMT,
+    return slice_of(arena_printf(&d->arena,
+                                 "build %llu has no job " SLICE_FMT ", or its details are not kept",
                                  (unsigned long long)ask->build, SLICE_ARG(name)));
 }
 

@@ -80,6 +80,14 @@ void memory_forget(memory_store *s, row_kind kind, size_t from, size_t n)
         take_out(sh, from, n);
 }
 
+void memory_replace(memory_store *s, row_kind kind, size_t at, void *now)
+{
+    shelf *sh = &s->shelves[kind];
+
+    remember(s, kind, sh->v[at], now);
+    sh->v[at] = now;
+}
+
 static volt_code put_event(memory_store *s, const msg_event *event, slice encoded, volt_err *err)
 {
     shelf *sh = &s->shelves[ROW_EVENT];
@@ -157,11 +165,12 @@ static volt_code put(store *base, const row *r, slice encoded, volt_err *err)
     if (was)
         keep_fixed(sh->table, table_fields_mut(&next), was);
     now = table_clone(sh->table, table_fields(&next));
-    if (was)
-        sh->v[at] = now;
-    else
+    if (was) {
+        memory_replace(s, r->kind, at, now);
+    } else {
         insert(sh, at, now);
-    remember(s, r->kind, was, now);
+        remember(s, r->kind, NULL, now);
+    }
     if (r->kind == ROW_BUILD && r->build.build > s->ids.last_build)
         s->ids.last_build = r->build.build;
     if (r->kind == ROW_TASK && r->task.task > s->ids.last_task)
@@ -203,7 +212,9 @@ void store_memory_crash(store *base)
     if (!MUTANT(seq_autoincrement))
         s->ids = s->ids_committed;
     memcpy(s->stale, s->stale_committed, sizeof s->stale);
+    free(s->sweep_submission);
     free(s->sweep);
+    s->sweep_submission = NULL;
     s->sweep = NULL;
 }
 
@@ -592,6 +603,7 @@ static void close_store(store *base)
         free(s->shelves[kind].v);
     }
     free(s->undo);
+    free(s->sweep_submission);
     free(s->sweep);
     free(s);
 }
@@ -624,6 +636,7 @@ static const store_ops ops = {
     .runners = runners,
     .events = events,
     .events_of = events_of,
+    .bytes = memory_bytes,
     .prune = memory_prune,
 };
 

@@ -34,6 +34,7 @@ typedef struct undo {
 
 typedef struct memory_ids {
     uint64_t last_seq, last_build, last_task;
+    uint64_t forgetting; /* the build whose details retention has begun to take; 0: none */
 } memory_ids;
 
 typedef struct memory_store {
@@ -45,7 +46,9 @@ typedef struct memory_store {
     char stale[STORE_STALE_MAX], stale_committed[STORE_STALE_MAX];
     uint64_t ep;
     memory_ids ids, ids_committed;
-    row_file *sweep; /* the history of a file that retention looks at next; NULL: the first */
+    /* What retention looks at next; NULL: the first. */
+    row_submission *sweep_submission;
+    row_file *sweep;
 } memory_store;
 
 /* Where the row with the key of `fields` is or belongs. */
@@ -54,8 +57,11 @@ size_t memory_place(const shelf *sh, const void *fields);
 void *memory_find(const shelf *sh, const void *fields);
 /* Forgets rows [from, from + n) of a shelf, until a crash. */
 void memory_forget(memory_store *s, row_kind kind, size_t from, size_t n);
+/* Puts `now`, with the same key, in the place of a row, until a crash. */
+void memory_replace(memory_store *s, row_kind kind, size_t at, void *now);
 
 volt_code memory_cut_cases(store *base, const row_case *from, volt_err *err);
+volt_code memory_bytes(store *base, uint64_t *ret, volt_err *err);
 volt_code memory_prune(store *base, const store_old *old, size_t max, store_log_fn log_gone,
                        void *ctx, bool *more, volt_err *err);
 

@@ -77,7 +77,17 @@ static const char version_3[] =
     "CREATE TABLE cursor(name TEXT PRIMARY KEY, seq INTEGER) WITHOUT ROWID;"
     "INSERT INTO cursor SELECT 'files', seq FROM event ORDER BY seq DESC LIMIT 1;";
 
-static const char *const steps[] = { version_1, version_2, version_3 };
+/* Retention: which build's details go next, and which line.  A build is inserted once, so these
+ * cost little beside its units. */
+static const char version_4[] =
+    "ALTER TABLE build ADD COLUMN forgotten INTEGER NOT NULL DEFAULT 0;"
+    "CREATE INDEX build_open ON build(build) WHERE state<>'final';"
+    "CREATE INDEX build_retry ON build(retry_of) WHERE state<>'final' AND retry_of<>0;"
+    "CREATE INDEX build_ended ON build(finished_ms) WHERE state='final' AND forgotten=0;"
+    "CREATE INDEX build_kept ON build(repo, finished_ms) WHERE state='final' AND forgotten=0;"
+    "CREATE INDEX build_line ON build(finished_ms) WHERE forgotten<>0;";
+
+static const char *const steps[] = { version_1, version_2, version_3, version_4 };
 
 const schema schema_current = { steps, sizeof steps / sizeof *steps };
 

@@ -323,6 +323,7 @@ static const store_ops ops = {
     .runners = sqlite_runners,
     .events = sqlite_events,
     .events_of = sqlite_events_of,
+    .bytes = sqlite_bytes,
     .prune = sqlite_prune,
     .relax = relax,
 };

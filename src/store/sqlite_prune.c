@@ -7,7 +7,8 @@
 typedef struct pruning {
     sqlite_store *s;
     const store_old *old;
-    size_t left; /* things that may still be forgotten in this slice */
+    size_t max;
+    size_t left; /* of them, things that may still be forgotten in this slice */
     store_log_fn log_gone;
     void *ctx;
 } pruning;
@@ -73,10 +74,32 @@ static volt_code drop_task(pruning *p, uint64_t task, volt_err *err)
     return VOLT_OK;
 }
 
-/* The row of the build goes last, so that a later slice finds what this one leaves. */
-static volt_code drop_build(pruning *p, uint64_t build, volt_err *err)
+/* The greatest ids outlive their rows. */
+static volt_code keep_ids(pruning *p, volt_err *err)
 {
-    volt_code rc = VOLT_OK;
+    store_head head;
+    volt_code rc = sqlite_head(&p->s->base, &head, err);
+
+    if (rc || (rc = sqlite_put_meta(p->s, "last_build", (slice){ 0 }, &head.last_build, err)))
+        return rc;
+    return sqlite_put_meta(p->s, "last_task", (slice){ 0 }, &head.last_task, err);
+}
+
+/* The build is marked first and comes to its end in this slice or a later one. */
+static volt_code begin_forgetting(pruning *p, uint64_t build, volt_err *err)
+{
+    volt_code rc = drop_one(p, SQL_FORGOTTEN, build, err);
+
+    if (rc)
+        return rc;
+    p->left--;
+    return sqlite_put_meta(p->s, "forgetting", (slice){ 0 }, &build, err);
+}
+
+static volt_code drop_details(pruning *p, uint64_t build, volt_err *err)
+{
+    const uint64_t none = 0;
+    volt_code rc = keep_ids(p, err);
 
     while (!rc && p->left > 0) {
         uint64_t task;
@@ -91,104 +114,113 @@ static volt_code drop_build(pruning *p, uint64_t build, volt_err *err)
         (rc = drop_some(p, SQL_DROP_UNITS, build, err)) ||
         (rc = drop_some(p, SQL_DROP_JOBS, build, err)))
         return rc;
-    if (p->left == 0)
-        return VOLT_OK;
-    p->left--;
-    return drop_one(p, SQL_DROP_BUILD, build, err);
+    return p->left ? sqlite_put_meta(p->s, "forgetting", (slice){ 0 }, &none, err) : VOLT_OK;
 }
 
-/* Builds are made in the order of their ids, so the walk ends at the first that was made too late
- * to have ended in time: it costs nothing when there is nothing to forget. */
-static volt_code next_old_build(pruning *p, uint64_t *ret, volt_err *err)
+/* The build that ended first, of those with details that nothing needs; INT64_MAX: there is none.
+ */
+static volt_code first_ended(pruning *p, uint64_t *ret, int64_t *ended_ms, volt_err *err)
 {
-    sqlite3_stmt *st = p->s->sql[SQL_OLD_BUILDS];
+    sqlite3_stmt *st = p->s->sql[SQL_FIRST_ENDED];
     volt_code rc = VOLT_OK;
-    int step;
+    int step = sqlite3_step(st);
 
     *ret = 0;
-    sqlite3_bind_int64(st, 1, p->old->ended_ms);
-    while ((step = sqlite3_step(st)) == SQLITE_ROW && sqlite3_column_int(st, 2)) {
-        if (sqlite3_column_int(st, 1)) {
-            *ret = (uint64_t)sqlite3_column_int64(st, 0);
-            break;
-        }
-    }
-    if (step != SQLITE_ROW && step != SQLITE_DONE)
+    *ended_ms = INT64_MAX;
+    if (step == SQLITE_ROW) {
+        *ret = (uint64_t)sqlite3_column_int64(st, 0);
+        *ended_ms = sqlite3_column_int64(st, 1);
+    } else if (step != SQLITE_DONE) {
         rc = fail_read(p, err);
+    }
     sqlite3_reset(st);
     return rc;
 }
 
-/* The greatest ids outlive their rows. */
-static volt_code keep_ids(pruning *p, volt_err *err)
+static volt_code next_victim(pruning *p, uint64_t *ret, volt_err *err)
 {
-    store_head head;
-    volt_code rc = sqlite_head(&p->s->base, &head, err);
+    sqlite3_stmt *st = p->s->sql[SQL_BEYOND];
+    int64_t ended_ms;
+    volt_code rc = first_ended(p, ret, &ended_ms, err);
 
-    if (rc || (rc = sqlite_put_meta(p->s, "last_build", (slice){ 0 }, &head.last_build, err)))
+    if (rc || ended_ms < p->old->ended_ms)
         return rc;
-    return sqlite_put_meta(p->s, "last_task", (slice){ 0 }, &head.last_task, err);
+    if (*ret && p->old->for_room && p->left == p->max)
+        return VOLT_OK;
+    *ret = 0;
+    if (!p->old->repo.n)
+        return VOLT_OK;
+    sqlite_bind_slice(st, 1, p->old->repo);
+    sqlite_bind_limit(st, 2, p->old->newest);
+    return first_number(p, st, ret, err);
 }
 
 static volt_code drop_builds(pruning *p, volt_err *err)
 {
     uint64_t build;
-    volt_code rc = next_old_build(p, &build, err);
+    volt_code rc = first_number(p, p->s->sql[SQL_FORGETTING], &build, err);
 
-    if (!rc && build)
-        rc = keep_ids(p, err);
-    while (!rc && build && p->left > 0) {
-        rc = drop_build(p, build, err);
-        if (!rc)
-            rc = next_old_build(p, &build, err);
+    while (!rc && p->left > 0) {
+        if (!build && ((rc = next_victim(p, &build, err)) || !build ||
+                       (rc = begin_forgetting(p, build, err))))
+            return rc;
+        rc = drop_details(p, build, err);
+        build = 0;
     }
     return rc;
 }
 
-/* One whose build is kept is kept too: the observer may still ask for it. */
-static volt_code drop_submissions(pruning *p, volt_err *err)
+static volt_code drop_lines(pruning *p, volt_err *err)
 {
-    sqlite3_stmt *st = p->s->sql[SQL_OLD_SUBMISSIONS];
     volt_code rc = VOLT_OK;
-    sqlite3_int64 at = 0;
 
     while (!rc && p->left > 0) {
-        bool kept;
-        int step;
+        uint64_t build;
 
-        sqlite3_bind_int64(st, 1, at);
-        step = sqlite3_step(st);
-        if (step != SQLITE_ROW || sqlite3_column_int64(st, 1) >= p->old->ended_ms) {
-            if (step != SQLITE_ROW && step != SQLITE_DONE)
-                rc = fail_read(p, err);
-            sqlite3_reset(st);
+        sqlite3_bind_int64(p->s->sql[SQL_OLD_LINE], 1, p->old->line_ms);
+        rc = first_number(p, p->s->sql[SQL_OLD_LINE], &build, err);
+        if (rc || !build)
             break;
-        }
-        at = sqlite3_column_int64(st, 0);
-        kept = sqlite3_column_int(st, 2);
-        sqlite3_reset(st);
-        if (kept)
-            continue;
-        rc = drop_one(p, SQL_DROP_SUBMISSION, (uint64_t)at, err);
+        rc = drop_one(p, SQL_DROP_BUILD, build, err);
         p->left--;
     }
     return rc;
 }
 
-/* The oldest kept build's events begin with the first that names it or a later build.  The newest
+/* Events from before this go. */
+static volt_code event_bound(pruning *p, int64_t *ret, volt_err *err)
+{
+    const store_old *old = p->old;
+    uint64_t first;
+    int64_t room_ms;
+    volt_code rc;
+
+    *ret = old->event_ms;
+    if (!old->for_room)
+        return VOLT_OK;
+    rc = first_ended(p, &first, &room_ms, err);
+    if (old->room_ms < room_ms)
+        room_ms = old->room_ms;
+    if (room_ms > *ret)
+        *ret = room_ms;
+    return rc;
+}
+
+/* What an open build needs begins with the first event that names it or a later one.  The newest
  * event always stays: it is what the numbers go on from. */
 static volt_code drop_events(pruning *p, volt_err *err)
 {
     sqlite3_stmt *st = p->s->sql[SQL_OLD_EVENTS];
     uint64_t oldest, keep_from = 0;
+    int64_t bound_ms;
     size_t n = 0;
     volt_code rc;
     int step;
 
     if (p->left == 0)
         return VOLT_OK;
-    rc = first_number(p, p->s->sql[SQL_OLDEST_BUILD], &oldest, err);
-    if (rc)
+    if ((rc = first_number(p, p->s->sql[SQL_OLDEST_OPEN], &oldest, err)) ||
+        (rc = event_bound(p, &bound_ms, err)))
         return rc;
     sqlite_bind_limit(st, 1, p->left);
     while ((step = sqlite3_step(st)) == SQLITE_ROW) {
@@ -196,7 +228,7 @@ static volt_code drop_events(pruning *p, volt_err *err)
         uint64_t build = (uint64_t)sqlite3_column_int64(st, 2);
 
         if (seq == p->s->last_seq || seq > p->old->counted ||
-            sqlite3_column_int64(st, 1) >= p->old->ended_ms || (oldest && build >= oldest))
+            sqlite3_column_int64(st, 1) >= bound_ms || (oldest && build >= oldest))
             break;
         keep_from = seq + 1;
         n++;
@@ -210,8 +242,24 @@ static volt_code drop_events(pruning *p, volt_err *err)
     return drop_one(p, SQL_DROP_EVENTS, keep_from, err);
 }
 
-/* Looks at `max` histories of files, from where the last call ended. */
-static volt_code drop_files(pruning *p, size_t max, volt_err *err)
+/* Looks at `max` of them, from where the last call ended. */
+static volt_code drop_submissions(pruning *p, volt_err *err)
+{
+    sqlite3_stmt *next = p->s->sql[SQL_NEXT_SUBMISSION], *drop = p->s->sql[SQL_SWEEP_SUBMISSIONS];
+    uint64_t from = p->s->sweep_submission;
+    volt_code rc;
+
+    sqlite_bind_limit(next, 1, from);
+    sqlite_bind_limit(next, 2, p->max);
+    sqlite_bind_limit(drop, 1, from);
+    sqlite_bind_limit(drop, 2, p->max);
+    sqlite3_bind_int64(drop, 3, p->old->event_ms);
+    rc = first_number(p, next, &p->s->sweep_submission, err);
+    return rc ? rc : sqlite_run(p->s, drop, err);
+}
+
+/* The same of the histories of files. */
+static volt_code drop_files(pruning *p, volt_err *err)
 {
     sqlite3_stmt *next = p->s->sql[SQL_SWEEP_NEXT], *drop = p->s->sql[SQL_SWEEP];
     arena keys = { 0 };
@@ -223,9 +271,9 @@ static volt_code drop_files(pruning *p, size_t max, volt_err *err)
         sqlite_bind_slice(next, i + 1, p->s->sweep[i]);
         sqlite_bind_slice(drop, i + 1, p->s->sweep[i]);
     }
-    sqlite_bind_limit(next, 4, max);
-    sqlite_bind_limit(drop, 4, max);
-    sqlite3_bind_int64(drop, 5, p->old->seen_ms);
+    sqlite_bind_limit(next, 4, p->max);
+    sqlite_bind_limit(drop, 4, p->max);
+    sqlite3_bind_int64(drop, 5, p->old->line_ms);
     step = sqlite3_step(next);
     for (int i = 0; step == SQLITE_ROW && i < 3; i++)
         key[i] = arena_slice(&keys, sqlite_read_slice(next, i));
@@ -243,14 +291,21 @@ static volt_code drop_files(pruning *p, size_t max, volt_err *err)
 volt_code sqlite_prune(store *base, const store_old *old, size_t max, store_log_fn log_gone,
                        void *ctx, bool *more, volt_err *err)
 {
-    pruning p = { (sqlite_store *)base, old, max, log_gone, ctx };
+    pruning p = { (sqlite_store *)base, old, max, max, log_gone, ctx };
     volt_code rc;
 
     assert(max > 0 && more);
     if ((rc = sqlite_begin(p.s, err)) || (rc = drop_builds(&p, err)) ||
-        (rc = drop_submissions(&p, err)) || (rc = drop_events(&p, err)) ||
-        (rc = drop_files(&p, max, err)))
+        (rc = drop_lines(&p, err)) || (rc = drop_events(&p, err)) ||
+        (rc = drop_submissions(&p, err)) || (rc = drop_files(&p, err)))
         return rc;
-    *more = p.left == 0;
+    *more = p.left == 0 || (old->for_room && p.left < max);
     return VOLT_OK;
+}
+
+volt_code sqlite_bytes(store *base, uint64_t *ret, volt_err *err)
+{
+    pruning p = { .s = (sqlite_store *)base };
+
+    return first_number(&p, p.s->sql[SQL_BYTES], ret, err);
 }

@@ -9,6 +9,14 @@ typedef struct sql_text {
     row_kind rows;
 } sql_text;
 
+/* What builds that are not final inherit from, directly or by way of others. */
+#define NEEDED                                                                               \
+    "WITH RECURSIVE needed(id) AS (SELECT retry_of FROM build INDEXED BY build_retry WHERE " \
+    "state<>'final' AND retry_of<>0 UNION SELECT retry_of FROM needed, build "               \
+    "WHERE build=id AND retry_of<>0) "
+/* Builds that have ended and have their details. */
+#define ENDED "state='final' AND forgotten=0"
+
 #define SELECT(kind, tail) \
     {                      \
         tail, true, kind   \
@@ -29,7 +37,8 @@ static const sql_text texts[SQL_IDS] = {
 
     [SQL_REPOS] = SELECT(ROW_REPO, "ORDER BY CAST(name AS BLOB)"),
     [SQL_RUNNERS] = SELECT(ROW_RUNNER, "ORDER BY CAST(name AS BLOB), CAST(id AS BLOB)"),
-    [SQL_BUILDS_OPEN] = SELECT(ROW_BUILD, "WHERE state <> 'final' ORDER BY build"),
+    [SQL_BUILDS_OPEN] =
+        SELECT(ROW_BUILD, "INDEXED BY build_open WHERE state<>'final' ORDER BY build"),
     [SQL_SUBMISSION] = SELECT(ROW_SUBMISSION, "WHERE sid=?1"),
     [SQL_BUILD] = SELECT(ROW_BUILD, "WHERE build=?1"),
     [SQL_BUILD_LATEST] = SELECT(ROW_BUILD, "INDEXED BY build_commit WHERE repo=?1 AND ref=?2 AND "
@@ -56,13 +65,23 @@ static const sql_text texts[SQL_IDS] = {
     [SQL_EVENTS_OF] = { .sql = "SELECT seq, bytes FROM event WHERE seq BETWEEN ?1 AND ?2 AND "
                                "kind=?3 ORDER BY seq LIMIT ?4" },
 
-    [SQL_OLD_BUILDS] = { .sql = "SELECT build, state='final' AND finished_ms<?1, created_ms<?1 "
-                                "FROM build ORDER BY build" },
-    [SQL_OLD_SUBMISSIONS] = { .sql = "SELECT rowid, wall_ms, EXISTS (SELECT 1 FROM build WHERE "
-                                     "build.build=submission.build) FROM submission "
-                                     "WHERE rowid>?1 ORDER BY rowid LIMIT 1" },
+    [SQL_BYTES] = { .sql = "SELECT (page_count - freelist_count) * page_size FROM "
+                           "pragma_page_count(), pragma_freelist_count(), pragma_page_size()" },
+    [SQL_FIRST_ENDED] = { .sql = NEEDED "SELECT build, finished_ms FROM build "
+                                        "INDEXED BY build_ended WHERE " ENDED
+                                        " AND build NOT IN (SELECT id FROM needed) "
+                                        "ORDER BY finished_ms, build LIMIT 1" },
+    [SQL_BEYOND] = { .sql = NEEDED "SELECT build FROM (SELECT build FROM build "
+                                   "INDEXED BY build_kept WHERE repo=?1 AND " ENDED
+                                   " ORDER BY finished_ms DESC, build DESC LIMIT -1 OFFSET ?2) "
+                                   "WHERE build NOT IN (SELECT id FROM needed) LIMIT 1" },
+    [SQL_FORGETTING] = { .sql = "SELECT value FROM meta WHERE name='forgetting'" },
+    [SQL_FORGOTTEN] = { .sql = "UPDATE build SET forgotten=1 WHERE build=?1" },
+    [SQL_OLD_LINE] = { .sql = "SELECT build FROM build INDEXED BY build_line WHERE forgotten<>0 "
+                              "AND finished_ms<?1 ORDER BY finished_ms, build LIMIT 1" },
     [SQL_OLD_EVENTS] = { .sql = "SELECT seq, time_ms, build FROM event ORDER BY seq LIMIT ?1" },
-    [SQL_OLDEST_BUILD] = { .sql = "SELECT min(build) FROM build" },
+    [SQL_OLDEST_OPEN] = { .sql = "SELECT min(build) FROM build INDEXED BY build_open "
+                                 "WHERE state<>'final'" },
     [SQL_TASK_OF] = { .sql = "SELECT min(task) FROM task WHERE build=?1" },
     [SQL_DROP_ATTEMPTS] = { .sql = "DELETE FROM attempt WHERE task=?1 RETURNING att" },
     [SQL_DROP_LOGS] = { .sql = "DELETE FROM log WHERE task=?1" },
@@ -77,8 +96,14 @@ static const sql_text texts[SQL_IDS] = {
     [SQL_DROP_JOBS] = { .sql = "DELETE FROM job WHERE (build, idx) IN "
                                "(SELECT build, idx FROM job WHERE build=?1 LIMIT ?2)" },
     [SQL_DROP_BUILD] = { .sql = "DELETE FROM build WHERE build=?1" },
-    [SQL_DROP_SUBMISSION] = { .sql = "DELETE FROM submission WHERE rowid=?1" },
     [SQL_DROP_EVENTS] = { .sql = "DELETE FROM event WHERE seq<?1" },
+    [SQL_NEXT_SUBMISSION] = { .sql = "SELECT rowid FROM submission WHERE rowid>=?1 "
+                                     "ORDER BY rowid LIMIT 1 OFFSET ?2" },
+    [SQL_SWEEP_SUBMISSIONS] = { .sql = "DELETE FROM submission WHERE rowid IN "
+                                       "(SELECT rowid FROM submission WHERE rowid>=?1 "
+                                       "ORDER BY rowid LIMIT ?2) AND wall_ms<?3 AND NOT EXISTS "
+                                       "(SELECT 1 FROM build WHERE build.build=submission.build "
+                                       "AND forgotten=0)" },
     [SQL_SWEEP_NEXT] = { .sql = "SELECT repo, job, file FROM file "
                                 "WHERE (repo, job, file) >= (?1, ?2, ?3) "
                                 "ORDER BY repo, job, file LIMIT 1 OFFSET ?4" },

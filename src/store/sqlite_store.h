@@ -53,10 +53,14 @@ typedef enum sql_id {
     SQL_EVENTS_OF,
     SQL_CUT_CASES,
     /* retention */
-    SQL_OLD_BUILDS,
-    SQL_OLD_SUBMISSIONS,
+    SQL_BYTES,
+    SQL_FIRST_ENDED,
+    SQL_BEYOND,
+    SQL_FORGETTING,
+    SQL_FORGOTTEN,
+    SQL_OLD_LINE,
     SQL_OLD_EVENTS,
-    SQL_OLDEST_BUILD,
+    SQL_OLDEST_OPEN,
     SQL_TASK_OF,
     SQL_DROP_ATTEMPTS,
     SQL_DROP_LOGS,
@@ -65,8 +69,9 @@ typedef enum sql_id {
     SQL_DROP_UNITS,
     SQL_DROP_JOBS,
     SQL_DROP_BUILD,
-    SQL_DROP_SUBMISSION,
     SQL_DROP_EVENTS,
+    SQL_NEXT_SUBMISSION,
+    SQL_SWEEP_SUBMISSIONS,
     SQL_SWEEP_NEXT,
     SQL_SWEEP,
     SQL_IDS
@@ -82,10 +87,12 @@ typedef struct sqlite_store {
     uint64_t last_seq;
     sqlite3_stmt *put[ROW_KINDS];
     sqlite3_stmt *sql[SQL_IDS];
-    buf text;       /* a list on its way in */
-    arena lists;    /* of the row that is handed out */
-    slice sweep[3]; /* key of the history of a file that retention looks at next, ... */
-    arena swept;    /* ... in here */
+    buf text;    /* a list on its way in */
+    arena lists; /* of the row that is handed out */
+    /* What retention looks at next: a submission's rowid, the key of the history of a file. */
+    uint64_t sweep_submission;
+    slice sweep[3];
+    arena swept; /* the key is in here */
 } sqlite_store;
 
 /* Describes the last failure of `db`; `what` is the verb of "VERB 'PATH'".
@@ -160,6 +167,7 @@ volt_code sqlite_events(store *base, uint64_t from, size_t max, store_event_fn f
                         volt_err *err);
 volt_code sqlite_events_of(store *base, event_kind kind, uint64_t from, uint64_t to, size_t max,
                            store_event_fn fn, void *ctx, volt_err *err);
+volt_code sqlite_bytes(store *base, uint64_t *ret, volt_err *err);
 volt_code sqlite_prune(store *base, const store_old *old, size_t max, store_log_fn log_gone,
                        void *ctx, bool *more, volt_err *err);
 

@@ -29,11 +29,17 @@ typedef struct log_name {
     msg_part part;
 } log_name;
 
-/* What retention may take. */
+/* What retention may take.  Of a build that is the *details*: its tasks with their attempts and
+ * logs, its jobs, units and cases.  The *line*, its own row, stays behind, with `forgotten` set. */
 typedef struct store_old {
-    int64_t ended_ms; /* what ended before, and its events ... */
-    uint64_t counted; /* ... as far as this one, which are in the histories of files */
-    int64_t seen_ms;  /* histories of files that did not run since */
+    int64_t ended_ms; /* details of builds that ended before, ... */
+    slice repo;       /* ... of those of this repository (empty: of none) ... */
+    uint64_t newest;  /* ... beyond so many that ended last and have theirs, ... */
+    bool for_room;    /* ... and of the one that ended first */
+    int64_t event_ms; /* events before, and submissions of what went */
+    int64_t room_ms;  /* for_room: events before, up to the end of the first that has its details */
+    uint64_t counted; /* events only as far as this one, which are in the histories of files */
+    int64_t line_ms;  /* lines of what ended, histories of files that ran last, before */
 } store_old;
 
 /* What a store knows of itself. */
@@ -128,16 +134,20 @@ typedef struct store_ops {
     volt_code (*events_of)(store *s, event_kind kind, uint64_t from, uint64_t to, size_t max,
                            store_event_fn fn, void *ctx, volt_err *err);
 
+    /* Bytes in use, without what deletions left free; what is put counts at once. */
+    volt_code (*bytes)(store *s, uint64_t *ret, volt_err *err);
     /* One slice of retention in the open transaction (it begins one): forgets at most `max` things
-     * (max >= 1) that ended before old->ended_ms: tasks (with their attempts and logs), cases,
-     * units and jobs of final builds, then their builds; submissions of builds that are gone or
-     * never were; and the oldest events, up to the first that the oldest kept build needs.  The
-     * newest event stays.  A build that one slice does not finish is there until a later one does,
-     * without its tasks. Calls `log_gone` (may be NULL) for each forgotten attempt. *more: the
-     * slice was used up, so call again; false: there is no more to forget. Of the histories of
-     * files it looks at `max`, going on where the last call ended and beginning anew at their end,
-     * and forgets those that are old: an index by time would cost at each run.
-     */
+     * (max >= 1) as `old` says.  Details go of final builds that none which is not final inherits
+     * from, by any number of retries.  The build is `forgotten` from the first of them on, and
+     * those that one slice leaves go with the next, whatever that one is told.  For room one build
+     * is begun, if nothing else was forgotten: its files are to go, and to be counted, before the
+     * next.  Events go up to the first that the oldest build needs which is not final; the newest
+     * stays.  Submissions go whose build is forgotten, gone, or never was.
+     * Calls `log_gone` (may be NULL) for each forgotten attempt.
+     * *more: the slice was used up, or took something for room, so call again; false: there is no
+     * more to forget.  Of the histories of files it looks at `max`, going on where the last call
+     * ended and beginning anew at their end, and forgets those that are old: an index by time would
+     * cost at each run. */
     volt_code (*prune)(store *s, const store_old *old, size_t max, store_log_fn log_gone, void *ctx,
                        bool *more, volt_err *err);
 

@@ -88,6 +88,7 @@ static const column build_columns[] = {
     NUMBER(row_build, retry_of),
     LIST(row_build, passed),
     LIST(row_build, env),
+    BOOLEAN(row_build, forgotten),
 };
 
 static const column job_columns[] = {

@@ -548,10 +548,11 @@ static volt_code commit(story *s, volt_err *err)
 
 static volt_code prune(story *s, volt_err *err)
 {
+    static const dispatcher_keep keep = { .ms = 1, .builds = 1, .bytes = 1 };
     bool more;
 
     s->pruning = true;
-    return dispatcher_prune(s->d, s->wall_ms, 0, 2, &more, err);
+    return dispatcher_prune(s->d, s->wall_ms, &keep, 2, &more, err);
 }
 
 bool story_ended(const story *s)

@@ -56,12 +56,16 @@ static void check_log(story *s, const spoken *t, const row_task *row)
              "S8: byte %zu of the log of task %llu is wrong", i, ull(t->task));
 }
 
-static bool build_may_go(story *s, uint64_t build)
+/* Its details may; its line stays. */
+static bool is_forgotten(story *s, uint64_t build)
 {
     row_build row;
-    volt_code code = s->store->ops->build(s->store, build, &s->arena, &row, NULL);
 
-    return code == VOLT_ENOTFOUND || (code == VOLT_OK && row.state == STATE_FINAL);
+    NEED(s->store->ops->build(s->store, build, &s->arena, &row, NULL) == VOLT_OK,
+         "the line of build %llu is gone", ull(build));
+    NEED(!row.forgotten || (s->pruning && row.state == STATE_FINAL),
+         "build %llu is forgotten, and %s", ull(build), state_text(row.state));
+    return row.forgotten;
 }
 
 static void check_tasks(story *s)
@@ -72,7 +76,7 @@ static void check_tasks(story *s)
         volt_err err;
         volt_code code = s->store->ops->task(s->store, t->task, &s->arena, &row, &err);
 
-        if (code == VOLT_ENOTFOUND && s->pruning && build_may_go(s, t->build))
+        if (code == VOLT_ENOTFOUND && is_forgotten(s, t->build))
             continue;
         NEED(code == VOLT_OK, "task %llu: %s", ull(t->task), err.msg);
         NEED(row.att >= t->att, "attempt %llu of task %llu was given out, %llu is stored",
@@ -95,15 +99,17 @@ static void check_wants(story *s)
         volt_err err;
         volt_code code;
 
-        if (!s->wants[i].build || (s->pruning && build_may_go(s, s->wants[i].build)))
+        if (!s->wants[i].build)
             continue;
         code =
             s->store->ops->submission(s->store, slice_of(s->wants[i].sid), &s->arena, &sub, &err);
-        NEED(code == VOLT_OK && sub.build == s->wants[i].build, "S4: submission %zu is gone", i);
-        code = s->store->ops->build(s->store, sub.build, &s->arena, &build, &err);
-        NEED(code == VOLT_OK, "S4: build %llu: %s", ull(sub.build), err.msg);
+        NEED((code == VOLT_OK && sub.build == s->wants[i].build) ||
+                 (code == VOLT_ENOTFOUND && is_forgotten(s, s->wants[i].build)),
+             "S4: submission %zu is gone", i);
+        code = s->store->ops->build(s->store, s->wants[i].build, &s->arena, &build, &err);
+        NEED(code == VOLT_OK, "S4: build %llu: %s", ull(s->wants[i].build), err.msg);
         NEED(!s->wants[i].final || (build.state == STATE_FINAL && build.verdict == s->wants[i].v),
-             "S1: build %llu had its verdict", ull(sub.build));
+             "S1: build %llu had its verdict", ull(build.build));
     }
 }
 

@@ -70,6 +70,16 @@ static void log_remove(void *ctx, const log_name *name)
         f->bytes.n = f->synced = 0;
 }
 
+static uint64_t log_bytes(void *ctx)
+{
+    const story *s = ctx;
+    uint64_t n = 0;
+
+    for (size_t i = 0; i < s->logs_n; i++)
+        n += s->logs[i].bytes.n;
+    return n;
+}
+
 void story_power_back(story *s, uint64_t seed)
 {
     prng rng = { seed };
@@ -83,5 +93,5 @@ void story_power_back(story *s, uint64_t seed)
 
 log_files story_log_files(story *s)
 {
-    return (log_files){ s, log_write, log_sync, log_read, log_remove };
+    return (log_files){ s, log_write, log_sync, log_read, log_remove, log_bytes };
 }

@@ -155,6 +155,12 @@ static void log_remove(void *ctx, const log_name *name)
     (void)ctx, (void)name;
 }
 
+static uint64_t log_bytes(void *ctx)
+{
+    (void)ctx;
+    return 0;
+}
+
 /* ---- what it says ---- */
 
 static holding *held_by(runner_peer *p, uint64_t task)
@@ -241,7 +247,7 @@ static void hear_published(void *ctx, slice topic, slice frame)
 
 static void start(world *w)
 {
-    const log_files logs = { w, log_write, log_sync, log_read, log_remove };
+    const log_files logs = { w, log_write, log_sync, log_read, log_remove, log_bytes };
     const dispatcher_out out = { .ctx = w, .send = hear, .publish = hear_published };
     const dispatcher_config config = { .hist_if_new = HIST, .tries_max = TRIES_MAX };
     store_head head;
@@ -479,6 +485,7 @@ static void act_operator(world *w)
 
 static void act_trouble(world *w)
 {
+    static const dispatcher_keep keep = { .ms = 5000, .builds = 3, .bytes = 100000 };
     unsigned b = script_byte(&w->in);
     bool more;
     volt_err err;
@@ -500,7 +507,7 @@ static void act_trouble(world *w)
         w->runners[b / 6 % RUNNERS].lost = true;
         break;
     default:
-        if (!w->failed && dispatcher_prune(w->d, w->wall_ms, 5000, 1 + b / 6, &more, &err))
+        if (!w->failed && dispatcher_prune(w->d, w->wall_ms, &keep, 1 + b / 6, &more, &err))
             require(false, err.msg);
         break;
     }

@@ -10,6 +10,7 @@
 void chaos_choose(world *w, const sim_options *options)
 {
     knobs *k = &w->k;
+    prng own = { mix_word(7, w->seed) }; /* of what leaves the other chances as they are */
 
     k->lossy = chance(w, 400);
     k->drop = k->lossy ? (unsigned)pick(w, 120) : (unsigned)pick(w, 60);
@@ -32,8 +33,14 @@ void chaos_choose(world *w, const sim_options *options)
     k->keep_ms = chance(w, 700) ? 0 : some_ms(w, 100, chance(w, 500) ? 3000 : 60000);
     k->look_ms = 5000;
     k->faults_until_ms = some_ms(w, 10000, 60000);
-    if (k->rebirth) /* a copy is made of what was committed, which retention does not tell */
+    if (prng_below(&own, 4) == 0)
+        k->keep_builds = 1 + prng_below(&own, 4);
+    if (prng_below(&own, 6) == 0)
+        k->keep_bytes = 10000 + prng_below(&own, 500000);
+    if (k->rebirth) { /* a copy is made of what was committed, which retention does not tell */
         k->keep_ms = 0;
+        k->keep_builds = k->keep_bytes = 0;
+    }
     if (options->days <= 0)
         return;
     /* Months: heartbeats as in a large fleet, an hour between pushes, some between faults. */

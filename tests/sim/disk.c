@@ -198,7 +198,13 @@ static volt_code watched_prune(store *s, const store_old *old, size_t max, store
     disk *d = of_store(s);
     volt_code code = fails(d, err);
 
-    return code == VOLT_OK ? d->inner->prune(s, old, max, log_gone, ctx, more, err) : code;
+    if (code != VOLT_OK)
+        return code;
+    oracle_prunes(d->w->oracle, s);
+    code = d->inner->prune(s, old, max, log_gone, ctx, more, err);
+    if (code == VOLT_OK)
+        oracle_pruned(d->w->oracle, s, old);
+    return code;
 }
 
 /* ---- log files ---- */
@@ -284,9 +290,21 @@ static void log_remove(void *ctx, const log_name *name)
     free(f);
 }
 
+static uint64_t log_bytes(void *ctx)
+{
+    const disk *d = ctx;
+    const map_entry *e;
+    size_t at = 0;
+    uint64_t n = 0;
+
+    while ((e = map_next(&d->logs, &at)))
+        n += ((const log_file *)e->value)->bytes.n;
+    return n;
+}
+
 log_files disk_logs(disk *d)
 {
-    return (log_files){ d, log_write, log_sync, log_read, log_remove };
+    return (log_files){ d, log_write, log_sync, log_read, log_remove, log_bytes };
 }
 
 /* The end of what was not synced is cut off, or torn: blocks that were never written are zero. */

@@ -147,22 +147,29 @@ static bool take_one(sim_dispatcher *sd)
     return check(sd, code == VOLT_EMSG ? VOLT_OK : code, &err);
 }
 
+static bool forgets(const world *w)
+{
+    return w->k.keep_ms || w->k.keep_builds || w->k.keep_bytes;
+}
+
 /* Old events and builds are forgotten, as the real loop does between its other work. */
 static bool prune(sim_dispatcher *sd)
 {
     world *w = sd->w;
     volt_err err = { .msg = "" };
+    const dispatcher_keep keep = { w->k.keep_ms, w->k.keep_builds, w->k.keep_bytes };
     bool more = false;
+    volt_code code;
 
-    if (!w->k.keep_ms || w->now_ms < sd->prune_ms)
+    if (!forgets(w) || w->now_ms < sd->prune_ms)
         return true;
-    sd->prune_ms = w->now_ms + (int64_t)pick(w, (uint64_t)w->k.keep_ms);
+    sd->prune_ms = w->now_ms + (int64_t)pick(w, (uint64_t)(keep.ms ? keep.ms : PRUNE_MS));
     cover("fault", "old events forgotten");
     tell(w, &sd->p, "forgets what is old");
-    return check(
-        sd,
-        dispatcher_prune(sd->d, process_wall(&sd->p), w->k.keep_ms, 1 + pick(w, 500), &more, &err),
-        &err);
+    code = dispatcher_prune(sd->d, process_wall(&sd->p), &keep, 1 + pick(w, 500), &more, &err);
+    if (more && !keep.ms)
+        sd->prune_ms = w->now_ms + some_ms(w, 1, 100);
+    return check(sd, code, &err);
 }
 
 static void new_directory(void *ctx, uint64_t timeline);
@@ -233,7 +240,7 @@ static int64_t deadline_ms(const process *p)
     if (sd->turn_due)
         return p->w->now_ms;
     at = process_when(p, dispatcher_next_deadline_ms(sd->d));
-    return p->w->k.keep_ms && sd->prune_ms < at ? sd->prune_ms : at;
+    return forgets(p->w) && sd->prune_ms < at ? sd->prune_ms : at;
 }
 
 static void on_start(process *p)

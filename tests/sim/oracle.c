@@ -23,6 +23,7 @@ static void free_parts(oracle *o)
     free(o->tasks);
     free(o->events);
     free(o->saws);
+    free(o->lines);
 }
 
 oracle *oracle_new(world *w, oracle *past)

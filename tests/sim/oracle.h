@@ -1,8 +1,8 @@
 /*
  * oracle.h - what the oracle remembers, shared by oracle.c (what is said and done), oracle_rows.c
  * (what becomes durable), oracle_verdict.c (what it amounts to), oracle_core.c (what the machines
- * keep), oracle_work.c (what is told of the work, against what was really done) and oracle_rest.c
- * (how it ends).
+ * keep), oracle_work.c (what is told of the work, against what was really done), oracle_keep.c
+ * (what retention takes) and oracle_rest.c (how it ends).
  */
 #ifndef VOLT_TESTS_SIM_ORACLE_H
 #define VOLT_TESTS_SIM_ORACLE_H
@@ -160,6 +160,8 @@ struct oracle {
     size_t turn_frames;               /* since the last commit */
     uint64_t window;                  /* log credit as a welcome told it */
     int64_t repo_nack_ms;             /* newest complaint about a repository or a disk */
+    row_build *lines; /* of the builds as they are before a slice of retention, newest first */
+    size_t lines_n, lines_cap;
 };
 
 known_task *oracle_task(const oracle *o, uint64_t task);
@@ -179,8 +181,9 @@ void oracle_apply(oracle *o, const pending *p);
 /* A task has ended: if its setup failed, its job knows from now on. */
 void oracle_note_setup(oracle *o, const known_task *t);
 void oracle_put_now(oracle *o, const row *r);
-/* Retention took it. */
+/* Retention took all but its line, or all of it. */
 bool oracle_is_forgotten(oracle *o, uint64_t build);
+bool oracle_is_gone(oracle *o, uint64_t build);
 
 /* ---- oracle_verdict.c ---- */
 

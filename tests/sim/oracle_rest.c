@@ -137,7 +137,7 @@ static void check_rows(oracle *o, store *s, arena *a)
         const known_build *b = o->builds[i];
         row_build r;
 
-        if (oracle_is_forgotten(o, i) && o->w->k.keep_ms)
+        if (oracle_is_gone(o, i) && o->w->long_haul) /* when it may is looked at elsewhere */
             continue;
         if (s->ops->build(s, i, a, &r, NULL) != VOLT_OK || r.state != b->state ||
             r.verdict != b->verdict || !slice_eq(r.oid, b->oid))
@@ -207,8 +207,12 @@ static void check_parts(oracle *o, store *s, const known_task *t,
     row_task row;
     bool cut;
 
-    if (s->ops->task(s, t->id, a, &row, NULL) != VOLT_OK)
-        return; /* forgotten, which is looked at elsewhere */
+    if (s->ops->task(s, t->id, a, &row, NULL) != VOLT_OK) {
+        if (!oracle_is_forgotten(o, t->build))
+            broken(o->w, RULE_RETAIN, "task %llu of build %llu, which is kept, is gone", ULL(t->id),
+                   ULL(t->build));
+        return;
+    }
     cut = slice_starts(row.why, SLICE("its runner gave it up"));
     if (t->verdict != VERDICT_PASSED && t->verdict != VERDICT_FAILED &&
         t->verdict != VERDICT_TIMEOUT)

@@ -353,7 +353,7 @@ static void add_build(oracle *o, const row_build *r)
     if (r->build >= BUILDS_MAX)
         broken(o->w, RULE_SIMULATOR, "too many builds");
     checked(o->w, RULE_S5);
-    if (other && !oracle_is_forgotten(o, other->id))
+    if (other && !oracle_is_gone(o, other->id))
         broken(o->w, RULE_S5, "build %llu is the second of %s", ULL(r->build), id);
     map_puts(&o->identities, slice_of(id), b);
     b->id = r->build;
@@ -368,14 +368,6 @@ static void add_build(oracle *o, const row_build *r)
     o->builds[b->id] = b;
     o->builds_n = b->id;
     o->open_builds++;
-}
-
-bool oracle_is_forgotten(oracle *o, uint64_t build)
-{
-    store *s = dispatcher_store(o->w);
-    row_build r;
-
-    return s->ops->build(s, build, &o->w->scratch, &r, NULL) == VOLT_ENOTFOUND;
 }
 
 static void put_build(oracle *o, const row_build *r)

@@ -72,6 +72,9 @@
     X(HOSTILE, "no frame ends a process", "each malformed frame")                                  \
     X(HISTORY, "what a process says of a test file is counted once in the file's history",         \
       "each committed run: oracle_rows.c; the end: oracle_rest.c")                                 \
+    X(RETAIN,                                                                                      \
+      "retention takes builds that have ended, that nothing needs, and that are beyond a bound",   \
+      "each slice of it: oracle_keep.c; the end: oracle_rest.c")                                   \
     X(CASES, "the store has exactly the cases that the process reported of a test file",           \
       "each committed outcome of a file: oracle_verdict.c")                                        \
     X(STORE, "rows fit together, and the store has what was committed", "each row; the end")       \

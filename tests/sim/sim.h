@@ -19,6 +19,7 @@
  * reader.c      subscribers and clients
  * oracle.c      what must hold of what is said and done; oracle_rows.c: of what becomes durable;
  *               oracle_verdict.c: of verdicts; oracle_work.c: of the work that is told of;
+ *               oracle_keep.c: of what retention takes;
  * oracle_core.c: inside the machines; oracle_rest.c: of the end count.c       what was exercised,
  * and how many different states there were
  */
@@ -140,8 +141,9 @@ typedef struct knobs {
     unsigned rebirth;      /* of dispatcher faults: its data directory is replaced */
     unsigned drift;        /* of processes: those whose clock is wrong */
     int64_t lease_ms, hb_ms; /* 0: the dispatcher's default */
-    int64_t keep_ms;         /* retention; 0: for ever */
-    int64_t look_ms;         /* an observer looks at its repositories at most so seldom */
+    int64_t keep_ms;         /* retention: dispatcher_keep */
+    uint64_t keep_builds, keep_bytes;
+    int64_t look_ms; /* an observer looks at its repositories at most so seldom */
     int64_t faults_until_ms;
 } knobs;
 
@@ -411,6 +413,9 @@ void oracle_adopt(oracle *o); /* once the rows of the copy are known */
 void oracle_renamed(oracle *o);
 bool oracle_stale(const oracle *o);
 bool oracle_noticed(const oracle *o);
+/* Before and after a slice of retention. */
+void oracle_prunes(oracle *o, store *s);
+void oracle_pruned(oracle *o, store *s, const store_old *old);
 void oracle_nacked(oracle *o, const msg_nack *m);
 /* Executors. */
 void oracle_task_starts(oracle *o, slice runner_id, const msg_assign *m);

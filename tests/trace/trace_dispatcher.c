@@ -179,6 +179,12 @@ static void log_remove(void *ctx, const log_name *name)
     (void)ctx, (void)name;
 }
 
+static uint64_t log_bytes(void *ctx)
+{
+    (void)ctx;
+    return 0;
+}
+
 static void must(volt_code code, const volt_err *err)
 {
     if (code == VOLT_OK)
@@ -200,7 +206,7 @@ static void prove(const char *secret, const char *about, char ret[33])
 
 static void start(story *s)
 {
-    const log_files files = { s, log_write, log_sync, log_read, log_remove };
+    const log_files files = { s, log_write, log_sync, log_read, log_remove, log_bytes };
     const dispatcher_out out = { .ctx = s, .send = send_frame, .publish = publish_frame };
     const dispatcher_config config = { .hist_if_new = s->new_history ? HIST2 : HIST,
                                        .new_history = s->new_history,

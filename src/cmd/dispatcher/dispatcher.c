@@ -18,7 +18,9 @@ static exit_code run(const command_line *line)
     server_config config = {
         .dir = dir ? dir : state,
         .at.port = (int)command_number(line, "port"),
-        .keep_ms = command_number(line, "keep-days") * DAY_MS,
+        .keep = { .ms = command_number(line, "keep-days") * DAY_MS,
+                  .builds = (uint64_t)command_number(line, "keep-builds"),
+                  .bytes = (uint64_t)command_bytes(line, "keep-bytes") },
         .artifact_max = (uint64_t)command_bytes(line, "max-artifacts"),
         .hb_ms = command_ms(line, "heartbeat"),
         .lease_ms = command_ms(line, "lease"),
@@ -70,8 +72,23 @@ static const option_spec options[] = {
       .arg = "N",
       .def = "0",
       .max = 36500,
-      .help = "forget builds that ended longer ago, and the histories of test files that did not "
-              "run for ten times as long, 180 days at least; 0 keeps all for ever" },
+      .help = "forget the details of builds that ended longer ago: jobs, tasks, logs, artifacts; "
+              "their lines and the histories of test files are kept ten times as long, 180 days at "
+              "least; 0: no such bound" },
+    { .name = "keep-builds",
+      .kind = OPTION_NUMBER,
+      .arg = "N",
+      .def = "0",
+      .max = 1000000,
+      .help = "of each repository, keep the details of the newest N builds that have ended; 0: no "
+              "such bound" },
+    { .name = "keep-bytes",
+      .kind = OPTION_SIZE,
+      .arg = "SIZE",
+      .def = "0",
+      .max = INT64_MAX,
+      .help = "while the data takes more, forget the details of the build that ended first, and "
+              "events older than a day; 0: no such bound" },
     { .name = "max-artifacts",
       .kind = OPTION_SIZE,
       .arg = "SIZE",

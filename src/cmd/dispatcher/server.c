@@ -40,15 +40,15 @@ typedef struct server {
     sock *intake, *work, *events;
     loop *loop;
     bool stop;
-    int64_t prune_ms;        /* when next looked at */
-    uint64_t trimmed_seq;    /* newest event when memory was last given back */
-    int64_t keep_ms;         /* 0: for ever */
+    int64_t prune_ms;     /* when next looked at */
+    uint64_t trimmed_seq; /* newest event when memory was last given back */
+    dispatcher_keep keep;
     uint64_t artifact_max;   /* bytes an attempt; 0: the core's */
     int64_t hb_ms, lease_ms; /* as asked for; 0: by the size of the fleet */
     int64_t commit_ms;       /* how long the last commit took */
     log_limit bad_frames, bad_logs;
     bool new_history; /* asked for, and not done yet */
-    bool told_trouble;
+    bool told_trouble, told_crammed;
     uint64_t ep; /* newest epoch of this process; 0: none yet */
     /* While there is no dispatcher. */
     volt_err trouble;
@@ -101,6 +101,13 @@ static void log_remove(void *ctx, const log_name *name)
     server *s = ctx;
 
     logs_remove(s->logs, name);
+}
+
+static uint64_t log_bytes(void *ctx)
+{
+    const server *s = ctx;
+
+    return logs_bytes(s->logs);
 }
 
 /* A frame that a full pipe does not take is dropped: whatever matters is repeated until it is
@@ -211,7 +218,7 @@ static volt_code bind_sockets(server *s, const addr *at, volt_err *err)
 static volt_code start_dispatcher(server *s, volt_err *err)
 {
     char hist[33], secret[33], boot[33];
-    const log_files files = { s, log_write_at, log_sync, log_read, log_remove };
+    const log_files files = { s, log_write_at, log_sync, log_read, log_remove, log_bytes };
     const dispatcher_out out = {
         .ctx = s, .send = send_frame, .publish = publish_frame, .unread = unread
     };
@@ -452,15 +459,26 @@ static volt_code drain(server *s, bool *left, volt_err *err)
     return VOLT_OK;
 }
 
+static bool forgets(const server *s)
+{
+    return s->keep.ms || s->keep.builds || s->keep.bytes;
+}
+
 static volt_code prune(server *s, int64_t now_ms, volt_err *err)
 {
-    bool more = false;
+    bool more = false, crammed;
     volt_code code;
 
-    if (!s->keep_ms || now_ms < s->prune_ms)
+    if (!forgets(s) || now_ms < s->prune_ms)
         return VOLT_OK;
-    code = dispatcher_prune(s->dispatcher, loop_wall_ms(), s->keep_ms, PRUNE_MAX, &more, err);
+    code = dispatcher_prune(s->dispatcher, loop_wall_ms(), &s->keep, PRUNE_MAX, &more, err);
     s->prune_ms = more ? now_ms : now_ms + PRUNE_MS;
+    crammed = dispatcher_is_crammed(s->dispatcher);
+    if (crammed && !s->told_crammed)
+        log_warn("'%s' takes more than --keep-bytes, with all forgotten that may be: what is left "
+                 "is of builds that have not ended, of the last day, or lines and histories",
+                 s->disk.dir);
+    s->told_crammed = crammed;
     return code;
 }
 
@@ -505,7 +523,7 @@ static int64_t next_ms(const server *s)
         return s->again_ms;
     at = dispatcher_next_deadline_ms(s->dispatcher);
     at = s->disk.look_ms < at ? s->disk.look_ms : at; /* the store is looked at then, too */
-    return s->keep_ms && s->prune_ms < at ? s->prune_ms : at;
+    return forgets(s) && s->prune_ms < at ? s->prune_ms : at;
 }
 
 static volt_code run_loop(server *s, volt_err *err)
@@ -562,7 +580,7 @@ volt_code server_run(const server_config *config, volt_err *err)
 {
     server s = {
         .disk.dir = config->dir,
-        .keep_ms = config->keep_ms,
+        .keep = config->keep,
         .artifact_max = config->artifact_max,
         .hb_ms = config->hb_ms,
         .lease_ms = config->lease_ms,

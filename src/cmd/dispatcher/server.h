@@ -12,11 +12,12 @@
 
 #include "base/err.h"
 #include "net/addr.h"
+#include "role/dispatcher.h"
 
 typedef struct server_config {
-    const char *dir;         /* the data directory, made when it is not there; borrowed */
-    addr at;                 /* of the first of the three ports; port 0: free ones */
-    int64_t keep_ms;         /* builds that ended longer ago are forgotten; 0: never */
+    const char *dir; /* the data directory, made when it is not there; borrowed */
+    addr at;         /* of the first of the three ports; port 0: free ones */
+    dispatcher_keep keep;
     uint64_t artifact_max;   /* bytes an attempt may leave; 0: 1 GiB */
     int64_t hb_ms, lease_ms; /* lease >= four heartbeats; both 0: by the size of the fleet */
     bool new_history;        /* go on from an old copy of the data */

@@ -255,7 +255,7 @@ static void write_head(results *r)
 
         resultfile_head(r->file, "job", slice_of(line));
     }
-    if (!r->found)
+    if (!r->found || row->forgotten)
         resultfile_note(r->file, "the dispatcher no longer keeps this build; its units and their "
                                  "output are gone");
 }
@@ -485,6 +485,10 @@ static void take_build(results *r, int64_t now_ms, const msg *answer)
         r->jobs.v[i].why = arena_slice(&r->arena, is->jobs.v[i].why);
     }
     write_head(r);
+    if (r->row.forgotten) {
+        close_file(r, now_ms);
+        return;
+    }
     add_tasks(r, &is->tasks);
     ask_units(r, now_ms);
 }

@@ -46,6 +46,7 @@ typedef struct world {
     bool new_history;   /* of the next start */
     volt_code log_code; /* what writing to a log comes to */
     size_t logs_removed;
+    uint64_t logs_bytes;
     const char *log_file;   /* what each log file holds */
     heard heard[HEARD_MAX]; /* since the last world_forget() */
     size_t heard_n;
@@ -114,6 +115,11 @@ static inline void world_log_remove(void *ctx, const log_name *name)
     ((world *)ctx)->logs_removed++;
 }
 
+static inline uint64_t world_logs_bytes(void *ctx)
+{
+    return ((world *)ctx)->logs_bytes;
+}
+
 /* A hash that is good enough between friends. */
 static inline void world_prove(const char *secret, const char *about, char ret[33])
 {
@@ -128,7 +134,9 @@ static inline void world_prove(const char *secret, const char *about, char ret[3
 
 static inline void world_open(world *w)
 {
-    const log_files logs = { w, world_log_write, world_log_sync, world_log_read, world_log_remove };
+    const log_files logs = {
+        w, world_log_write, world_log_sync, world_log_read, world_log_remove, world_logs_bytes
+    };
     const dispatcher_out out = {
         .ctx = w, .send = world_send, .publish = world_publish, .unread = world_unread
     };

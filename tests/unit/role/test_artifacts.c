@@ -139,7 +139,7 @@ static void finds_what_an_earlier_build_left(void **state)
     assert_int_equal(rows->v[0].build, 1);
 
     /* The first is forgotten, so it cannot be had any more, and that is said. */
-    if (dispatcher_prune(w->d, w->wall_ms + 1, 0, 12, &more, &err))
+    if (dispatcher_prune(w->d, w->wall_ms + 2, &(dispatcher_keep){ .ms = 1 }, 6, &more, &err))
         fail_msg("%s", err.msg);
     world_commit(w);
     world_say(w, CLIENT, &(msg){ .type = MSG_task, .task.task = task });

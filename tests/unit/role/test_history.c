@@ -1,6 +1,8 @@
 /* test_history.c - what earlier builds say of test files, and what the next one makes of it. */
 #include "dispatcher_world.h"
 
+#define DAY (INT64_C(24) * 3600 * 1000)
+
 /* The runner answers its newest assign: each file takes as long as the number in its name, and
  * those that begin with '!' fail. */
 static void run_batch(world *w, verdict v)
@@ -229,26 +231,35 @@ static void what_is_not_counted_is_not_forgotten(void **state)
     run_batch(w, VERDICT_PASSED);
     assert_false(is_counted(w, "a5"));
     w->wall_ms += 1000;
-    assert_int_equal(dispatcher_prune(w->d, w->wall_ms, 500, 100, &more, NULL), VOLT_OK);
+    assert_int_equal(
+        dispatcher_prune(w->d, w->wall_ms, &(dispatcher_keep){ .ms = 500 }, 100, &more, NULL),
+        VOLT_OK);
     assert_int_equal(history(w, "a5").runs, 1);
+}
+
+static void prune(world *w, int64_t after_days, int64_t keep_ms)
+{
+    const dispatcher_keep keep = { .ms = keep_ms };
+    bool more;
+
+    assert_int_equal(dispatcher_prune(w->d, w->wall_ms + after_days * DAY, &keep, 100, &more, NULL),
+                     VOLT_OK);
 }
 
 static void a_history_is_kept_for_half_a_year(void **state)
 {
     world *w = *state;
     slice files[] = { SLICE("a5") };
-    const int64_t day = INT64_C(24) * 3600 * 1000;
-    bool more;
 
     world_hello(w, RUNNER, ID_1, BOOT, 1);
     begin(w, "refs/heads/main", files, 1, 9);
     run_batch(w, VERDICT_PASSED);
     assert_int_equal(history(w, "a5").runs, 1);
-    dispatcher_prune(w->d, w->wall_ms + 179 * day, day, 100, &more, NULL);
+    prune(w, 179, DAY);
     assert_true(is_counted(w, "a5"));
-    dispatcher_prune(w->d, w->wall_ms + 299 * day, 30 * day, 100, &more, NULL);
+    prune(w, 299, 30 * DAY);
     assert_true(is_counted(w, "a5"));
-    dispatcher_prune(w->d, w->wall_ms + 181 * day, day, 100, &more, NULL);
+    prune(w, 181, DAY);
     assert_false(is_counted(w, "a5"));
 }
 

@@ -110,7 +110,8 @@ static void a_build_comes_back_whole(void **state_)
                     16,
                     2,
                     { passed, 2 },
-                    { env, 2 } };
+                    { env, 2 },
+                    true };
     const row_build *got =
         &after_restart(f, (row){ .kind = ROW_BUILD, .build = r }, read_builds)->build;
 
@@ -131,6 +132,7 @@ static void a_build_comes_back_whole(void **state_)
     assert_int_equal(got->env.n, 2);
     assert_slice(got->env.v[0], env[0]);
     assert_slice(got->env.v[1], env[1]);
+    assert_true(got->forgotten);
 }
 
 static void a_job_comes_back_whole(void **state_)

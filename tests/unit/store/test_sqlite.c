@@ -317,6 +317,40 @@ static void an_unknown_word_is_said(void **state_)
     assert_non_null(strstr(f->err.msg, "'dancing' as state"));
 }
 
+/* Version 3 has no lines without details: what it has is kept, and can be forgotten. */
+static void a_file_from_before_lines_goes_on(void **state_)
+{
+    fixture *f = *state_;
+    const schema third = { schema_current.steps, 3 };
+    const store_old old = { .ended_ms = 2 * DAY, .counted = UINT64_MAX };
+    sqlite3 *db = NULL;
+    bool more;
+
+    close_it(f);
+    assert_int_equal(unlink(f->file), 0);
+    assert_int_equal(sqlite3_open(f->file, &db), SQLITE_OK);
+    assert_int_equal(schema_migrate(db, &third, f->file, 0, &f->err), VOLT_OK);
+    assert_int_equal(
+        sqlite3_exec(db,
+                     "INSERT INTO build(build, repo, gen, state, verdict, finished_ms) VALUES"
+                     "(1, 'volt', 0, 'final', 'passed', 1000), (2, 'volt', 1, 'running', '', 0);"
+                     "INSERT INTO task(task, build, kind, state) VALUES(7, 1, 'plan', 'final')",
+                     NULL, NULL, NULL),
+        SQLITE_OK);
+    sqlite3_close(db);
+    fixture_open(f);
+    f->s->ops->load(f->s, collect, f, &f->err);
+    assert_string_equal(story(f), "build 2");
+    assert_int_equal(f->s->ops->prune(f->s, &old, 100, NULL, NULL, &more, &f->err), VOLT_OK);
+    commit(f);
+    f->s->ops->tasks(f->s, 1, 9, collect, f, &f->err);
+    f->s->ops->builds(f->s, (slice){ 0 }, 0, 9, collect, f, &f->err);
+    assert_int_equal(f->rows_n, 2);
+    assert_false(f->rows[0].build.forgotten);
+    assert_true(f->rows[1].build.forgotten);
+    assert_int_equal(f->rows[1].build.verdict, VERDICT_PASSED);
+}
+
 static void a_file_from_before_histories_goes_on(void **state_)
 {
     fixture *f = *state_;
@@ -532,6 +566,7 @@ int main(void)
         TEST(another_programs_database_is_refused_and_kept),
         TEST(changed_tables_are_refused_and_kept),
         TEST(an_unknown_word_is_said),
+        TEST(a_file_from_before_lines_goes_on),
         TEST(a_file_from_before_histories_goes_on),
         TEST(a_newer_schema_is_refused_and_kept),
         TEST(a_refused_file_keeps_its_write_ahead_log),

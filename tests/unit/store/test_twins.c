@@ -55,7 +55,9 @@ static row random_row(twins *t, char room[3][16], slice items[2])
                       .submission = { next_sid(t, room[1]), build, CODE_BUSY, t->now_ms } };
     case ROW_BUILD:
         r = build_row_of(build, build, random_state(t), (int64_t)build);
+        r.build.repo = build % 2 ? SLICE("volt") : SLICE("bolt");
         r.build.finished_ms = r.build.state == STATE_FINAL ? t->now_ms : 0;
+        r.build.retry_of = prng_below(&t->p, build);
         r.build.why = text;
         return r;
     case ROW_JOB:
@@ -112,11 +114,24 @@ static void gone(void *ctx, uint64_t task, uint64_t att)
     buf_addf(ctx, " %llu.%llu", (unsigned long long)task, (unsigned long long)att);
 }
 
+/* Mostly old, for else nothing would be left. */
+static int64_t random_ms(twins *t)
+{
+    int64_t ms = (int64_t)prng_below(&t->p, (uint64_t)t->now_ms);
+
+    return prng_below(&t->p, 2) ? ms : ms / 2;
+}
+
 static void prune_twice(twins *t)
 {
-    const store_old old = { .ended_ms = (int64_t)prng_below(&t->p, (uint64_t)t->now_ms),
+    const store_old old = { .ended_ms = random_ms(t),
+                            .repo = prng_below(&t->p, 2) ? SLICE("volt") : (slice){ 0 },
+                            .newest = prng_below(&t->p, 3),
+                            .for_room = prng_below(&t->p, 2),
+                            .event_ms = random_ms(t),
+                            .room_ms = random_ms(t),
                             .counted = prng_below(&t->p, t->seq + 1),
-                            .seen_ms = (int64_t)prng_below(&t->p, (uint64_t)t->now_ms) };
+                            .line_ms = random_ms(t) };
     size_t max = 1 + (size_t)prng_below(&t->p, 12);
     buf told[2] = { { 0 }, { 0 } };
     bool more[2];
