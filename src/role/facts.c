@@ -76,27 +76,66 @@ static volt_code find_held(dispatcher *d, const msg_hello *m, dispatch_facts *re
     return find_tasks(d, ids, n, ret, err);
 }
 
+#define LEVELS_MAX 100 /* retries of retries that are looked through, as in artifacts.c */
+
 typedef struct passed_jobs {
     arena *a;
     slices names;
+    slices gone; /* whose artifacts, if they left some, are no longer kept */
 } passed_jobs;
+
+static bool has(slices list, slice name)
+{
+    for (size_t i = 0; i < list.n; i++)
+        if (slice_eq(list.v[i], name))
+            return true;
+    return false;
+}
 
 static volt_code keep_passed(void *ctx, const row *r, volt_err *err)
 {
     passed_jobs *p = ctx;
 
     (void)err;
+    if (r->job.artifacts && has(p->gone, r->job.name))
+        return VOLT_OK;
     if (r->job.verdict == VERDICT_PASSED || r->job.verdict == VERDICT_FLAKY ||
         MUTANT(retry_takes_all))
         p->names.v[p->names.n++] = arena_slice(p->a, r->job.name);
     return VOLT_OK;
 }
 
-static volt_code find_passed(dispatcher *d, uint64_t build, dispatch_facts *ret, volt_err *err)
+/* The jobs that `of`, or a build that it took over jobs from, took over from one that is forgotten.
+ */
+static volt_code find_gone(dispatcher *d, const row_build *of, slices *ret, volt_err *err)
 {
-    passed_jobs p = { &d->arena, { ARENA_ARRAY(&d->arena, slice, BUILD_JOBS_MAX), 0 } };
-    volt_code code = d->store->ops->jobs(d->store, build, keep_passed, &p, err);
+    row_build at = *of;
 
+    for (unsigned n = 0; n < LEVELS_MAX && at.retry_of; n++) {
+        row_build from;
+        bool there;
+        volt_code code =
+            found(d->store->ops->build(d->store, at.retry_of, &d->arena, &from, err), &there);
+
+        if (code != VOLT_OK)
+            return code;
+        if (!there || from.forgotten) {
+            *ret = at.passed;
+            return VOLT_OK;
+        }
+        at = from;
+    }
+    return VOLT_OK;
+}
+
+/* What passed, but for what left artifacts that others might need, and that nobody has any more. */
+static volt_code find_passed(dispatcher *d, const row_build *of, dispatch_facts *ret, volt_err *err)
+{
+    passed_jobs p = { .a = &d->arena, .names.v = ARENA_ARRAY(&d->arena, slice, BUILD_JOBS_MAX) };
+    volt_code code = find_gone(d, of, &p.gone, err);
+
+    if (code == VOLT_OK)
+        code = d->store->ops->jobs(d->store, of->build, keep_passed, &p, err);
     ret->passed = p.names;
     return code;
 }
@@ -156,7 +195,7 @@ volt_code facts_find(dispatcher *d, const msg *m, dispatch_facts *ret, volt_err 
         if (code == VOLT_OK && ret->build)
             code = find_latest(d, ret->build->repo, ret->build->ref, ret->build->oid, ret, err);
         if (code == VOLT_OK && ret->build && m->rebuild.failed)
-            code = find_passed(d, ret->build->build, ret, err);
+            code = find_passed(d, ret->build, ret, err);
         return code;
     case MSG_cancel_build:
         return find_build(d, m->cancel_build.build, ret, err);

@@ -245,6 +245,32 @@ static void rebuilds_what_is_forgotten_but_retries_it_not(void **state)
     assert_string_equal(lines(w), "3 2 -1");
 }
 
+/* Build 2 retries 1, and took `make` over, and its artifacts: these are gone, so it runs again. */
+static void a_retry_runs_again_what_left_artifacts_that_are_gone(void **state)
+{
+    world *w = *state;
+    slice needs[] = { SLICE("make") };
+    rec_job jobs[] = { { .name = SLICE("lint") },
+                       { .name = SLICE("make"), .artifacts = true },
+                       { .name = SLICE("use"), .needs = { needs, 1 } } };
+
+    world_hello(w, RUNNER, ID_1, BOOT, 1);
+    world_submit(w, "a", "refs/heads/main");
+    world_plan(w, RUNNER, jobs, 3);
+    world_result(w, RUNNER, VERDICT_PASSED);
+    world_result(w, RUNNER, VERDICT_PASSED);
+    world_result(w, RUNNER, VERDICT_FAILED);
+    for (uint64_t build = 1; build <= 2; build++) {
+        w->wall_ms += DAY;
+        rebuild(w, build, true);
+        world_plan(w, RUNNER, jobs, 3);
+        assert_true(slice_is(world_assign(w, RUNNER)->job, build == 1 ? "use" : "make"));
+        world_result(w, RUNNER, VERDICT_FAILED);
+        prune_all(w, (dispatcher_keep){ .builds = 1 });
+    }
+    assert_string_equal(lines(w), "3 -2 -1");
+}
+
 /* A day and more later its submission is gone, too. */
 static void answers_a_commit_of_a_forgotten_build_as_ended(void **state)
 {
@@ -277,6 +303,7 @@ int main(void)
         TEST(says_what_is_no_longer_kept),
         TEST(says_of_a_line_that_went_that_it_was_there),
         TEST(rebuilds_what_is_forgotten_but_retries_it_not),
+        TEST(a_retry_runs_again_what_left_artifacts_that_are_gone),
         TEST(answers_a_commit_of_a_forgotten_build_as_ended),
     };
 
