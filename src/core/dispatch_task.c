@@ -4,7 +4,6 @@
 #include "base/mem.h"
 #include "base/mutant.h"
 #include "core/dispatch_internal.h"
-#include "core/history.h"
 #include "core/outcome.h"
 
 #define REPO_BACKOFF_MS 5000 /* first time a runner stays away from a repository */
@@ -311,7 +310,7 @@ static verdict batch_verdict(const task *t, const msg_result *m, slice *why)
         return VERDICT_ERRORED;
     }
     if (t->att > 1 && t->job->artifacts && t->done == t->units_n && !m->setup_failed &&
-        history_counts(m->verdict))
+        m->verdict != VERDICT_ERRORED && m->verdict != VERDICT_CANCELED) /* of the attempt itself */
         return life_worst_unit(t);
     return m->verdict;
 }
