@@ -216,6 +216,7 @@ static bool end_told(dispatch *d, task *t)
 {
     if (!t->units_n || first_unit(t) < t->units_n || MUTANT(told_batch_again))
         return false;
+    parts_end_told(d, t);
     life_task_final(d, t, life_worst_unit(t),
                     SLICE("its runner gave it up after the outcomes of all its files"));
     return true;

@@ -204,6 +204,9 @@ uint64_t parts_max(const dispatch *d, const task *t, msg_part part);
 /* True: log and artifacts as the result tells of them are all here, and durable with this
  * transaction; else asks r for the rest. */
 bool parts_take(dispatch *d, const runner *r, task *t, const msg_result *m);
+/* The attempt is over without its result, and counts: what is here of its log is durable with this
+ * transaction. */
+void parts_end_told(dispatch *d, const task *t);
 /* The attempt is over: a torn archive is of no use to anybody. */
 void parts_drop_torn(dispatch *d, task *t);
 /* Names of the jobs whose artifacts j wants: those it needs that left some, here or in the build

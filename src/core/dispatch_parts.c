@@ -118,6 +118,12 @@ bool parts_take(dispatch *d, const runner *r, task *t, const msg_result *m)
     return true;
 }
 
+void parts_end_told(dispatch *d, const task *t)
+{
+    if (t->bytes[PART_LOG])
+        sync_part(d, t, PART_LOG);
+}
+
 void parts_drop_torn(dispatch *d, task *t)
 {
     effect *e;
