@@ -247,12 +247,22 @@ static void hears_hello(oracle *o, uint64_t peer, const msg_hello *m)
     known_runner *r = oracle_runner(o, m->id);
 
     map_put(&o->peers, peer, r);
-    r->own_mode = m->mode;
+    r->said_mode = m->mode;
+    if (m->mode == MODE_RUN || !m->mode)
+        r->own_mode = m->mode; /* it may get work before its welcome is sent */
     r->hello_ms = oracle_now(o);
     hears_held(o, m->id, &m->held);
     checked(o->w, RULE_STALE_DB);
     if (ours && m->maxep > o->ep)
         o->must_notice = true;
+}
+
+static void take_mode(oracle *o, uint64_t peer)
+{
+    known_runner *r = map_get(&o->peers, peer);
+
+    if (r)
+        r->own_mode = r->said_mode;
 }
 
 void oracle_hears(oracle *o, uint64_t peer, slice frame, bool hostile)
@@ -444,6 +454,7 @@ void oracle_sent(oracle *o, uint64_t peer, slice frame)
         check_tests_ok(o, &m.tests_ok);
         break;
     case MSG_welcome:
+        take_mode(o, peer);
         check_kept(o, &m.welcome.keep);
         check_dropped(o, peer, &m.welcome.drop);
         break;

@@ -68,11 +68,12 @@ typedef struct known_task {
 
 typedef struct known_runner {
     char id[33];
-    bool there;           /* it has a row */
-    runner_mode mode;     /* committed */
-    runner_mode mode_put; /* in the open transaction, too */
-    runner_mode own_mode; /* as its newest hello said */
-    int64_t hello_ms;     /* its newest, as known_task.renewed_ms */
+    bool there;            /* it has a row */
+    runner_mode mode;      /* committed */
+    runner_mode mode_put;  /* in the open transaction, too */
+    runner_mode said_mode; /* as its newest hello said, ... */
+    runner_mode own_mode;  /* ... which counts once it is welcome: it may be an older process's */
+    int64_t hello_ms;      /* its newest, as known_task.renewed_ms */
     uint64_t slots;
     size_t busy, plans;
     bool special; /* has the label */

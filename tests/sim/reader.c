@@ -373,6 +373,19 @@ static void client_crash(process *p)
         c->v[i].r = 0;
 }
 
+/* A runner of that id or name will be heard of. */
+static bool is_to_come(const world *w, slice runner)
+{
+    for (size_t i = 0; i < w->runners_n; i++) {
+        const struct sim_runner *r = w->runners[i];
+
+        if (!runner_is_retired(r) &&
+            (slice_eq(runner_id(r), runner) || slice_eq(runner_name(r), runner)))
+            return true;
+    }
+    return false;
+}
+
 static void answered(sim_client *c, const msg *m)
 {
     for (size_t i = 0; i < PENDING_MAX; i++) {
@@ -385,7 +398,7 @@ static void answered(sim_client *c, const msg *m)
             broken(c->w, RULE_S4, "a rebuild was accepted without being kept");
         /* A runner that never was heard of has no mode; that is known only after a while. */
         if (q->m.type == MSG_set_mode && m->type == MSG_err && m->err.code == CODE_NOT_FOUND &&
-            c->w->calm) {
+            c->w->calm && is_to_come(c->w, q->m.set_mode.runner)) {
             q->again_ms = c->w->now_ms + RETRY_MS;
             return;
         }
