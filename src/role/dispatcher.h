@@ -93,6 +93,11 @@ size_t dispatcher_unsent(const dispatcher *d);
 int64_t dispatcher_next_deadline_ms(const dispatcher *d);
 /* Refuse new submissions while the disk is nearly full. */
 void dispatcher_set_disk_low(dispatcher *d, bool low);
+static inline bool dispatcher_forgets(const dispatcher_keep *keep)
+{
+    return keep->ms || keep->builds || keep->bytes;
+}
+
 /* Forgets a slice of at most `max` things beyond `keep`, in the open transaction.  *more: call it
  * again, after the commit, with which files go, so that it measures anew. */
 volt_code dispatcher_prune(dispatcher *d, int64_t wall_ms, const dispatcher_keep *keep, size_t max,

@@ -30,17 +30,15 @@ void chaos_choose(world *w, const sim_options *options)
     k->drift = chance(w, 500) ? 0 : 500;
     k->lease_ms = chance(w, 500) ? 0 : some_ms(w, 2000, 6000);
     k->hb_ms = k->lease_ms / 10;
-    k->keep_ms = chance(w, 700) ? 0 : some_ms(w, 100, chance(w, 500) ? 3000 : 60000);
+    k->keep.ms = chance(w, 700) ? 0 : some_ms(w, 100, chance(w, 500) ? 3000 : 60000);
     k->look_ms = 5000;
     k->faults_until_ms = some_ms(w, 10000, 60000);
     if (prng_below(&own, 4) == 0)
-        k->keep_builds = 1 + prng_below(&own, 4);
+        k->keep.builds = 1 + prng_below(&own, 4);
     if (prng_below(&own, 6) == 0)
-        k->keep_bytes = 10000 + prng_below(&own, 500000);
-    if (k->rebirth) { /* a copy is made of what was committed, which retention does not tell */
-        k->keep_ms = 0;
-        k->keep_builds = k->keep_bytes = 0;
-    }
+        k->keep.bytes = 10000 + prng_below(&own, 500000);
+    if (k->rebirth) /* a copy is made of what was committed, which retention does not tell */
+        k->keep = (dispatcher_keep){ 0 };
     if (options->days <= 0)
         return;
     /* Months: heartbeats as in a large fleet, an hour between pushes, some between faults. */
@@ -50,7 +48,7 @@ void chaos_choose(world *w, const sim_options *options)
     k->hb_ms = 5000;
     k->fault_gap_ms = 60000 * (10 + (unsigned)pick(w, 600));
     k->work_gap_ms = 60000 * (20 + (unsigned)pick(w, 100));
-    k->keep_ms = k->rebirth ? 0 : DAY_MS * some_ms(w, 1, 5);
+    k->keep.ms = k->rebirth ? 0 : DAY_MS * some_ms(w, 1, 5);
     k->look_ms = 300000;
     k->faults_until_ms = (int64_t)(options->days * (double)DAY_MS);
     if (k->delay_max > 100)

@@ -147,21 +147,16 @@ static bool take_one(sim_dispatcher *sd)
     return check(sd, code == VOLT_EMSG ? VOLT_OK : code, &err);
 }
 
-static bool forgets(const world *w)
-{
-    return w->k.keep_ms || w->k.keep_builds || w->k.keep_bytes;
-}
-
 /* Old events and builds are forgotten, as the real loop does between its other work. */
 static bool prune(sim_dispatcher *sd)
 {
     world *w = sd->w;
     volt_err err = { .msg = "" };
-    const dispatcher_keep keep = { w->k.keep_ms, w->k.keep_builds, w->k.keep_bytes };
+    const dispatcher_keep keep = w->k.keep;
     bool more = false;
     volt_code code;
 
-    if (!forgets(w) || w->now_ms < sd->prune_ms)
+    if (!dispatcher_forgets(&w->k.keep) || w->now_ms < sd->prune_ms)
         return true;
     sd->prune_ms = w->now_ms + (int64_t)pick(w, (uint64_t)(keep.ms ? keep.ms : PRUNE_MS));
     cover("fault", "old events forgotten");
@@ -240,7 +235,7 @@ static int64_t deadline_ms(const process *p)
     if (sd->turn_due)
         return p->w->now_ms;
     at = process_when(p, dispatcher_next_deadline_ms(sd->d));
-    return forgets(p->w) && sd->prune_ms < at ? sd->prune_ms : at;
+    return dispatcher_forgets(&p->w->k.keep) && sd->prune_ms < at ? sd->prune_ms : at;
 }
 
 static void on_start(process *p)

@@ -416,7 +416,7 @@ static void on_start(process *p)
         watch_add(o->watch, &(watch_repo_config){ .name = slice_of(o->v[i].repo->name),
                                                   .url = slice_of(o->v[i].url),
                                                   .policy = o->policy,
-                                                  .kept_ms = o->w->k.keep_ms });
+                                                  .kept_ms = o->w->k.keep.ms });
         o->v[i].spool_failed = false;
         restore(o, i);
     }

@@ -141,8 +141,7 @@ typedef struct knobs {
     unsigned rebirth;      /* of dispatcher faults: its data directory is replaced */
     unsigned drift;        /* of processes: those whose clock is wrong */
     int64_t lease_ms, hb_ms; /* 0: the dispatcher's default */
-    int64_t keep_ms;         /* retention: dispatcher_keep */
-    uint64_t keep_builds, keep_bytes;
+    dispatcher_keep keep;
     int64_t look_ms; /* an observer looks at its repositories at most so seldom */
     int64_t faults_until_ms;
 } knobs;

@@ -459,26 +459,22 @@ static volt_code drain(server *s, bool *left, volt_err *err)
     return VOLT_OK;
 }
 
-static bool forgets(const server *s)
-{
-    return s->keep.ms || s->keep.builds || s->keep.bytes;
-}
-
 static volt_code prune(server *s, int64_t now_ms, volt_err *err)
 {
-    bool more = false, crammed;
+    bool more = false;
     volt_code code;
 
-    if (!forgets(s) || now_ms < s->prune_ms)
+    if (!dispatcher_forgets(&s->keep) || now_ms < s->prune_ms)
         return VOLT_OK;
     code = dispatcher_prune(s->dispatcher, loop_wall_ms(), &s->keep, PRUNE_MAX, &more, err);
     s->prune_ms = more ? now_ms : now_ms + PRUNE_MS;
-    crammed = dispatcher_is_crammed(s->dispatcher);
-    if (crammed && !s->told_crammed)
+    if (more)
+        return code;
+    if (dispatcher_is_crammed(s->dispatcher) && !s->told_crammed)
         log_warn("'%s' takes more than --keep-bytes, with all forgotten that may be: what is left "
                  "is of builds that have not ended, of the last day, or lines and histories",
                  s->disk.dir);
-    s->told_crammed = crammed;
+    s->told_crammed = dispatcher_is_crammed(s->dispatcher);
     return code;
 }
 
@@ -523,7 +519,7 @@ static int64_t next_ms(const server *s)
         return s->again_ms;
     at = dispatcher_next_deadline_ms(s->dispatcher);
     at = s->disk.look_ms < at ? s->disk.look_ms : at; /* the store is looked at then, too */
-    return forgets(s) && s->prune_ms < at ? s->prune_ms : at;
+    return dispatcher_forgets(&s->keep) && s->prune_ms < at ? s->prune_ms : at;
 }
 
 static volt_code run_loop(server *s, volt_err *err)
