@@ -255,7 +255,7 @@ static exit_code run(const command_line *line)
         puts("  its details are no longer kept (--keep-days, --keep-builds, --keep-bytes of the "
              "dispatcher)");
     jobs_print_sums(&m->rows.v[0], &m->jobs, &m->tasks);
-    failures_print(c, &(failures_of){ question.build.build, &m->tasks, units, n }, color);
+    failures_print(c, &(failures_of){ question.build.build, &m->tasks, &m->jobs, units, n }, color);
     jobs_print(&m->jobs, (uint64_t)loop_wall_ms(), color, stdout);
     print_units(units, n, m->rows.v[0].verdict != verdict_none, command_flag(line, "all"), color);
     print_tasks(&m->tasks, color);

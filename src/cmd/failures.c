@@ -100,8 +100,16 @@ static void print_cases(client *c, uint64_t build, const rec_test_row *unit, boo
                unit->bad - m->cases_are.rows.n, unit->cases);
 }
 
+static bool may_fail(const failures_of *of, slice job)
+{
+    for (size_t i = 0; i < of->jobs->n; i++)
+        if (slice_eq(of->jobs->v[i].name, job))
+            return of->jobs->v[i].allow_failure;
+    return false;
+}
+
 /* "    failed tests/test_x.py  (unit/7, exit 1, 1.2 s, on build-2)" */
-static void print_one(client *c, uint64_t build, const rec_test_row *unit, bool color)
+static void print_one(client *c, const failures_of *of, const rec_test_row *unit, bool color)
 {
     char took[TEXT_DURATION_MAX];
     show_tone tone = show_verdict_tone(unit->verdict);
@@ -127,10 +135,12 @@ static void print_one(client *c, uint64_t build, const rec_test_row *unit, bool 
         buf_adds(&how, how.n ? ", on " : "on ");
         show_text(&how, unit->runner, 40);
     }
+    if (may_fail(of, unit->job.n ? unit->job : unit->file)) /* a script has its job's name */
+        buf_addf(&how, "%sit may fail", how.n ? ", " : "");
     printf("    %s%s%s %s%s%s%s\n", show_begin(color, tone), verdict_text(unit->verdict),
            show_end(color, tone), buf_str(&name), how.n ? "  (" : "", buf_str(&how),
            how.n ? ")" : "");
-    print_cases(c, build, unit, color);
+    print_cases(c, of->build, unit, color);
     if (failures_has(unit->verdict))
         print_output(c, unit);
 }
@@ -198,11 +208,11 @@ size_t failures_print(client *c, const failures_of *of, bool color)
         if (is_bad_task(of, i) && n++ < FAILURES_MAX) {
             rec_test_row unit = as_unit(&of->tasks->v[i]);
 
-            print_one(c, of->build, &unit, color);
+            print_one(c, of, &unit, color);
         }
     for (size_t i = 0; i < of->units_n; i++)
         if (is_bad_unit(of, &of->units[i]) && n++ < FAILURES_MAX)
-            print_one(c, of->build, &of->units[i], color);
+            print_one(c, of, &of->units[i], color);
     if (n > FAILURES_MAX)
         printf("    … and %zu more that did not pass\n", n - FAILURES_MAX);
     return n;
@@ -214,7 +224,7 @@ void failures_print_flaky(client *c, const failures_of *of, bool color)
 
     for (size_t i = 0; i < of->units_n; i++)
         if (of->units[i].verdict == VERDICT_FLAKY && n++ < FAILURES_MAX)
-            print_one(c, of->build, &of->units[i], color);
+            print_one(c, of, &of->units[i], color);
     if (n > FAILURES_MAX)
         printf("    … and %zu more that are flaky\n", n - FAILURES_MAX);
 }

@@ -6,11 +6,12 @@
 
 #include "cmd/client.h"
 
-/* A build's tasks and units as `build_is` and query_units() have them; they must stand while more
- * questions are asked (client_keep()). */
+/* A build's tasks, jobs and units as `build_is` and query_units() have them; they must stand while
+ * more questions are asked (client_keep()). */
 typedef struct failures_of {
     uint64_t build;
     const rec_task_row_list *tasks;
+    const rec_job_row_list *jobs;
     const rec_test_row *units;
     size_t units_n;
 } failures_of;

@@ -46,7 +46,8 @@ class Shown(harness.Case):
         names = re.findall(r"^( *)(build|unit|report|lint) +(\w+) +(\d+/\d+) ", text, re.M)
         self.assertEqual(names, [("", "build", "passed", "1/1"), ("  ", "unit", "passed", "2/2"),
                                  ("    ", "report", "passed", "1/1"), ("", "lint", "failed", "1/1")])
-        self.assertIn("it may fail", text)
+        self.assertRegex(text, r"failed lint  \(exit 3, .*, it may fail\)\n")
+        self.assertRegex(text, r"(?m)^lint +failed .* it may fail$")
         self.assertRegex(text, r"of work in .* on 2 slots; at best .*: efficiency \d+ %")
         got = json.loads(self.ask("build", "1", "--json"))
         jobs = {j["name"]: j for j in got["jobs"]}

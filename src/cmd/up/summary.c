@@ -81,6 +81,7 @@ static void print_notable(up_summary *s, uint64_t build)
         return;
     client_keep(s->client);
     of.tasks = &m->build_is.tasks;
+    of.jobs = &m->build_is.jobs;
     if (query_units(s->client, build, &units, &of.units_n, NULL) != VOLT_OK)
         return;
     of.units = units;
