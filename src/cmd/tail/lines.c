@@ -15,7 +15,8 @@ bool line_is_news(const msg_event *e)
     case EVENT_RUNNING: /* a batch of units, of which there may be thousands */
         return e->task_kind == TASK_SCRIPT || e->att > 1;
     case EVENT_TASK_DONE: /* its units were told one by one */
-        return e->verdict != VERDICT_PASSED && e->verdict != VERDICT_FAILED;
+        return e->verdict != VERDICT_PASSED && e->verdict != VERDICT_FLAKY &&
+               e->verdict != VERDICT_FAILED;
     default:
         return true;
     }

@@ -106,6 +106,11 @@ static void leaves_out_what_only_explains(void **unused)
     assert_false(line_is_news(&e));
     e.att = 2;
     assert_true(line_is_news(&e));
+    e = of_build(EVENT_TASK_DONE);
+    e.verdict = VERDICT_FLAKY;
+    assert_false(line_is_news(&e));
+    e.verdict = VERDICT_LOST;
+    assert_true(line_is_news(&e));
     e = of_build(EVENT_BUILD_DONE);
     assert_true(line_is_news(&e));
 }
