@@ -375,11 +375,13 @@ class CommandsTest(unittest.TestCase):
                       self.volt("builds", "--repo", "rude").decode())
 
     def test_output_that_is_lost_is_an_error(self):
-        with open("/dev/full", "w") as full:
-            got = subprocess.run([VOLT, "runners"], env=self.env, stdout=full,
-                                 stderr=subprocess.PIPE, timeout=PATIENCE_S)
-        self.assertEqual(got.returncode, 2)
-        self.assertIn(b"No space left", got.stderr)
+        build = str(self.submit(self.repo({"tests/test_a.py": PASSING}), "HEAD", "--wait"))
+        for args, said in ((["runners"], b"No space left"), (["log", build], b"cannot write the output\n")):
+            with open("/dev/full", "w") as full:
+                got = subprocess.run([VOLT, *args], env=self.env, stdout=full, stderr=subprocess.PIPE,
+                                     timeout=PATIENCE_S)
+            self.assertEqual(got.returncode, 2)
+            self.assertIn(said, got.stderr)
 
     def test_help_man_and_completion_know_every_command(self):
         text = self.volt("--help").decode()
