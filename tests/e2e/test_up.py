@@ -24,6 +24,11 @@ class Up(harness.Case):
         repo.commit({"tests/a.sh": PASS})
         self.assertEqual(self.start("second", "up", "--once", "--data", self.path("data"), repo.path).wait(), 0)
 
+    def test_once_starts_nothing_where_there_is_no_repository(self):
+        up = self.start("up", "up", "--once")
+        self.assertEqual(up.wait(), 2)
+        self.assertEqual(up.said(), "volt up: no repository is named and this directory is none\n")
+
     def test_once_ends_when_there_is_no_commit(self):
         empty = self.repository("empty")
         up = self.start("up", "up", "--once", empty.path)

@@ -199,6 +199,11 @@ static volt_code start_runners(up *u, volt_err *err)
     return code;
 }
 
+static bool is_repository_here(void)
+{
+    return access(".git", F_OK) == 0 || access("HEAD", F_OK) == 0;
+}
+
 static volt_code start_observer(up *u, volt_err *err)
 {
     CLEANUP(free)
@@ -211,10 +216,7 @@ static volt_code start_observer(up *u, volt_err *err)
     volt_code code;
 
     if (n == 0) {
-        if (access(".git", F_OK) != 0 && access("HEAD", F_OK) != 0) {
-            if (u->once)
-                return volt_fail(err, VOLT_EINVALID,
-                                 "no repository is named and this directory is none");
+        if (!is_repository_here()) {
             log_note(
                 "no repository is named and this directory is none: waiting for 'volt submit'");
             return VOLT_OK;
@@ -368,9 +370,13 @@ static exit_code run(const command_line *line)
     up u = { .line = line, .once = command_flag(line, "once") };
     bool temporary = u.once && !command_text(line, "data");
     exit_code result;
+    const char *const *repos;
     volt_err err;
     volt_code code;
 
+    if (u.once && !command_args(line, &repos) && !is_repository_here())
+        return command_fail_with(line, EXIT_USAGE,
+                                 "no repository is named and this directory is none");
     u.loop = loop_new();
     u.children = children_new();
     code = loop_signals(u.loop, on_signal, &u, &err);
