@@ -430,7 +430,7 @@ class Faults:
         room, seconds = self.rng.choice(rooms), self.rng.choice((1, 3, 8))
         self.note("  disk", name, used, room, seconds)
         try:
-            lan.resize_tmpfs(path, used + room)
+            lan.resize_tmpfs(path, max(used + room, 4096))  # 0 would be no limit, which stays
         except OSError:  # it has grown meanwhile
             return False
         self.filled.add(name)
