@@ -222,9 +222,11 @@ def group_work(sh, rng, key):
     The kernel keeps the lock while any process has it open."""
     group = key.split("_")[0] + rng.choice("ab")
     lock = f"{sh.notes}/group_{group}"
+    # Some last longer than their runner may let them when it hears nothing, and some than the group is held.
+    seconds = rng.uniform(0.1, 1) if rng.random() < 0.85 else rng.uniform(5, 11)
     beside = sh.note("beside", f"$VOLT_TASK $(date +%s%3N) $(tail -n 1 {lock})")
     script = (sh.begin(f"alone_{key}") + f"exec 9>>{lock}\nflock -n 9 || {beside}"
-              f"echo $VOLT_TASK $VOLT_RUNNER >&9\nsleep {rng.uniform(0.1, 1):.2f}\n")
+              f"echo $VOLT_TASK $VOLT_RUNNER >&9\nsleep {seconds:.2f}\n")
     if rng.random() < 0.3:  # has the lock as long as it lives
         script += "setsid sh -c 'sleep 600 & sleep 601' </dev/null >/dev/null 2>&1 &\n"
     return pipeline({"alone": Job({"script": script, "concurrency": group}, tasks=1)})

@@ -38,7 +38,7 @@ FAULT_EVERY_S = 0.35
 CLEAN_UP_S = 5  # until a new agent has ended what one before it left
 CACHE_BYTES = 1 << 20  # so that some have to go
 IDLE_MAX = 8  # looks, half a second apart, at free slots beside waiting work
-SETTLE_S = 120  # without a build that ends: guards against a hang
+SETTLE_S = 300  # without a build that ends: guards against a hang
 
 
 class ChaosTest(Pushes, Faults, Checks, JobChecks, Case):
@@ -304,7 +304,8 @@ class ChaosTest(Pushes, Faults, Checks, JobChecks, Case):
             if time.monotonic() > moved + SETTLE_S:
                 self.show_status()
                 missing = sorted(set(self.expected) - self.chain.ended)
-                self.fail(f"no verdict for {len(missing)} commits: {missing[:5]}")
+                going = sorted(set(self.chain.builds) - self.chain.done)
+                self.fail(f"no verdict for {len(missing)} commits: {missing[:5]}, and for builds {going[:5]}")
             time.sleep(0.05)
         self.counts["s to settle"] = int(time.monotonic() - began)
 
