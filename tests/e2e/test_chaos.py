@@ -284,8 +284,9 @@ class ChaosTest(Pushes, Faults, Checks, JobChecks, Case):
                 } >= set(self.agents)
 
     def resume_all(self):
-        """Commands have no order among themselves: a `drain` may have come behind its `resume`."""
-        if time.monotonic() > self.resume_at:
+        """Commands have no order among themselves: a `drain` may have come behind its `resume`.  On a
+        busy machine those of the last time may still be under way."""
+        if time.monotonic() > self.resume_at and not self.asked:
             self.resume_at = time.monotonic() + 5
             for name in self.agents:
                 self.resume(name)
