@@ -402,10 +402,10 @@ static void refuses_what_would_fill_the_disk(void **state)
 
     (void)state;
     forge(bomb, 2);
-    assert_int_equal(unpack_with(NULL, &(archive_limits){ 1 << 20, 10 }, &err), VOLT_EFULL);
+    assert_int_equal(unpack_with(NULL, &(archive_limits){ 1 << 20, 10 }, &err), VOLT_EREFUSED);
     assert_false(is_there("out/b"));
     forge(many, 3);
-    assert_int_equal(unpack_with(NULL, &(archive_limits){ 1 << 20, 2 }, &err), VOLT_EFULL);
+    assert_int_equal(unpack_with(NULL, &(archive_limits){ 1 << 20, 2 }, &err), VOLT_EREFUSED);
     assert_false(is_there("out/3"));
 }
 
@@ -418,7 +418,7 @@ static void refuses_a_huge_sparse_file(void **state)
     shell("truncate -s 1T in/hole && tar -S -C in -cf " NAME " hole && test $(stat -c %s " NAME
           ") -lt 100000");
     seal(NAME);
-    assert_int_equal(unpack_with(NULL, &plenty, &err), VOLT_EFULL);
+    assert_int_equal(unpack_with(NULL, &plenty, &err), VOLT_EREFUSED);
     assert_false(is_there("out/hole"));
 }
 

@@ -216,6 +216,7 @@ static void the_environment_is_the_documented_one(void **state)
         "VOLT_ATTEMPT=2",
         "VOLT_RUNNER=box-1",
         "VOLT_WORKSPACE=/w",
+        "PWD=/w",
         "VOLT_OUTPUT=/o",
         "PATH=/usr/bin:/bin",
         "HOME=/h",
@@ -259,6 +260,26 @@ static void programs_are_found_as_absolute_paths_only(void **state)
     assert_null(environ_find("bin:.:", "sh", &a));
     assert_null(environ_find("/", "bin", &a)); /* a directory */
     assert_null(environ_find("", "sh", &a));
+    arena_free(&a);
+}
+
+static void a_command_is_looked_for_as_a_shell_would(void **state)
+{
+    static const char *const env[] = { "HOME=/nowhere", "PATH=/nowhere:/bin", NULL };
+    static const char *const relative[] = { "PATH=/bin:.", NULL };
+    static const char *const own[] = { "PATH=", NULL };
+    arena a = { 0 };
+
+    (void)state;
+    assert_string_equal(environ_program(env, "/", "sh", &a), "/bin/sh");
+    assert_string_equal(environ_program(env, "/bin", "./sh", &a), "./sh");
+    assert_string_equal(environ_program(env, "/nowhere", "/bin/sh", &a), "/bin/sh");
+    assert_null(environ_program(env, "/nowhere", "./sh", &a));
+    assert_null(environ_program(env, "/", "./etc/passwd", &a));
+    assert_null(environ_program(env, "/", "no-such-program", &a));
+    assert_null(environ_program(relative, "/", "sh", &a)); /* what is in the checkout may count */
+    assert_null(environ_program(own, "/", "sh", &a));
+    assert_null(environ_program(own + 1, "/", "sh", &a));
     arena_free(&a);
 }
 
@@ -306,6 +327,7 @@ int main(void)
                                         make_work, remove_work),
         cmocka_unit_test(the_environment_is_the_documented_one),
         cmocka_unit_test(programs_are_found_as_absolute_paths_only),
+        cmocka_unit_test(a_command_is_looked_for_as_a_shell_would),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
