@@ -1,11 +1,9 @@
 #include <assert.h>
 #include <inttypes.h>
-#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/mem.h"
 #include "base/mutant.h"
-#include "base/text.h"
 #include "store/memory_store.h"
 
 static const column event_columns[] = {
@@ -216,77 +214,6 @@ void store_memory_crash(store *base)
     free(s->sweep);
     s->sweep_submission = NULL;
     s->sweep = NULL;
-}
-
-static volt_code head(store *base, store_head *ret, volt_err *err)
-{
-    const memory_store *s = (memory_store *)base;
-    const shelf *events = &s->shelves[ROW_EVENT];
-    const memory_event *oldest = events->n ? events->v[0] : NULL;
-    const row_cursor files = { .name = SLICE("files") };
-    const row_cursor *counted = memory_find(&s->shelves[ROW_CURSOR], &files);
-
-    (void)err;
-    *ret = (store_head){
-        .ep = s->ep,
-        .last_seq = s->ids.last_seq,
-        .floor = oldest ? oldest->seq : 0,
-        .last_build = s->ids.last_build,
-        .last_task = s->ids.last_task,
-        .counted = counted ? counted->seq : 0,
-    };
-    memcpy(ret->hist, s->hist, sizeof ret->hist);
-    memcpy(ret->stale, s->stale, sizeof ret->stale);
-    return VOLT_OK;
-}
-
-static volt_code secret(store *base, const char if_new[33], char ret[33], volt_err *err)
-{
-    memory_store *s = (memory_store *)base;
-
-    (void)err;
-    if (!s->secret[0])
-        memcpy(s->secret, if_new, sizeof s->secret);
-    memcpy(ret, s->secret, sizeof s->secret);
-    return VOLT_OK;
-}
-
-static volt_code stale(store *base, slice what, volt_err *err)
-{
-    memory_store *s = (memory_store *)base;
-
-    (void)err;
-    snprintf(s->stale, sizeof s->stale, SLICE_FMT, SLICE_ARG(what));
-    return VOLT_OK;
-}
-
-static volt_code new_history(store *base, const char hist[33], volt_err *err)
-{
-    memory_store *s = (memory_store *)base;
-    const shelf *events = &s->shelves[ROW_EVENT];
-
-    (void)err;
-    for (size_t i = 0; i < events->n; i++) {
-        memory_event *e = events->v[i];
-        char *at = e->bytes.n ? memmem(e->bytes.p, e->bytes.n, s->hist, 32) : NULL;
-
-        if (at)
-            memcpy(at, hist, 32);
-    }
-    memcpy(s->hist, hist, sizeof s->hist);
-    s->stale[0] = '\0';
-    return VOLT_OK;
-}
-
-static volt_code begin_epoch(store *base, const char hist_if_new[33], uint64_t *ret, volt_err *err)
-{
-    memory_store *s = (memory_store *)base;
-
-    assert(text_is_hex(slice_of(hist_if_new), sizeof s->hist - 1));
-    if (!s->hist[0])
-        memcpy(s->hist, hist_if_new, sizeof s->hist);
-    *ret = MUTANT(epoch_not_raised) && s->ep ? s->ep : ++s->ep;
-    return commit(base, err);
 }
 
 /* ---- reads ---- */
@@ -610,11 +537,11 @@ static void close_store(store *base)
 
 static const store_ops ops = {
     .close = close_store,
-    .head = head,
-    .secret = secret,
-    .stale = stale,
-    .new_history = new_history,
-    .begin_epoch = begin_epoch,
+    .head = memory_head,
+    .secret = memory_secret,
+    .stale = memory_stale,
+    .new_history = memory_new_history,
+    .begin_epoch = memory_begin_epoch,
     .put = put,
     .cut_cases = memory_cut_cases,
     .commit = commit,

@@ -60,6 +60,16 @@ void memory_forget(memory_store *s, row_kind kind, size_t from, size_t n);
 /* Puts `now`, with the same key, in the place of a row, until a crash. */
 void memory_replace(memory_store *s, row_kind kind, size_t at, void *now);
 
+/* ---- memory_history.c: what a store is ---- */
+
+volt_code memory_head(store *base, store_head *ret, volt_err *err);
+volt_code memory_secret(store *base, const char if_new[33], char ret[33], volt_err *err);
+volt_code memory_stale(store *base, slice what, volt_err *err);
+volt_code memory_new_history(store *base, const char hist[33], volt_err *err);
+volt_code memory_begin_epoch(store *base, const char hist_if_new[33], uint64_t *ret, volt_err *err);
+
+/* ---- memory_prune.c ---- */
+
 volt_code memory_cut_cases(store *base, const row_case *from, volt_err *err);
 volt_code memory_bytes(store *base, uint64_t *ret, volt_err *err);
 volt_code memory_prune(store *base, const store_old *old, size_t max, store_log_fn log_gone,
