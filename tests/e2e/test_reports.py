@@ -138,7 +138,7 @@ class Reports(harness.Case):
                           for c in units["tests/bad"]["test_cases"]],
                          [("a", "passed", None), ("b", "failed", "oh")])
         for file, line in (("cut", "its plan is 1..3, and 2 tests came"),
-                           ("crash", "no case failed, but it ended with status 139"),
+                           ("crash", "no case failed, but signal 11 ended it"),
                            ("bail", "Bail out! no disk"),
                            ("none", "there is no test in its output")):
             unit = units[f"tests/{file}"]
