@@ -20,6 +20,7 @@ import unittest
 VOLT = os.environ.get("VOLT", "volt")
 PATIENCE_S = 60  # guards against a hang
 POLL_S = 0.02
+POLL_MAX_S = 0.3
 SHOWN_LINES = 60  # of each log of a test that failed
 # A shell that runs us in the background has SIGINT ignored, and so would each process until it has its own
 # handler: one that is sent while it starts would be lost.  A handler of ours is not inherited.
@@ -39,15 +40,18 @@ PYTHON_FAIL = PYTHON_PASS.replace("pass", "self.fail('no')")
 
 
 def wait_for(what, condition, seconds=PATIENCE_S):
-    """The first true answer of condition()."""
+    """The first true answer of condition().  One that takes long, as a command does, is asked less often: it
+    would keep a core from what is waited for."""
     end = time.monotonic() + seconds
     while True:
+        began = time.monotonic()
         found = condition()
         if found:
             return found
-        if time.monotonic() > end:
+        now = time.monotonic()
+        if now > end:
             raise AssertionError(f"waited {seconds} s in vain for {what}")
-        time.sleep(POLL_S)
+        time.sleep(min(max(POLL_S, 3 * (now - began)), POLL_MAX_S))
 
 
 def short(line):
