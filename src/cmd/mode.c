@@ -6,6 +6,9 @@
 #include "cmd/client.h"
 #include "cmd/json.h"
 
+#define WHICH_RUNNER \
+    "RUNNER is its name, or its id, as 'volt runners' shows it, where several have that name."
+
 DEFINE_CLEANUP(client *, client_free);
 
 static exit_code set_mode(const command_line *line, runner_mode mode, const char *done)
@@ -68,8 +71,7 @@ const command command_drain = {
     .args_min = 1,
     .args_max = 1,
     .summary = "let a runner finish what it has, then leave",
-    .text =
-        "RUNNER is its name, or its id, as 'volt runners' shows it, where several have that name.",
+    .text = WHICH_RUNNER,
     .options = options,
     .options_n = sizeof options / sizeof *options,
     .run = drain,
@@ -81,8 +83,7 @@ const command command_resume = {
     .args_min = 1,
     .args_max = 1,
     .summary = "let a drained or cordoned runner take tasks again",
-    .text =
-        "RUNNER is its name, or its id, as 'volt runners' shows it, where several have that name.",
+    .text = WHICH_RUNNER,
     .options = options,
     .options_n = sizeof options / sizeof *options,
     .run = resume,
@@ -94,8 +95,7 @@ const command command_cordon = {
     .args_min = 1,
     .args_max = 1,
     .summary = "give a runner nothing new",
-    .text =
-        "RUNNER is its name, or its id, as 'volt runners' shows it, where several have that name.",
+    .text = WHICH_RUNNER,
     .options = options,
     .options_n = sizeof options / sizeof *options,
     .run = cordon,
