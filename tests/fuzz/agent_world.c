@@ -75,9 +75,14 @@ static void note_told(world *w, const msg *m)
         release(w, m->result_ok.task, m->result_ok.att);
     if (m->type == MSG_fenced)
         release(w, m->fenced.task, m->fenced.att);
-    if (m->type == MSG_log_ok)
-        give_credit(world_find(w, m->log_ok.task, m->log_ok.att), (msg_part)m->log_ok.part,
-                    m->log_ok.off, m->log_ok.window);
+    if (m->type == MSG_log_ok) {
+        known *k = world_find(w, m->log_ok.task, m->log_ok.att);
+
+        give_credit(k, (msg_part)m->log_ok.part, m->log_ok.off, m->log_ok.window);
+        /* It says to have more than there is: the archives here are not all, should it forget. */
+        if (k && m->log_ok.part == PART_ARTIFACTS && m->log_ok.off > world_artifacts(k))
+            k->damaged = true;
+    }
     if (m->type != MSG_assign)
         return;
     for (size_t i = 0; i < w->known_n; i++)
@@ -287,8 +292,11 @@ void world_answer_log(world *w)
     want x = w->wants[--w->wants_n];
     const known *k = world_find(w, x.task, x.att);
     uint64_t all = !k ? 0 : x.stream == PART_LOG ? k->log_bytes : world_artifacts(k);
-    uint64_t n = all > x.off ? all - x.off : 0;
+    uint64_t n;
 
+    if (k && k->damaged)
+        all /= 2;
+    n = all > x.off ? all - x.off : 0;
     n = n < x.max ? n : x.max;
     require(x.max <= sizeof bytes, "it asks for no more than fits into a message");
     world_step(w, (agent_event){ .kind = AGENT_LOG_READ,
@@ -296,7 +304,7 @@ void world_answer_log(world *w)
                                  .att = x.att,
                                  .stream = x.stream,
                                  .off = x.off,
-                                 .bytes = { bytes, k && k->damaged ? (size_t)n / 2 : (size_t)n } });
+                                 .bytes = { bytes, (size_t)n } });
 }
 
 /* ---- stepping ---- */

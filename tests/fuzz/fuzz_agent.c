@@ -55,7 +55,9 @@ static void note_said(executor *x, const msg *m)
     if (m->type == MSG_result) {
         k->has_result = true;
         k->verdict = m->result.verdict;
-        k->log_bytes = m->result.log_bytes;
+        /* a result that tells of more than there is */
+        k->damaged |= m->result.log_bytes > k->log_bytes;
+        k->damaged |= m->result.artifact_bytes > world_artifacts(k);
         k->released |= k->verdict == VERDICT_CANCELED; /* nobody asked: it is given back */
         x->last = k;
     }
