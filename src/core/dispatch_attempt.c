@@ -5,12 +5,16 @@
 
 #define BATCH_BYTES_MAX (128 * 1024) /* of file names, so that an assign fits its frame */
 
+uint64_t life_slots(const dispatch *d, const job *j)
+{
+    return d->fleet.slots_up && !j->group ? d->fleet.slots_up : 1;
+}
+
 /* The next units of a job as a batch. */
 static task *cut_batch(dispatch *d, job *j)
 {
-    uint64_t slots = d->fleet.slots_up && !j->group ? d->fleet.slots_up : 1;
-    size_t n = split_batch(&j->units[j->units_out], j->units_n - j->units_out, j->units_left, slots,
-                           j->batch);
+    size_t n = split_batch(&j->units[j->units_out], j->units_n - j->units_out, j->units_left,
+                           life_slots(d, j), j->batch);
     task *t = life_add_task(d, j->build, j, TASK_TESTS);
     size_t bytes = 0;
 

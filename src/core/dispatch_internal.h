@@ -131,6 +131,8 @@ void life_cancel_build(dispatch *d, build *b, slice why);
 
 /* An attempt for `r`: commits and sends the assign. */
 void life_lease(dispatch *d, runner *r, queue_item *item);
+/* Over how many slots a job's files are spread now, at least 1. */
+uint64_t life_slots(const dispatch *d, const job *j);
 void life_assign(dispatch *d, const task *t); /* sends the newest attempt's assign (again) */
 void life_running(dispatch *d, task *t);
 /* The lease ends; the runner has room again. */

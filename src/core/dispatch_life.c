@@ -375,7 +375,7 @@ void life_planned(dispatch *d, task *plan)
     put_build(d, b);
     for (size_t i = 0; i < b->jobs_n; i++) {
         put_job(d, b->jobs[i]);
-        split_order(b->jobs[i]->units, b->jobs[i]->units_n);
+        split_order(b->jobs[i]->units, b->jobs[i]->units_n, life_slots(d, b->jobs[i]));
         for (size_t k = 0; k < b->jobs[i]->units_n; k++) {
             b->left_ms += b->jobs[i]->units[k].expected_ms;
             put_unit(d, b->jobs[i], k, NULL, NULL);

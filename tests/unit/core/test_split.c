@@ -100,10 +100,31 @@ static void puts_the_longest_first(void **state)
     };
 
     (void)state;
-    split_order(units, 7);
+    split_order(units, 7, 2);
     for (size_t i = 0; i < 7; i++)
         assert_true(slice_is(units[i].file, want[i]));
     assert_int_equal(units[2].expected_ms, 30); /* (1 + 80 + 30 + 1 + 38) / 5 */
+}
+
+/* As many as that the middle ones are short for the end, and one fewer. */
+static void puts_the_shortest_between_the_longest(void **state)
+{
+    enum { SLOTS = 3, ENOUGH = SLOTS * SPLIT_MIDDLE_SHARE };
+    unit *units = alike(ENOUGH, 100);
+
+    (void)state;
+    units[7].expected_ms = 101;
+    units[8].expected_ms = 99;
+    split_order(units, ENOUGH, SLOTS);
+    assert_int_equal(units[0].expected_ms, 101);
+    assert_int_equal(units[1].expected_ms, 99);
+    for (size_t i = 2; i < ENOUGH; i++)
+        assert_int_equal(units[i].expected_ms, 100);
+    split_order(units, ENOUGH - 1, SLOTS);
+    assert_int_equal(units[0].expected_ms, 101);
+    assert_int_equal(units[1].expected_ms, 100);
+    assert_int_equal(units[ENOUGH - 2].expected_ms, 99);
+    free(units);
 }
 
 static void leaves_what_it_does_not_know_in_its_order(void **state)
@@ -111,8 +132,8 @@ static void leaves_what_it_does_not_know_in_its_order(void **state)
     unit units[] = { { SLICE("b"), 0, 0 }, { SLICE("a"), 0, 0 } };
 
     (void)state;
-    split_order(units, 2);
-    split_order(NULL, 0);
+    split_order(units, 2, 1);
+    split_order(NULL, 0, 1);
     assert_true(slice_is(units[0].file, "b"));
     assert_int_equal(units[0].expected_ms, 0);
 }
@@ -192,7 +213,7 @@ static uint64_t worst(size_t slots, unsigned percent, uint64_t asked)
             total += real_ms[i];
             longest = real_ms[i] > longest ? real_ms[i] : longest;
         }
-        split_order(files, FILES);
+        split_order(files, FILES, slots);
         bound = (total + slots - 1) / slots > longest ? (total + slots - 1) / slots : longest;
         bound = 1000 * play(files, slots, asked) / bound;
         ret = bound > ret ? bound : ret;
@@ -228,6 +249,7 @@ int main(void)
         cmocka_unit_test(takes_what_the_job_asks_for),
         cmocka_unit_test(a_batch_is_cut_by_time),
         cmocka_unit_test(puts_the_longest_first),
+        cmocka_unit_test(puts_the_shortest_between_the_longest),
         cmocka_unit_test(leaves_what_it_does_not_know_in_its_order),
         cmocka_unit_test(all_slots_finish_together),
     };
