@@ -181,10 +181,11 @@ typedef struct target {
 
 static volt_code fail_write(archive_handle *to, const char *name, volt_err *err)
 {
-    int error = archive_errno(to);
+    int error = archive_errno(to); /* not above 0: of its own */
     volt_code code = error == ENOSPC || error == EDQUOT ? VOLT_EFULL : VOLT_EIO;
 
-    return volt_fail(err, code, "unpack '%s': %s", name, archive_error_string(to));
+    return volt_fail(err, code, "unpack '%s': %s%s%s", name, archive_error_string(to),
+                     error > 0 ? ": " : "", error > 0 ? strerror(error) : "");
 }
 
 static volt_code open_target(target *t, const char *dir, volt_err *err)
@@ -216,7 +217,7 @@ static volt_code put_content(reader *r, archive_handle *to, const entry *e, volt
     int rc;
 
     while ((rc = archive_read_data_block(r->from, &block, &n, &at)) == ARCHIVE_OK)
-        if (archive_write_data_block(to, block, n, at) < ARCHIVE_WARN)
+        if (archive_write_data_block(to, block, n, at) != ARCHIVE_OK) /* a full disk is a warning */
             return fail_write(to, e->name, err);
     return rc == ARCHIVE_EOF ? VOLT_OK : fail_damaged(r, err);
 }

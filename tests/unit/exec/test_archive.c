@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -28,6 +29,18 @@
 #define NAME "box.tar.zst"
 
 static const archive_limits plenty = { .bytes = 1 << 30, .entries = 1000 };
+
+static bool disk_is_full;
+
+/* libc's, also for libarchive. */
+ssize_t write(int fd, const void *bytes, size_t n)
+{
+    if (disk_is_full) {
+        errno = ENOSPC;
+        return -1;
+    }
+    return syscall(SYS_write, fd, bytes, n);
+}
 
 /* A directory of its own, which is the working directory: in/, out/, home/, back/. */
 static int set_up(void **state)
@@ -422,6 +435,23 @@ static void refuses_a_huge_sparse_file(void **state)
     assert_false(is_there("out/hole"));
 }
 
+/* libarchive only warns of a write that failed, and gives the file its size all the same. */
+static void tells_of_a_full_disk(void **state)
+{
+    volt_code code;
+    volt_err err;
+
+    (void)state;
+    shell("head -c 100 /dev/urandom >in/small");
+    pack(NULL, "small");
+    disk_is_full = true;
+    code = unpack_with(NULL, &plenty, &err);
+    disk_is_full = false;
+    assert_int_equal(code, VOLT_EFULL);
+    assert_non_null(strstr(err.msg, "'small'"));
+    assert_non_null(strstr(err.msg, strerror(ENOSPC)));
+}
+
 /* ---- damage ---- */
 
 static void finds_each_flipped_bit_and_each_cut(void **state)
@@ -501,6 +531,7 @@ int main(void)
         TEST(refuses_what_a_task_cannot_have_packed),
         TEST(refuses_what_would_fill_the_disk),
         TEST(refuses_a_huge_sparse_file),
+        TEST(tells_of_a_full_disk),
         TEST(finds_each_flipped_bit_and_each_cut),
         TEST(survives_damage_below_the_seal),
         TEST(says_that_there_is_none),
