@@ -1,8 +1,9 @@
 /*
- * oracle.h - what the oracle remembers, shared by oracle.c (what is said and done), oracle_rows.c
- * (what becomes durable), oracle_verdict.c (what it amounts to), oracle_core.c (what the machines
- * keep), oracle_work.c (what is told of the work, against what was really done), oracle_keep.c
- * (what retention takes) and oracle_rest.c (how it ends).
+ * oracle.h - what the oracle remembers, shared by oracle.c (what is heard and done), oracle_said.c
+ * (what the dispatcher says), oracle_rows.c (what becomes durable), oracle_verdict.c (what it
+ * amounts to), oracle_core.c (what the machines keep), oracle_work.c (what is told of the work,
+ * against what was really done), oracle_keep.c (what retention takes) and oracle_rest.c (how it
+ * ends).
  */
 #ifndef VOLT_TESTS_SIM_ORACLE_H
 #define VOLT_TESTS_SIM_ORACLE_H

@@ -13,20 +13,23 @@
     X(S1, "a task, job, unit or build has at most one final verdict, which never changes",         \
       "each committed row: oracle_rows.c")                                                         \
     X(S2, "an attempt's number is the highest committed, and durable before it is said",           \
-      "each committed task: oracle_rows.c; each assign: oracle.c")                                 \
+      "each committed task: oracle_rows.c; each assign: oracle_said.c")                            \
     X(S3,                                                                                          \
       "an attempt starts at most once, on the runner it was given to, unless that gave it back",   \
       "each start of an executor: oracle.c; each order to one: runner.c")                          \
     X(S4, "what was accepted is there after any crash, and is built",                              \
-      "each answer to a submission: oracle.c; the store at the end: oracle_rest.c, observer.c")    \
+      "each answer to a submission: oracle_said.c; the store at the end: oracle_rest.c, "          \
+      "observer.c")                                                                                \
     X(S5, "there is one build of (repo, ref, oid, generation)", "each new build: oracle_rows.c")   \
-    X(S6, "an acknowledged result, outcome or plan is durable", "each acknowledgement: oracle.c")  \
+    X(S6, "an acknowledged result, outcome or plan is durable",                                    \
+      "each acknowledgement: oracle_said.c")                                                       \
     X(S7, "a spool is deleted only when its task is final or the attempt fenced",                  \
       "each deletion: oracle.c")                                                                   \
     X(S8, "a log is an exact prefix of what the process wrote; with a result, all of it",          \
-      "each piece written, published or read: oracle.c; each kept log at the end: oracle_rest.c")  \
+      "each piece written, published or read: oracle_said.c; each kept log at the end: "           \
+      "oracle_rest.c")                                                                             \
     X(S9, "events have no gaps, and what is published is committed, the same, in order",           \
-      "each event: oracle_rows.c, oracle.c")                                                       \
+      "each event: oracle_rows.c, oracle_said.c")                                                  \
     X(S10, "what a subscriber applies is the table from the first number it wanted, in order",     \
       "each applied event: oracle.c")                                                              \
     X(S11, "a runner has at most as many leases as slots, and one plan", "each commit: oracle.c")  \
@@ -49,7 +52,7 @@
     X(L5, "no lease outlives a lease and a grace of silence", "each turn: oracle_core.c")          \
     X(L6, "a drained runner exits", "the quiet time: oracle_rest.c")                               \
     X(FENCE, "words about an attempt that is not the newest change nothing; live ones are kept",   \
-      "each message heard, each drop, fence and keep: oracle.c")                                   \
+      "each message heard: oracle.c; each drop, fence and keep: oracle_said.c")                    \
     X(STATE, "a task's state follows the table of the protocol", "each committed task")            \
     X(CANCEL, "a canceled build starts nothing, and stays canceled", "each row, each attempt")     \
     X(SETUP,                                                                                       \

@@ -17,11 +17,8 @@
  * executor.c    simulated executors
  * observer.c    observers with simulated repositories
  * reader.c      subscribers and clients
- * oracle.c      what must hold of what is said and done; oracle_rows.c: of what becomes durable;
- *               oracle_verdict.c: of verdicts; oracle_work.c: of the work that is told of;
- *               oracle_keep.c: of what retention takes;
- * oracle_core.c: inside the machines; oracle_rest.c: of the end count.c       what was exercised,
- * and how many different states there were
+ * oracle*.c     what must hold; oracle.h says what is where
+ * count.c       what was exercised, and how many different states there were
  */
 #ifndef VOLT_TESTS_SIM_H
 #define VOLT_TESTS_SIM_H
