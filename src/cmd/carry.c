@@ -245,7 +245,8 @@ static exit_code run(const command_line *line)
     say("%s", err.msg);
     if (code == VOLT_EFULL)
         return (exit_code)CARRY_EXIT_FULL;
-    return code == VOLT_EUNREACHABLE ? EXIT_UNREACHABLE : EXIT_RED;
+    /* Away, or with a full disk: not an end. */
+    return code == VOLT_EUNREACHABLE || code == VOLT_EAGAIN ? EXIT_UNREACHABLE : EXIT_RED;
 }
 
 static const option_spec options[] = {

@@ -221,6 +221,10 @@ static volt_code fail_refused(code why, slice words, volt_err *err)
     case CODE_VERSION:
         code = VOLT_EVERSION;
         break;
+    case CODE_DISK:
+    case CODE_BUSY:
+        code = VOLT_EAGAIN;
+        break;
     default:
         code = VOLT_EREFUSED;
         break;

@@ -29,8 +29,9 @@ void client_free(client *c);
 
 /* Asks and waits for the answer; *ret stands until the next call.  `question` needs no `r`.
  * An answer `err` or `rejected` is an error here: VOLT_ENOTFOUND, VOLT_EREFUSED and so on, with the
- * dispatcher's words.  VOLT_EUNREACHABLE: no answer in time; says what a plain connect says.
- * VOLT_EMSG: an answer of another type than `expected`, or malformed. */
+ * dispatcher's words; VOLT_EAGAIN when that may be otherwise soon.  VOLT_EUNREACHABLE: no answer in
+ * time; says what a plain connect says. VOLT_EMSG: an answer of another type than `expected`, or
+ * malformed. */
 volt_code client_ask(client *c, const msg *question, msg_type expected, const msg **ret,
                      volt_err *err);
 

@@ -115,6 +115,7 @@ static exit_code exit_of(volt_code code)
     case VOLT_EUNREACHABLE:
         return EXIT_UNREACHABLE;
     case VOLT_EREFUSED:
+    case VOLT_EAGAIN:
     case VOLT_ELOCKED:
     case VOLT_EEXISTS:
     case VOLT_ECORRUPT:

@@ -107,7 +107,8 @@ volt_code query_wait(client *c, uint64_t build, const rec_build_row **ret, volt_
         const rec_build_row *row;
 
         code = query_build(c, build, &row, err);
-        if (code && (code != VOLT_EUNREACHABLE || loop_now_ms() - heard > UNREACHABLE_MS))
+        if (code && ((code != VOLT_EUNREACHABLE && code != VOLT_EAGAIN) ||
+                     loop_now_ms() - heard > UNREACHABLE_MS))
             break;
         if (code == VOLT_OK) {
             heard = loop_now_ms();

@@ -29,7 +29,7 @@ class Disk(harness.Case):
         dispatcher = self.dispatcher()
         self.runner()
         tail = self.tail()
-        self.ask("submit", repo.path, "main")
+        waits = self.start("waits", "submit", "--dispatcher-server", self.server, repo.path, "main", "--wait")
         tail.wait("running")
         self.wait_start()
         self.limit_files(dispatcher, 4096)  # room for what it says, but not for a page of the store
@@ -38,10 +38,14 @@ class Disk(harness.Case):
         self.ask("status", rc=5)
         self.assertIn("cannot use its data directory", self.said)
         self.ask("submit", repo.path, "main", rc=5)
+        # What brings a job its inputs says "not now", so that the order is given back.
+        self.ask("carry", "--", "in", "1", self.path("elsewhere"), "tests", rc=4)
         self.assertEqual(tail.events("build_done"), [])
+        self.assertTrue(waits.running())
         self.limit_files(dispatcher)
         self.assertEqual(tail.verdict(repo.head()), "passed")
         dispatcher.wait_said("has room again")
+        self.assertEqual(waits.wait(), 0)
         self.ask("rebuild", "1", "--wait")
         self.assertTrue(dispatcher.running())
         self.assertEqual([a["att"] for t in self.json("build", "1") for a in t.get("attempts", [])
