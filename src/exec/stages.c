@@ -86,6 +86,18 @@ static bool is_cut_short(const attempt *a)
     return a->canceled && !whole;
 }
 
+static void say_what_went(const attempt *a, buf *text)
+{
+    bool cut = output_lost(a->out) > 0;
+
+    if (a->not_kept)
+        buf_addf(text, "its artifacts were not kept%s",
+                 cut ? ", and " : ": the end of the log says why");
+    if (cut)
+        buf_addf(text, "%s; %" PRIu64 " bytes were thrown away", output_why(a->out),
+                 output_lost(a->out));
+}
+
 static void end_batch(attempt *a, int64_t now_ms)
 {
     CLEANUP(buf)
@@ -110,11 +122,8 @@ static void end_batch(attempt *a, int64_t now_ms)
         buf_adds(&text, a->failure);
     else if (canceled)
         buf_adds(&text, a->why);
-    else if (output_lost(a->out))
-        buf_addf(&text, "%s; %" PRIu64 " bytes were thrown away", output_why(a->out),
-                 output_lost(a->out));
-    else if (a->not_kept)
-        buf_adds(&text, "its artifacts were not kept: the end of the log says why");
+    else
+        say_what_went(a, &text);
     attempt_finish(a, &(msg_result){
                           .verdict = canceled && !a->failure ? VERDICT_CANCELED : a->worst,
                           .setup_failed = a->failure,

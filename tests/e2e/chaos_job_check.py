@@ -33,7 +33,7 @@ class JobChecks:
                                 for begin, end, name, what in self.hurt), (build, runner, ms))
             self.no_room.add(int(build))
         for t in self.rows("SELECT * FROM task WHERE why LIKE 'its artifacts were not kept%'"):
-            self.assertIn("No space left", self.log_of(t["task"], t["att"]), t)
+            self.assertIn("No space left", t["why"] + self.log_of(t["task"], t["att"]), t)
             self.no_room.add(t["build"])
         self.counts["builds without room"] = len(self.no_room)
 

@@ -110,6 +110,23 @@ class Disk(harness.Case):
         self.assertTrue(dispatcher.running())
         self.assert_whole_history(tail)
 
+    def test_a_runner_without_room_for_artifacts_and_log(self):
+        work = self.small_disk("runner.d", "24m")
+        repo = self.repository(files={
+            "gate": self.gate(after="head -c 300000 /dev/zero"),
+            ".volt.yml": "jobs: {both: {script: 'head -c 300000 /dev/urandom > big; ./gate', artifacts: [big]}}\n"})
+        self.dispatcher()
+        self.runner()
+        tail = self.tail()
+        self.ask("submit", repo.path, "main")
+        self.wait_start()
+        self.fill(work)
+        self.go()
+        self.assertEqual(tail.verdict(repo.head()), "passed")
+        done, = [e for e in tail.events("task_done") if e["task_kind"] == "script"]
+        self.assertRegex(done["why"], "^its artifacts were not kept, and the log ends here: No space left on device; "
+                                      "[0-9]+ bytes were thrown away$")
+
     def test_a_runner_whose_disk_is_full(self):
         work = self.small_disk("runner.d", "24m")
         repo = self.repository(files={"tests/a.sh": self.gate(after="head -c 300000 /dev/zero")})
