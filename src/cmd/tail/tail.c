@@ -11,6 +11,7 @@
 #include "cmd/tail/hook.h"
 #include "cmd/json.h"
 #include "cmd/tail/lines.h"
+#include "cmd/tail/link.h"
 #include "cmd/tail/logs.h"
 #include "cmd/tail/output.h"
 #include "cmd/tail/question.h"
@@ -20,22 +21,16 @@
 #include "net/loop.h"
 #include "wire/codec.h"
 
-#define EVENT_FRAME_MAX ((int64_t)1024 * 1024)
-#define REPLY_FRAME_MAX ((int64_t)32 * 1024 * 1024) /* a page: 1,000 events of at most 16 KiB */
-#define QUESTIONS_MAX   8   /* wait for a dispatcher that is away; each is repeated later */
-#define BATCH_MAX       256 /* messages taken before the output is flushed */
-#define TEXT_MAX        ((size_t)4 << 20) /* held back, in bytes; then reading waits too */
-#define FIRST_WORD_MS   2000              /* a dispatcher that is there says something within 1 s */
+#define BATCH_MAX     256               /* messages taken before the output is flushed */
+#define TEXT_MAX      ((size_t)4 << 20) /* held back, in bytes; then reading waits too */
+#define FIRST_WORD_MS 2000              /* a dispatcher that is there says something within 1 s */
 
 enum { TAG_FOLLOW, TAG_RESULTS, TAG_LOGS };
 
 typedef struct tail {
-    addr at;
     const char *server; /* as given */
-    addr_list work, events;
-    int place; /* in both lists */
+    tail_link link;
     loop *loop;
-    sock *sub, *dealer;
 
     follow *follow;
     follow_acts acts;
@@ -182,7 +177,7 @@ static void carry_out(tail *t, int64_t now_ms)
             break;
         case FOLLOW_ASK:
             m.replay = act->replay;
-            question_send(t->dealer, &m, question_r(TAG_FOLLOW, act->r));
+            question_send(t->link.dealer, &m, question_r(TAG_FOLLOW, act->r));
             break;
         case FOLLOW_FLOOR:
             log_note("events %" PRIu64 " to %" PRIu64 " are no longer kept", act->from, act->to);
@@ -295,14 +290,14 @@ static void on_sub(void *ctx)
 {
     tail *t = ctx;
 
-    drain(t, t->sub, take_published);
+    drain(t, t->link.sub, take_published);
 }
 
 static void on_dealer(void *ctx)
 {
     tail *t = ctx;
 
-    drain(t, t->dealer, take_answer);
+    drain(t, t->link.dealer, take_answer);
 }
 
 static void on_signal(void *ctx, int sig)
@@ -319,40 +314,13 @@ static void on_signal(void *ctx, int sig)
 
 /* ---- connection ---- */
 
-static volt_code resolve(tail *t, volt_err *err)
-{
-    volt_code rc = addr_resolve(&t->at, 1, &t->work, err);
-
-    if (rc == VOLT_OK)
-        rc = addr_resolve(&t->at, 2, &t->events, err);
-    t->place = 0;
-    return rc;
-}
-
-static volt_code join(tail *t, volt_err *err)
-{
-    volt_code rc = sock_connect(t->sub, t->events.v[t->place % t->events.n], err);
-
-    return rc ? rc : sock_connect(t->dealer, t->work.v[t->place % t->work.n], err);
-}
-
-/* Nothing was heard: perhaps another address of the name answers, or the name has moved. */
 static void rotate(tail *t, int64_t now_ms)
 {
-    volt_err err;
-
     t->rotate_ms = now_ms + FOLLOW_SILENCE_MS;
     if (!t->silent)
         log_note("no word from a dispatcher at %s; waiting", t->server);
     t->silent = true;
-    sock_disconnect(t->sub, t->events.v[t->place % t->events.n], NULL);
-    sock_disconnect(t->dealer, t->work.v[t->place % t->work.n], NULL);
-    if (++t->place >= t->work.n && resolve(t, &err)) {
-        t->place = 0; /* the old addresses are still in the lists, or part of the new ones */
-        log_debug("%s", err.msg);
-    }
-    if (join(t, &err))
-        log_debug("%s", err.msg);
+    tail_link_rotate(&t->link);
 }
 
 static int64_t silence_deadline_ms(const tail *t)
@@ -450,27 +418,6 @@ static volt_code read_from(const command_line *line, uint64_t *ret, volt_err *er
     return VOLT_OK;
 }
 
-static volt_code open_sockets(tail *t, volt_err *err)
-{
-    sock_options events = { .frame_max = EVENT_FRAME_MAX };
-    sock_options work = { .frame_max = REPLY_FRAME_MAX, .send_hwm = QUESTIONS_MAX };
-    volt_code rc = sock_new(SOCK_SUB, &events, &t->sub, err);
-
-    if (!rc)
-        rc = sock_new(SOCK_DEALER, &work, &t->dealer, err);
-    if (!rc)
-        rc = sock_subscribe(t->sub, SLICE("e."), err);
-    if (!rc)
-        rc = sock_subscribe(t->sub, SLICE("h."), err);
-    if (!rc)
-        rc = join(t, err);
-    if (!rc)
-        rc = loop_add_sock(t->loop, t->sub, on_sub, t, err);
-    if (!rc)
-        rc = loop_add_sock(t->loop, t->dealer, on_dealer, t, err);
-    return rc;
-}
-
 static volt_code set_up(tail *t, const command_line *line, volt_err *err)
 {
     const char *results_dir = command_text(line, "results");
@@ -488,21 +435,21 @@ static volt_code set_up(tail *t, const command_line *line, volt_err *err)
     t->until_build = (uint64_t)command_number(line, "until-build");
     rc = read_from(line, &config.from, err);
     if (!rc)
-        rc = addr_parse(t->server, &t->at, err);
-    if (!rc)
-        rc = resolve(t, err);
-    if (!rc)
         rc = loop_signals(t->loop, on_signal, t, err);
     if (!rc)
-        rc = open_sockets(t, err);
+        rc = tail_link_open(&t->link, t->server, err);
+    if (!rc)
+        rc = loop_add_sock(t->loop, t->link.sub, on_sub, t, err);
+    if (!rc)
+        rc = loop_add_sock(t->loop, t->link.dealer, on_dealer, t, err);
     if (!rc && results_dir)
-        rc = results_new(results_dir, t->dealer, TAG_RESULTS, on_result, t, &t->results, err);
+        rc = results_new(results_dir, t->link.dealer, TAG_RESULTS, on_result, t, &t->results, err);
     if (rc)
         return rc;
     if (command)
         t->hook = hook_new(command, command_ms(line, "exec-limit"));
     if (command_flag(line, "logs")) {
-        logs_config shown = { .sock = t->dealer,
+        logs_config shown = { .sock = t->link.dealer,
                               .tag = TAG_LOGS,
                               .json = t->json,
                               .color = t->color,
@@ -511,7 +458,7 @@ static volt_code set_up(tail *t, const command_line *line, volt_err *err)
                               .out = &t->lines.text };
 
         t->logs = logs_new(&shown);
-        rc = sock_subscribe(t->sub, SLICE("l."), err);
+        rc = sock_subscribe(t->link.sub, SLICE("l."), err);
     }
     t->follow = follow_new(&config, loop_now_ms());
     return rc;
@@ -524,8 +471,7 @@ static void clean_up(tail *t)
     logs_free(t->logs);
     follow_free(t->follow);
     follow_acts_free(&t->acts);
-    sock_free(t->sub);
-    sock_free(t->dealer);
+    tail_link_close(&t->link);
     loop_free(t->loop);
     arena_free(&t->arena);
     buf_free(&t->held);
