@@ -158,6 +158,12 @@ class FakeDispatcher:
         return dict(t="events", hist=self.hist, floor=self.floor, last=len(self.events),
                     next=first + len(items), items=items)
 
+    def _builds(self, q):
+        older = sorted((b for b in self.builds if b < (q.get("before") or b + 1)), reverse=True)
+        most = min(q.get("max") or 50, 500)
+        return dict(t="builds_are", rows=[self.builds[b]["row"] for b in older[:most]],
+                    more=len(older) > most)
+
     def _build(self, q):
         b = self.builds.get(q["build"])
         if not b:

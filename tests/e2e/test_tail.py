@@ -155,6 +155,47 @@ class TailTest(unittest.TestCase):
         t = self.tail("--json", "--from", "start", "--repo", "two", "--until-build", "2")
         self.assertEqual({o["repo"] for o in t.objects()}, {"two"})
 
+    def test_a_build_that_ended_before_is_not_waited_for(self):
+        self.d.build(1, verdict="passed", publish=False)
+        self.d.build(2, publish=False)
+        for number, args, code, words in ((1, (), 0, "passed"), (2, (), 1, "failed"),
+                                          (1, ("--from", "8"), 0, "passed"),
+                                          (1, ("--from", "100"), 0, "passed")):
+            t = self.tail("--json", "--until-build", str(number), *args)
+            seen = [o["seq"] for o in t.objects()]
+            self.assertEqual((t.process.returncode, seen), (code, [8] if "8" in args else []))
+            self.assertTrue(t.said().endswith(f"tail: build {number} has ended already: {words}\n"))
+
+    def test_a_build_whose_end_is_no_longer_kept_is_not_waited_for(self):
+        self.d.build(1, publish=False)
+        self.d.floor = 5
+        t = self.tail("--json", "--from", "start", "--until-build", "1")
+        self.assertEqual(t.objects(), [])
+        self.assertEqual(t.process.returncode, 1)
+        self.assertIn("build 1 has ended already: failed", t.said())
+
+    def test_a_build_whose_end_is_lost_while_it_is_waited_for(self):
+        self.d.event("runner_up", publish=False, runner="box-1")
+        t = self.tail("--json", "--from", "start", "--until-build", "1")
+        self.assertEqual(json.loads(t.line())["seq"], 1)
+        self.until(lambda: "builds" in self.d.asked)
+        with self.d.lock:
+            self.d.build(1, verdict="passed", publish=False)
+            self.d.event("runner_up", publish=False, runner="box-2")
+            self.d.floor = len(self.d.events)
+        self.assertEqual([o["runner"] for o in t.objects()], ["box-2"])
+        self.assertEqual(t.process.returncode, 0)
+        self.assertIn("build 1 has ended already: passed", t.said())
+
+    def test_a_build_to_come_is_waited_for_whatever_is_shown(self):
+        self.d.build(1, publish=False)
+        for number, args, kinds in ((2, (), {"build_done"}), (3, ("--repo", "other"), set())):
+            t = self.tail("--json", "--until-build", str(number), "--from", "5", *args)
+            self.until(lambda n=number: self.d.asked.count("builds") == n - 1)
+            self.d.build(number, verdict="passed")
+            self.assertEqual({o["kind"] for o in t.objects() if o["kind"] == "build_done"}, kinds)
+            self.assertEqual((t.process.returncode, t.said()), (0, ""))
+
     def test_waits_for_a_dispatcher_and_outlives_it(self):
         port = self.d.port
         self.d.close()

@@ -16,6 +16,7 @@
 #include "cmd/tail/output.h"
 #include "cmd/tail/question.h"
 #include "cmd/tail/results.h"
+#include "cmd/tail/until.h"
 #include "cmd/show.h"
 #include "core/follow.h"
 #include "net/loop.h"
@@ -25,7 +26,7 @@
 #define TEXT_MAX      ((size_t)4 << 20) /* held back, in bytes; then reading waits too */
 #define FIRST_WORD_MS 2000              /* a dispatcher that is there says something within 1 s */
 
-enum { TAG_FOLLOW, TAG_RESULTS, TAG_LOGS };
+enum { TAG_FOLLOW, TAG_RESULTS, TAG_LOGS, TAG_UNTIL };
 
 typedef struct tail {
     const char *server; /* as given */
@@ -42,7 +43,8 @@ typedef struct tail {
     logs *logs;
     bool json, color, all;
     const char *repo; /* NULL: all */
-    uint64_t count_left, until_build;
+    uint64_t count_left;
+    until until;
 
     holdback lines; /* what is to be shown */
     buf out;        /* what is being written */
@@ -93,15 +95,28 @@ static void show_json(tail *t, const msg_event *event)
 
 /* ---- events ---- */
 
-static void end_when_seen(tail *t, const msg_event *e)
+static void end_with(tail *t, verdict v)
 {
-    if (t->count_left && --t->count_left == 0)
+    t->ending = true;
+    t->code = v == VERDICT_PASSED || v == VERDICT_FLAKY ? EXIT_DONE : EXIT_RED;
+}
+
+static void end_when_seen(tail *t, const msg_event *e, bool shown)
+{
+    if (shown && t->count_left && --t->count_left == 0)
         t->ending = true;
-    if (t->until_build && e->kind == EVENT_BUILD_DONE && e->build == t->until_build) {
-        t->ending = true;
-        t->code =
-            e->verdict == VERDICT_PASSED || e->verdict == VERDICT_FLAKY ? EXIT_DONE : EXIT_RED;
-    }
+    if (e->kind == EVENT_BUILD_DONE && e->build == t->until.build)
+        end_with(t, e->verdict);
+}
+
+static void end_when_missed(tail *t)
+{
+    verdict v = until_missed(&t->until, follow_next(t->follow));
+
+    if (!v || t->ending)
+        return;
+    log_note("build %" PRIu64 " has ended already: %s", t->until.build, verdict_text(v));
+    end_with(t, v);
 }
 
 static void apply(tail *t, int64_t now_ms, const msg_event *e)
@@ -130,8 +145,7 @@ static void apply(tail *t, int64_t now_ms, const msg_event *e)
         else if (t->hook)
             hook_add(t->hook, now_ms, e, NULL);
     }
-    if (shown)
-        end_when_seen(t, e);
+    end_when_seen(t, e, shown);
 }
 
 static void on_result(void *ctx, const msg_event *event, const char *path, const volt_err *err)
@@ -181,12 +195,14 @@ static void carry_out(tail *t, int64_t now_ms)
             break;
         case FOLLOW_FLOOR:
             log_note("events %" PRIu64 " to %" PRIu64 " are no longer kept", act->from, act->to);
+            until_ask(&t->until, now_ms);
             break;
         case FOLLOW_SKIP:
             log_warn("event %" PRIu64 " is of a kind that this volt does not know", act->from);
             break;
         case FOLLOW_NEW_HIST:
             start_anew(t, act);
+            until_ask(&t->until, now_ms);
             break;
         }
     }
@@ -235,7 +251,8 @@ static void take_answer(tail *t, int64_t now_ms, slice frame)
         } else {
             take_page(t, now_ms, &m);
         }
-    } else if (!(t->results && results_take(t->results, now_ms, &m)) && t->logs) {
+    } else if (!until_take(&t->until, now_ms, &m) &&
+               !(t->results && results_take(t->results, now_ms, &m)) && t->logs) {
         logs_take(t->logs, now_ms, &m);
     }
 }
@@ -342,6 +359,7 @@ static int64_t next_deadline_ms(const tail *t)
 {
     int64_t at_ms = silence_deadline_ms(t);
 
+    sooner(&at_ms, question_deadline_ms(&t->until.question));
     if (!is_held(t) && !t->ending)
         sooner(&at_ms, t->held.n ? 0 : follow_next_deadline_ms(t->follow));
     if (t->results)
@@ -375,6 +393,8 @@ static void tick(tail *t, int64_t now_ms)
             carry_out(t, now_ms);
         }
     }
+    question_tick(&t->until.question, now_ms);
+    end_when_missed(t);
 }
 
 static bool is_done(const tail *t)
@@ -386,6 +406,7 @@ static bool is_done(const tail *t)
 static volt_code run(tail *t, volt_err *err)
 {
     t->heard_ms = loop_now_ms();
+    until_ask(&t->until, t->heard_ms);
     tick(t, t->heard_ms);
     while (!is_done(t)) {
         volt_code rc = loop_wait(t->loop, next_deadline_ms(t), NULL, err);
@@ -432,7 +453,7 @@ static volt_code set_up(tail *t, const command_line *line, volt_err *err)
     t->all = command_flag(line, "all");
     t->repo = command_text(line, "repo");
     t->count_left = (uint64_t)command_number(line, "count");
-    t->until_build = (uint64_t)command_number(line, "until-build");
+    t->until.build = (uint64_t)command_number(line, "until-build");
     rc = read_from(line, &config.from, err);
     if (!rc)
         rc = loop_signals(t->loop, on_signal, t, err);
@@ -442,6 +463,7 @@ static volt_code set_up(tail *t, const command_line *line, volt_err *err)
         rc = loop_add_sock(t->loop, t->link.sub, on_sub, t, err);
     if (!rc)
         rc = loop_add_sock(t->loop, t->link.dealer, on_dealer, t, err);
+    t->until.question = (question){ .sock = t->link.dealer, .tag = TAG_UNTIL };
     if (!rc && results_dir)
         rc = results_new(results_dir, t->link.dealer, TAG_RESULTS, on_result, t, &t->results, err);
     if (rc)
@@ -508,7 +530,7 @@ static const option_spec options[] = {
     { "exec-limit", 0, OPTION_DURATION, "TIME", "5m", 0, 0, "end CMD when it takes longer", true },
     { "count", 'n', OPTION_NUMBER, "N", "0", 0, INT64_MAX, "leave after N events; 0: never", true },
     { "until-build", 0, OPTION_NUMBER, "ID", "0", 0, (int64_t)MSG_ID_MAX,
-      "leave when that build is finished; exit 1 when it did not pass", true },
+      "leave when that build is finished, or was before; exit 1 when it did not pass", true },
 };
 
 extern const command command_tail;
