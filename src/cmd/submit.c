@@ -3,6 +3,7 @@
 
 #include "base/cleanup.h"
 #include "base/mem.h"
+#include "base/nearest.h"
 #include "base/text.h"
 #include "cmd/observer/names.h"
 #include "cmd/outcome.h"
@@ -38,15 +39,44 @@ static void cleanup_found(found *f)
     free(f->default_branch);
 }
 
-/* The full name of what --ref says: it may leave out refs/heads/ or refs/tags/. */
+static bool is_full(const char *text)
+{
+    return strncmp(text, "refs/", 5) == 0;
+}
+
+/* The full name of a ref of which refs/heads/ or refs/tags/ may be left out. */
 static char *full_ref(const ref_list *list, const char *text)
 {
     CLEANUP(free)
     char *tag = mem_printf("refs/tags/%s", text);
 
-    if (strncmp(text, "refs/", 5) == 0)
+    if (is_full(text))
         return mem_strdup(text);
-    return list && ref_list_find(list, tag) ? mem_strdup(tag) : mem_printf("refs/heads/%s", text);
+    return ref_list_find(list, tag) ? TAKE(tag) : mem_printf("refs/heads/%s", text);
+}
+
+/* The full name of what --ref says.  One that is given in full need not be there: a mirror does not
+ * have every ref of its origin.  VOLT_ENOTFOUND: no branch or tag is called so. */
+static volt_code asked_ref(const ref_list *list, const char *text, char **ret, volt_err *err)
+{
+    CLEANUP(free)
+    char *full = full_ref(list, text);
+    nearest near = { .typed = text };
+    const char *meant;
+
+    if (is_full(text) || ref_list_find(list, full)) {
+        *ret = TAKE(full);
+        return VOLT_OK;
+    }
+    for (size_t i = 0; i < list->n; i++) /* refs/heads/... and refs/tags/... */
+        nearest_try(&near, strchr(list->v[i].name + strlen("refs/"), '/') + 1);
+    meant = nearest_found(&near);
+    if (meant)
+        return volt_fail(err, VOLT_ENOTFOUND, "no branch or tag '%s'; did you mean '%s'?", text,
+                         meant);
+    return volt_fail(err, VOLT_ENOTFOUND,
+                     "no branch or tag '%s'; give one that is not there in full, as %s", text,
+                     full);
 }
 
 static bool is_branch(const ref_item *item)
@@ -109,7 +139,9 @@ static volt_code find_local(const observer_source *s, const char *commit, const 
         return code;
     if (refs_default_branch(r, &f->default_branch, NULL))
         f->default_branch = NULL; /* HEAD is detached */
-    f->ref = ref ? full_ref(&list, ref) : find_ref(r, &list, commit, f);
+    if (ref)
+        return asked_ref(&list, ref, &f->ref, err);
+    f->ref = find_ref(r, &list, commit, f);
     return VOLT_OK;
 }
 
@@ -124,8 +156,8 @@ static volt_code find_remote(const observer_source *s, const char *commit, const
     const ref_item *item;
     volt_code code;
 
-    if (ref && text_is_oid(slice_of(commit))) {
-        f->ref = full_ref(NULL, ref);
+    if (ref && is_full(ref) && text_is_oid(slice_of(commit))) {
+        f->ref = mem_strdup(ref);
         return commit_id_parse(slice_of(commit), &f->note.id, err);
     }
     code = remote_list(s->text, globs, 2, true, REMOTE_LIMIT_MS, &answer, err);
@@ -147,12 +179,10 @@ static volt_code find_remote(const observer_source *s, const char *commit, const
         if (commit_id_eq(&answer.refs.v[i].id, &f->note.id) &&
             (!item || (f->default_branch && strcmp(answer.refs.v[i].name, f->default_branch) == 0)))
             item = &answer.refs.v[i];
-    if (ref)
-        f->ref = full_ref(&answer.refs, ref);
-    else
-        f->ref = item                ? mem_strdup(item->name)
-                 : f->default_branch ? mem_strdup(f->default_branch)
-                                     : NULL;
+    if (ref && !code)
+        code = asked_ref(&answer.refs, ref, &f->ref, err);
+    else if (item || f->default_branch)
+        f->ref = mem_strdup(item ? item->name : f->default_branch);
     remote_answer_free(&answer);
     return code;
 }
@@ -249,8 +279,8 @@ static const option_spec options[] = {
     { .name = "ref",
       .kind = OPTION_TEXT,
       .arg = "REF",
-      .help = "the branch or tag it is tested on; default: the one COMMIT names, or a branch that "
-              "contains it",
+      .help = "the branch or tag it is tested on, or a full ref, which need not be there "
+              "(refs/pull/1/head); default: the one COMMIT names, or a branch that contains it",
       .no_env = true },
     { .name = "priority",
       .kind = OPTION_NUMBER,

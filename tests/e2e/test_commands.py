@@ -159,6 +159,23 @@ class CommandsTest(unittest.TestCase):
         self.assertEqual(ref(first, "--ref", "side"), "refs/heads/side")
         self.assertEqual(ref(first, "--ref", "refs/pull/1/head"), "refs/pull/1/head")
 
+    def test_a_remote_is_asked_whether_it_has_the_ref(self):
+        repo = self.repo({"tests/test_a.py": PASSING})
+        oid = self.git(repo, "rev-parse", "HEAD")
+        self.git(repo, "tag", "v1.0")
+        ssh = os.path.join(self.dir, "ssh")
+        with open(ssh, "w") as f:
+            f.write('#!/bin/sh\nexec sh -c "$2"\n')
+        os.chmod(ssh, 0o755)
+        env = {**self.env, "GIT_SSH": ssh, "GIT_SSH_VARIANT": "simple"}
+        for commit in (oid, "main"):
+            self.volt("submit", f"ssh://there{repo}", commit, "--ref", "v1.1", code=3, env=env)
+            self.assertEqual(self.said,
+                             "volt submit: no branch or tag 'v1.1'; did you mean 'v1.0'?\n")
+        build = str(self.submit(f"ssh://there{repo}", oid, "--ref", "v1.0", env=env))
+        self.assertEqual(self.json("build", build)["ref"], "refs/tags/v1.0")
+        self.volt("cancel", build)  # the runner has no such ssh
+
     def test_a_line_in_a_hook_is_a_trigger(self):
         bare = os.path.join(self.dir, "hooked.git")
         subprocess.run(["git", "init", "-q", "--bare", bare], check=True, env=self.env)
@@ -177,6 +194,8 @@ class CommandsTest(unittest.TestCase):
 
     def test_what_cannot_be_submitted_is_said(self):
         repo = self.repo({"tests/test_a.py": PASSING})
+        oid = self.git(repo, "rev-parse", "HEAD")
+        self.git(repo, "tag", "v1.0")
         plain = os.path.join(self.dir, "plain")
         os.makedirs(plain, exist_ok=True)
         for args, code, words in (
@@ -187,6 +206,9 @@ class CommandsTest(unittest.TestCase):
                 ((repo, "HEAD", "--priority", "1001"), 2, "--priority"),
                 ((repo, ""), 2, "COMMIT is empty"),
                 ((repo, "HEAD", "--ref", ""), 2, "--ref is empty"),
+                ((repo, "HEAD", "--ref", "mian"), 3, "no branch or tag 'mian'; did you mean 'main'?"),
+                ((repo, oid, "--ref", "v1.o"), 3, "no branch or tag 'v1.o'; did you mean 'v1.0'?"),
+                ((repo, oid, "--ref", "topic/x"), 3, "in full, as refs/heads/topic/x"),
                 ((repo,), 2, "too few arguments")):
             self.volt("submit", *args, code=code)
             self.assertIn(words, self.said)
