@@ -31,7 +31,7 @@ static exit_code run(const command_line *line)
     volt_err err;
     bool good;
 
-    if (pipefile_open(&f, n ? args[0] : PIPELINE_FILE, &err))
+    if (pipefile_open(&f, pipefile_top(&f, n ? args[0] : "."), &err))
         return command_fail(line, &err);
     good = pipefile_plan(&f, &(plan_settings){ 0 });
     if (command_flag(line, "json")) {
@@ -56,9 +56,10 @@ const command command_lint = {
     .args = "[FILE]",
     .args_max = 1,
     .summary = "check a pipeline file",
-    .text = "FILE is .volt.yml when it is not given, that of a directory, and standard input for "
-            "-. What is wrong is written with its line, and the exit status is 2. So is what this "
-            "version of Volt cannot do.",
+    .text = "Without FILE it is the .volt.yml at the top of the repository that the current "
+            "directory is in; a directory stands for the one it has, - for standard input. What is "
+            "wrong is written with its line, and the exit status is 2. So is what this version of "
+            "Volt cannot do.",
     .options = options,
     .options_n = sizeof options / sizeof *options,
     .run = run,

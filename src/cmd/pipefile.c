@@ -5,6 +5,7 @@
 
 #include "base/cleanup.h"
 #include "base/files.h"
+#include "git/git.h"
 #include "pipeline/yaml.h"
 
 void cleanup_pipefile(pipefile *f)
@@ -33,13 +34,24 @@ bool pipefile_is_dir(const char *path)
     return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
 }
 
+const char *pipefile_top(pipefile *f, const char *path)
+{
+    CLEANUP(free)
+    char *top = strcmp(path, ".") == 0 ? git_top() : NULL;
+
+    return top ? arena_str(&f->mem, slice_of(top)) : path;
+}
+
 volt_code pipefile_open(pipefile *f, const char *path, volt_err *err)
 {
     if (strcmp(path, "-") == 0) {
         f->name = "standard input";
         return read_input(&f->text, err);
     }
-    f->name = pipefile_is_dir(path) ? arena_printf(&f->mem, "%s/" PIPELINE_FILE, path) : path;
+    if (strcmp(path, ".") == 0)
+        f->name = PIPELINE_FILE;
+    else
+        f->name = pipefile_is_dir(path) ? arena_printf(&f->mem, "%s/" PIPELINE_FILE, path) : path;
     return files_read(f->name, YAML_BYTES_MAX, &f->text, err);
 }
 

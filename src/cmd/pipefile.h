@@ -21,6 +21,10 @@ void cleanup_pipefile(pipefile *f);
 
 bool pipefile_is_dir(const char *path);
 
+/* Of ".", the top of the repository that the working directory is in, when it is in one; else
+ * `path`.  Stands as long as `f`. */
+const char *pipefile_top(pipefile *f, const char *path);
+
 /* Reads the file at `path`, that of the directory `path`, or standard input for "-".
  * VOLT_ENOTFOUND: there is none.  VOLT_EFULL: it is too long.  VOLT_EIO. */
 volt_code pipefile_open(pipefile *f, const char *path, volt_err *err);

@@ -248,7 +248,7 @@ static exit_code run(const command_line *line)
     objects *store = NULL;
     const char *const *args;
     size_t n = command_args(line, &args);
-    const char *from = n ? args[0] : ".", *ref = command_text(line, "ref");
+    const char *from = pipefile_top(&f, n ? args[0] : "."), *ref = command_text(line, "ref");
     volt_err err;
     volt_code code;
 
@@ -293,10 +293,10 @@ const command command_plan = {
     .args = "[REPO [COMMIT] | FILE]",
     .args_max = 2,
     .summary = "show the jobs that a pipeline file makes",
-    .text = "REPO is a repository on this machine (default: here), whose COMMIT (default: HEAD) is "
-            "planned as a runner would, test files counted; of a FILE alone they are not known. "
-            "Without .volt.yml that is what is "
-            "below the directory tests.",
+    .text = "REPO is a repository on this machine (default: the one that the current directory is "
+            "in), whose COMMIT (default: HEAD) is planned as a runner would, test files counted; "
+            "of a FILE alone they are not known. Without .volt.yml that is what is below the "
+            "directory tests.",
     .options = options,
     .options_n = sizeof options / sizeof *options,
     .run = run,

@@ -308,9 +308,10 @@ const command command_submit = {
     .args_min = 2,
     .args_max = 2,
     .summary = "have a commit tested",
-    .text = "REPO is a path or a URL that the runners can reach, or NAME=PATH where its last part "
-            "is not the name wanted. COMMIT is a commit id, a branch or a tag, and in a local "
-            "repository anything that git understands (HEAD~2).\n"
+    .text = "REPO is a path (. is the repository that the current directory is in) or a URL that "
+            "the runners can reach, or NAME=PATH where its last part is not the name wanted. "
+            "COMMIT is a commit id, a branch or a tag, and in a local repository anything that git "
+            "understands (HEAD~2).\n"
             "The same commit on the same ref is tested once: a known one is answered with its "
             "build and verdict. That makes one line in a hook or in cron a trigger; see also "
             "rebuild. With --env it is tested again, unless its newest build had the same "

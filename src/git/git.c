@@ -232,6 +232,12 @@ static bool locate_at(const char *path, const char *name, char **ret_git_dir, ch
     return true;
 }
 
+static bool locate(const char *path, char **ret_git_dir, char **ret_common_dir)
+{
+    return locate_at(path, ".git", ret_git_dir, ret_common_dir) ||
+           locate_at(path, ".", ret_git_dir, ret_common_dir);
+}
+
 /* What libgit2 1.5 cannot read. */
 static volt_code check_format(const char *path, const char *common_dir, volt_err *err)
 {
@@ -271,8 +277,7 @@ volt_code git_locate(const char *path, char **ret_git_dir, char **ret_common_dir
                          path, strerror(errno));
     if (S_ISDIR(st.st_mode) && access(path, R_OK | X_OK) < 0)
         return volt_fail(err, VOLT_EIO, "repository '%s': %s", path, strerror(errno));
-    if (!locate_at(path, ".git", &git_dir, &common_dir) &&
-        !locate_at(path, ".", &git_dir, &common_dir))
+    if (!locate(path, &git_dir, &common_dir))
         return volt_fail(err, VOLT_EINVALID, "'%s' is not a git repository", path);
     code = check_format(path, common_dir, err);
     if (code) {
@@ -283,4 +288,29 @@ volt_code git_locate(const char *path, char **ret_git_dir, char **ret_common_dir
     *ret_git_dir = git_dir;
     *ret_common_dir = common_dir;
     return VOLT_OK;
+}
+
+char *git_top(void)
+{
+    CLEANUP(free)
+    char *path = mem_strdup(".");
+
+    for (;;) {
+        CLEANUP(free)
+        char *git_dir = NULL;
+        CLEANUP(free)
+        char *common_dir = NULL;
+        CLEANUP(free)
+        char *real = NULL;
+        char *above;
+
+        if (locate(path, &git_dir, &common_dir))
+            return TAKE(path);
+        real = files_real_path(path);
+        if (!real || strcmp(real, "/") == 0)
+            return NULL;
+        above = strcmp(path, ".") == 0 ? mem_strdup("..") : mem_printf("%s/..", path);
+        free(path);
+        path = above;
+    }
 }

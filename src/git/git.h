@@ -42,4 +42,8 @@ static inline bool commit_id_eq(const commit_id *a, const commit_id *b)
  * (SHA-256).  VOLT_EIO. */
 volt_code git_locate(const char *path, char **ret_git_dir, char **ret_common_dir, volt_err *err);
 
+/* The top of the repository that the working directory is in, as git looks for it: ".", or "..",
+ * "../..", ...; owned by the caller.  NULL: it is in none. */
+char *git_top(void);
+
 #endif

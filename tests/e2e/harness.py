@@ -405,8 +405,9 @@ class Case(unittest.TestCase):
     def volt(self, *args, rc=0, **kw):
         """A command that ends; its standard output, and `said` its standard error."""
         kw.setdefault("env", self.environment)
+        kw.setdefault("cwd", self.dir)
         p = subprocess.run([VOLT, *args], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                           stderr=subprocess.PIPE, timeout=PATIENCE_S, cwd=self.dir, **kw)
+                           stderr=subprocess.PIPE, timeout=PATIENCE_S, **kw)
         self.said = p.stderr.decode(errors="replace")
         if rc is not None:
             self.assertEqual(p.returncode, rc, f"volt {' '.join(args)}: {self.said}"

@@ -278,6 +278,22 @@ jobs:
             found = [e["file"] for e in self.tail_of.events("test_done", job=job)]
             self.assertEqual(sorted(found), sorted(files))
 
+    def test_a_directory_below_the_top_is_as_good_as_the_top(self):
+        below = self.path("demo/sub/deep")
+        self.repository(files={FILE: "jobs: {a: {script: x=1}}\n", "sub/deep/n": "",
+                               f"sub/{FILE}": "not this one"})
+        self.dispatcher()
+        for here in ((), (".",)):
+            self.assertEqual(self.volt("lint", *here, cwd=below), b"../../.volt.yml: 1 job\n")
+            self.assertEqual(self.volt("plan", *here, cwd=below), b"a\n    x=1\n")
+            self.assertRegex(self.volt("up", "--once", *here, cwd=below), rb"passed +demo main ")
+        self.ask("submit", ".", "HEAD", cwd=below)
+        self.assertEqual([b["repo"] for b in self.json("builds")], ["demo"])
+        self.volt("lint", rc=3)
+        self.assertEqual(self.said, "volt lint: read '.volt.yml': No such file or directory\n")
+        self.volt("plan", rc=2)
+        self.assertEqual(self.said, "volt plan: '.' is not a git repository\n")
+
     def test_lint_and_plan_say_what_would_run(self):
         self.repo = self.repository(files={
             FILE: "jobs:\n  build: {script: [make, make install], labels: linux, secrets: [A, B], "

@@ -27,7 +27,7 @@ class Up(harness.Case):
     def test_once_starts_nothing_where_there_is_no_repository(self):
         up = self.start("up", "up", "--once")
         self.assertEqual(up.wait(), 2)
-        self.assertEqual(up.said(), "volt up: no repository is named and this directory is none\n")
+        self.assertEqual(up.said(), "volt up: no repository is named and this directory is in none\n")
 
     def test_once_ends_when_there_is_no_commit(self):
         empty = self.repository("empty")

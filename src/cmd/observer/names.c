@@ -9,6 +9,7 @@
 #include "base/cleanup.h"
 #include "base/files.h"
 #include "base/mem.h"
+#include "git/git.h"
 #include "git/remote.h"
 
 #define URL_MAX           2048 /* bytes, as messages.def has it */
@@ -82,6 +83,8 @@ volt_code observer_source_read(const char *arg, observer_source *ret, volt_err *
     volt_code code = VOLT_OK;
     CLEANUP(free)
     char *local = *text ? remote_local_path(text) : NULL;
+    CLEANUP(free)
+    char *top = strcmp(text, ".") == 0 ? git_top() : NULL;
 
     if (!*text)
         code = volt_fail(err, VOLT_EINVALID, "'%s' names no repository", arg);
@@ -90,7 +93,7 @@ volt_code observer_source_read(const char *arg, observer_source *ret, volt_err *
         char host[HOST_NAME_MAX + 1] = "";
 
         gethostname(host, sizeof host - 1);
-        s.path = repository_path(local);
+        s.path = repository_path(top ? top : local);
         s.url = mem_printf("local:%s:%s", host, s.path);
     } else {
         s.url = remote_show(text);

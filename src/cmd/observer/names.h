@@ -18,7 +18,8 @@ typedef struct observer_source {
     char *url;  /* for runners: the URL without a password, or local:HOST:PATH */
 } observer_source;
 
-/* "path", "url", "name=path", "name=url".  A path need not exist (yet).
+/* "path", "url", "name=path", "name=url".  A path need not exist (yet); "." is the top of the
+ * repository that the working directory is in.
  * VOLT_EINVALID: no name can be made of it, or one that cannot be a file's name, or too long. */
 volt_code observer_source_read(const char *arg, observer_source *ret, volt_err *err);
 void observer_source_free(observer_source *s);

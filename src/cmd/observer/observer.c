@@ -290,8 +290,9 @@ const command command_observer = {
     .args_min = 1,
     .args_max = -1,
     .summary = "watch git repositories and submit their commits",
-    .text = "REPO is a path, a URL, or NAME=path or NAME=url; without a name it is called by its "
-            "last component, without .git.\n\n"
+    .text = "REPO is a path (. is the repository that the current directory is in), a URL, or "
+            "NAME=path or NAME=url; without a name it is called by its last component, without "
+            ".git.\n\n"
             "Nothing is lost while the dispatcher or the observer is down: a submission is kept "
             "on disk until the dispatcher has it, and what moved meanwhile is seen at the next "
             "start.  A repository that cannot be read is said once and looked at again and "

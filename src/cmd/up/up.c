@@ -16,6 +16,7 @@
 #include "cmd/up/children.h"
 #include "cmd/command.h"
 #include "cmd/up/summary.h"
+#include "git/git.h"
 #include "net/addr.h"
 #include "net/loop.h"
 
@@ -201,7 +202,10 @@ static volt_code start_runners(up *u, volt_err *err)
 
 static bool is_repository_here(void)
 {
-    return access(".git", F_OK) == 0 || access("HEAD", F_OK) == 0;
+    CLEANUP(free)
+    char *top = git_top();
+
+    return top != NULL;
 }
 
 static volt_code start_observer(up *u, volt_err *err)
@@ -218,7 +222,7 @@ static volt_code start_observer(up *u, volt_err *err)
     if (n == 0) {
         if (!is_repository_here()) {
             log_note(
-                "no repository is named and this directory is none: waiting for 'volt submit'");
+                "no repository is named and this directory is in none: waiting for 'volt submit'");
             return VOLT_OK;
         }
         repos = &here;
@@ -376,7 +380,7 @@ static exit_code run(const command_line *line)
 
     if (u.once && !command_args(line, &repos) && !is_repository_here())
         return command_fail_with(line, EXIT_USAGE,
-                                 "no repository is named and this directory is none");
+                                 "no repository is named and this directory is in none");
     u.loop = loop_new();
     u.children = children_new();
     code = loop_signals(u.loop, on_signal, &u, &err);
@@ -445,9 +449,9 @@ const command command_up = {
     .args_max = -1,
     .summary = "run everything on this machine: dispatcher, observer and runners",
     .text =
-        "Watches each REPO (a path or a URL; without one: the current directory) and prints what "
-        "happens.\nCtrl-C stops: running tests are queued again, and the next 'volt up' goes on "
-        "with them.",
+        "Watches each REPO (a path or a URL; without one: the repository that the current "
+        "directory is in) and prints what happens.\nCtrl-C stops: running tests are queued again, "
+        "and the next 'volt up' goes on with them.",
     .options = options,
     .options_n = sizeof options / sizeof *options,
     .run = run,
