@@ -257,7 +257,7 @@ volt_code refs_head(refs *r, commit_id *ret, volt_err *err)
     int rc = git_reference_name_to_id(&id, r->repo, "HEAD");
 
     if (rc == GIT_ENOTFOUND)
-        return volt_fail(err, VOLT_ENOTFOUND, "'%s' has no commit yet", r->path);
+        return volt_fail(err, VOLT_ENOTFOUND, "HEAD of '%s' names no commit", r->path);
     if (rc < 0)
         return git_fail(err, rc, "read HEAD of", r->path);
     git_id_to(&id, ret);

@@ -76,7 +76,7 @@ const ref_item *ref_list_find(const ref_list *list, const char *name);
 /* Full name of the branch HEAD names ("refs/heads/main"), born or not; owned by the caller.
  * VOLT_ENOTFOUND: HEAD is detached. */
 volt_code refs_default_branch(refs *r, char **ret, volt_err *err);
-/* The commit HEAD leads to.  VOLT_ENOTFOUND: no commit yet. */
+/* The commit HEAD leads to.  VOLT_ENOTFOUND: to none (yet). */
 volt_code refs_head(refs *r, commit_id *ret, volt_err *err);
 
 /* Resolves what a user types: a full or short id, a branch, a tag, HEAD~2.

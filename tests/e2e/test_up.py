@@ -1,4 +1,5 @@
 """`volt up`: what it says and how it ends when not all goes well."""
+import os
 import socket
 import unittest
 
@@ -24,23 +25,24 @@ class Up(harness.Case):
         repo.commit({"tests/a.sh": PASS})
         self.assertEqual(self.start("second", "up", "--once", "--data", self.path("data"), repo.path).wait(), 0)
 
-    def test_once_starts_nothing_where_there_is_no_repository(self):
-        up = self.start("up", "up", "--once")
-        self.assertEqual(up.wait(), 2)
-        self.assertEqual(up.said(), "volt up: no repository is named and this directory is in none\n")
-
-    def test_once_ends_when_there_is_no_commit(self):
-        empty = self.repository("empty")
-        up = self.start("up", "up", "--once", empty.path)
-        self.assertEqual(up.wait(), 3)
-        self.assertIn("empty: no commit yet", up.said())
-
-    def test_once_ends_when_head_names_no_commit(self):
-        repo = self.repository(files={"tests/a.sh": PASS})
-        repo.git("symbolic-ref", "HEAD", "refs/heads/elsewhere")
-        up = self.start("up", "up", "--once", repo.path)
-        self.assertEqual(up.wait(), 1)
-        self.assertIn("HEAD names no commit", up.said())
+    def test_once_says_just_why_there_is_nothing_to_test_and_starts_nothing(self):
+        good, away = self.repository(files={"tests/a.sh": PASS}), self.repository("away", {"a": ""})
+        away.git("symbolic-ref", "HEAD", "refs/heads/elsewhere")
+        empty, far = self.repository("empty"), f"ssh://nobody{away.path}"
+        plain, gone = self.path("plain"), self.path("gone")
+        os.mkdir(plain)
+        self.environment["GIT_SSH_COMMAND"] = "false"
+        for repos, code, words in (
+                ((), 2, "no repository is named and this directory is in none"),
+                ((good.path, gone), 3, f"repository '{gone}': No such file or directory"),
+                ((plain,), 2, f"'{plain}' is not a git repository"),
+                ((empty.path,), 3, f"HEAD of '{empty.path}' names no commit"),
+                ((away.path,), 3, f"HEAD of '{away.path}' names no commit"),
+                ((good.path, f"demo={empty.path}"), 2, "two repositories are called 'demo'"),
+                ((far,), 4, f"repository '{far}': ")):
+            self.assertEqual(self.volt("up", "--once", *repos, rc=code), b"")
+            self.assertTrue(self.said.startswith(f"volt up: {words}"), self.said)
+            self.assertEqual(self.said.count("\n"), 1, self.said)
 
     def test_killed_and_started_again_it_goes_on_with_what_runs(self):
         self.killed = True

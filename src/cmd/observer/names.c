@@ -125,6 +125,35 @@ void observer_source_free(observer_source *s)
     *s = (observer_source){ 0 };
 }
 
+volt_code observer_sources_read(const char *const *args, size_t n, observer_source **ret,
+                                volt_err *err)
+{
+    observer_source *v = NEW_ARRAY(observer_source, n);
+    volt_code code = VOLT_OK;
+
+    for (size_t i = 0; i < n && !code; i++) {
+        code = observer_source_read(args[i], &v[i], err);
+        for (size_t k = 0; k < i && !code; k++)
+            if (strcmp(v[k].name, v[i].name) == 0)
+                code = volt_fail(err, VOLT_EINVALID,
+                                 "two repositories are called '%s' (%s and %s); give one another "
+                                 "name with NAME=%s",
+                                 v[i].name, v[k].url, v[i].url, args[i]);
+    }
+    if (code)
+        observer_sources_free(v, n);
+    else
+        *ret = v;
+    return code;
+}
+
+void observer_sources_free(observer_source *v, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        observer_source_free(&v[i]);
+    free(v);
+}
+
 bool observer_name_ok(const char *name)
 {
     size_t n = strlen(name);

@@ -163,26 +163,21 @@ static void tear_down(observer *o)
     free(o->v);
 }
 
-static exit_code read_sources(const command_line *line, observer *o)
+static volt_code read_sources(const command_line *line, observer *o, volt_err *err)
 {
     const char *const *args;
     size_t n = command_args(line, &args);
-    volt_err err;
+    observer_source *sources;
+    volt_code code = observer_sources_read(args, n, &sources, err);
 
+    if (code)
+        return code;
     o->v = NEW_ARRAY(watched, n);
-    for (size_t i = 0; i < n; i++) {
-        if (observer_source_read(args[i], &o->v[i].source, &err))
-            return command_fail_with(line, EXIT_USAGE, "%s", err.msg);
-        o->n = i + 1;
-        for (size_t k = 0; k < i; k++)
-            if (strcmp(o->v[k].source.name, o->v[i].source.name) == 0)
-                return command_fail_with(line, EXIT_USAGE,
-                                         "two repositories are called '%s' (%s and %s); give one "
-                                         "another name with NAME=%s",
-                                         o->v[i].source.name, o->v[k].source.url,
-                                         o->v[i].source.url, args[i]);
-    }
-    return EXIT_DONE;
+    o->n = n;
+    for (size_t i = 0; i < n; i++)
+        o->v[i].source = sources[i];
+    free(sources);
+    return VOLT_OK;
 }
 
 static exit_code check(const command_line *line, plan *p, addr *dispatcher)
@@ -251,11 +246,11 @@ static exit_code observer_command(const command_line *line)
     p.server = server;
     p.dir = command_text(line, "state") ? command_text(line, "state") : default_dir;
     read_globs(line, &p, &texts);
-    code = read_sources(line, &o);
-    if (!code)
-        code = set_up(&o, &p, &dispatcher, command_text(line, "name"), &err)
-                   ? command_fail(line, &err)
-                   : watch_them(line, &o);
+    if (read_sources(line, &o, &err) ||
+        set_up(&o, &p, &dispatcher, command_text(line, "name"), &err))
+        code = command_fail(line, &err);
+    else
+        code = watch_them(line, &o);
     tear_down(&o);
     git_teardown();
     return code;

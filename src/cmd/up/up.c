@@ -15,16 +15,21 @@
 #include "base/rmtree.h"
 #include "cmd/up/children.h"
 #include "cmd/command.h"
+#include "cmd/observer/names.h"
 #include "cmd/up/summary.h"
-#include "git/git.h"
+#include "git/refs.h"
+#include "git/remote.h"
 #include "net/addr.h"
 #include "net/loop.h"
 
 #define READY_MS     15000 /* for the dispatcher to listen */
 #define STOP_MS      5000
+#define LOOK_MS      60000 /* for asking a remote */
 #define TICK_MS      100
 #define ARGS_BEFORE  16
 #define ENDPOINT_MAX 1024
+
+DEFINE_CLEANUP(refs *, refs_free);
 
 /* Everything on one machine: processes, and what the user asked for. */
 typedef struct up {
@@ -200,12 +205,18 @@ static volt_code start_runners(up *u, volt_err *err)
     return code;
 }
 
-static bool is_repository_here(void)
+/* The repositories that are named, or else the one here; 0: there is none. */
+static size_t find_repos(const command_line *line, const char *const **ret)
 {
+    static const char *const here = ".";
+    size_t n = command_args(line, ret);
     CLEANUP(free)
-    char *top = git_top();
+    char *top = n ? NULL : git_top();
 
-    return top != NULL;
+    if (n)
+        return n;
+    *ret = &here;
+    return top ? 1 : 0;
 }
 
 static volt_code start_observer(up *u, volt_err *err)
@@ -213,20 +224,14 @@ static volt_code start_observer(up *u, volt_err *err)
     CLEANUP(free)
     char *state = in_data(u, "observer");
     const char *const *repos;
-    size_t n = command_args(u->line, &repos), k = 0;
-    const char *here = ".";
+    size_t n = find_repos(u->line, &repos), k = 0;
     const char **args;
     char *interval;
     volt_code code;
 
     if (n == 0) {
-        if (!is_repository_here()) {
-            log_note(
-                "no repository is named and this directory is in none: waiting for 'volt submit'");
-            return VOLT_OK;
-        }
-        repos = &here;
-        n = 1;
+        log_note("no repository is named and this directory is in none: waiting for 'volt submit'");
+        return VOLT_OK;
     }
     args = NEW_ARRAY(const char *, n + ARGS_BEFORE);
     interval = mem_printf("%lldms", (long long)command_ms(u->line, "interval"));
@@ -351,6 +356,48 @@ static exit_code run_once(up *u)
     return code;
 }
 
+static volt_code look_at(const observer_source *s, volt_err *err)
+{
+    CLEANUP(refs_free)
+    refs *r = NULL;
+    remote_answer answer = { 0 };
+    commit_id head;
+    volt_code code;
+
+    if (s->path) {
+        code = refs_open(s->path, &r, err);
+        return code ? code : refs_head(r, &head, err);
+    }
+    code = remote_list(s->text, NULL, 0, true, LOOK_MS, &answer, err);
+    if (!code && !*answer.head.hex)
+        code = volt_fail(err, VOLT_ENOTFOUND, "HEAD of '%s' names no commit", s->url);
+    remote_answer_free(&answer);
+    return code;
+}
+
+/* What cannot be tested once: the observer would say it too, but among the lines of all the others,
+ * which are started for nothing. */
+static volt_code look_at_repos(const command_line *line, volt_err *err)
+{
+    const char *const *repos;
+    size_t n = find_repos(line, &repos);
+    observer_source *v;
+    volt_code code;
+
+    if (n == 0)
+        return volt_fail(err, VOLT_EINVALID,
+                         "no repository is named and this directory is in none");
+    code = git_setup(err);
+    if (!code)
+        code = observer_sources_read(repos, n, &v, err);
+    if (code)
+        return code;
+    for (size_t i = 0; i < n && !code; i++)
+        code = look_at(&v[i], err);
+    observer_sources_free(v, n);
+    return code;
+}
+
 static volt_code choose_data(up *u, volt_err *err)
 {
     const char *given = command_text(u->line, "data");
@@ -374,13 +421,11 @@ static exit_code run(const command_line *line)
     up u = { .line = line, .once = command_flag(line, "once") };
     bool temporary = u.once && !command_text(line, "data");
     exit_code result;
-    const char *const *repos;
     volt_err err;
     volt_code code;
 
-    if (u.once && !command_args(line, &repos) && !is_repository_here())
-        return command_fail_with(line, EXIT_USAGE,
-                                 "no repository is named and this directory is in none");
+    if (u.once && look_at_repos(line, &err))
+        return command_fail(line, &err);
     u.loop = loop_new();
     u.children = children_new();
     code = loop_signals(u.loop, on_signal, &u, &err);
