@@ -13,6 +13,13 @@
 DEFINE_CLEANUP(client *, client_free);
 DEFINE_CLEANUP(show_table *, show_table_free);
 
+typedef struct listing {
+    uint64_t before; /* of the next page */
+    size_t left;
+    bool more;      /* there is another page */
+    bool forgotten; /* a build had no details any more */
+} listing;
+
 static void cell_units(show_table *t, const rec_build_row *row)
 {
     if (!row->units)
@@ -33,7 +40,7 @@ static void add_row(show_table *t, const rec_build_row *row)
     uint64_t end = row->finished_ms ? row->finished_ms : (uint64_t)now;
 
     show_cell_count(t, row->build);
-    show_cell(t, tone, "%s", outcome);
+    show_cell(t, tone, "%s%s", outcome, row->forgotten ? "*" : "");
     show_cell_text(t, TONE_PLAIN, row->repo, 30);
     show_cell_text(t, TONE_PLAIN, show_ref(row->ref), 30);
     if (row->gen)
@@ -47,15 +54,13 @@ static void add_row(show_table *t, const rec_build_row *row)
     show_cell_text(t, TONE_PLAIN, row->subject, SUBJECT_MAX);
 }
 
-/* One page; *before and *left are moved on.  *more: there is another. */
-static volt_code page(const command_line *line, client *c, show_table *t, uint64_t *before,
-                      size_t *left, bool *more, volt_err *err)
+static volt_code page(const command_line *line, client *c, show_table *t, listing *l, volt_err *err)
 {
     const char *repo = command_text(line, "repo");
     const msg question = { .type = MSG_builds,
                            .builds = { .repo = slice_of(repo),
-                                       .before = *before,
-                                       .max = *left < PAGE_MAX ? *left : PAGE_MAX } };
+                                       .before = l->before,
+                                       .max = l->left < PAGE_MAX ? l->left : PAGE_MAX } };
     const msg *answer;
     volt_code code = client_ask(c, &question, MSG_builds_are, &answer, err);
 
@@ -68,10 +73,11 @@ static volt_code page(const command_line *line, client *c, show_table *t, uint64
             json_print(json_of(json_list_table(MSG_builds_are, "rows"), row));
         else
             add_row(t, row);
-        *before = row->build;
-        (*left)--;
+        l->forgotten |= row->forgotten;
+        l->before = row->build;
+        l->left--;
     }
-    *more = answer->builds_are.more && answer->builds_are.rows.n && *left;
+    l->more = answer->builds_are.more && answer->builds_are.rows.n && l->left;
     return VOLT_OK;
 }
 
@@ -83,23 +89,24 @@ static exit_code run(const command_line *line)
     show_table *t = NULL;
     CLEANUP(client_free)
     client *c = NULL;
-    uint64_t before = (uint64_t)command_number(line, "before");
     const char *repo = command_text(line, "repo");
-    size_t max = (size_t)command_number(line, "max"), left = max;
+    size_t max = (size_t)command_number(line, "max");
+    listing l = { .before = (uint64_t)command_number(line, "before"), .left = max, .more = true };
     volt_err err = { 0 };
-    bool more = true;
 
     if (client_new(line, &c, &err))
         return command_fail(line, &err);
     t = show_table_new(show_color(line), headings, 9);
-    while (more)
-        if (page(line, c, t, &before, &left, &more, &err))
+    while (l.more)
+        if (page(line, c, t, &l, &err))
             return command_fail(line, &err);
-    if (left == max && repo && !command_given(line, "before"))
+    if (l.left == max && repo && !command_given(line, "before"))
         return command_fail_with(line, EXIT_NOT_FOUND,
                                  "no build of a repository '%s'; 'volt builds' lists all", repo);
     show_table_print(t, stdout);
-    if (left == max && !command_flag(line, "json"))
+    if (l.forgotten && !command_flag(line, "json"))
+        puts("* its details are no longer kept");
+    if (l.left == max && !command_flag(line, "json"))
         puts("no build");
     return EXIT_DONE;
 }
@@ -136,7 +143,8 @@ const command command_builds = {
     .name = "builds",
     .args = "",
     .summary = "list builds, the newest first",
-    .text = "With --json one object a build.",
+    .text = "A star is behind the state of a build whose details are no longer kept. With --json "
+            "one object a build.",
     .options = options,
     .options_n = sizeof options / sizeof *options,
     .run = run,

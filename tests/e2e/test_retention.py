@@ -1,5 +1,6 @@
 """What of the builds that have ended is kept, and what stays when it is not."""
 import os
+import re
 import signal
 
 import harness
@@ -73,6 +74,11 @@ class Retention(harness.Case):
         self.assertTrue(new & self.owners())
         self.assertEqual({f["file"]: f["runs"] for f in self.json("tests")}, before)
         self.assert_a_line_is_left(1)
+        table = self.ask("builds").decode()
+        self.assertEqual(re.findall(r"(?m)^ +(\d) +(failed\S*) ", table),
+                         [("4", "failed"), ("3", "failed"), ("2", "failed*"), ("1", "failed*")])
+        self.assertTrue(table.endswith("\n* its details are no longer kept\n"))
+        self.assertNotIn("*", self.ask("builds", "-n", "2").decode())
         self.ask("task", str(task), rc=3)
         self.assertEqual(self.said, f"volt task: task {task} is no longer kept\n")
         self.ask("artifacts", "4", "--get", self.path("got"))
