@@ -14,10 +14,11 @@ static const char *const shells_own[] = {
     "unalias", "unset", "until", "wait",  "while",
 };
 
+/* Where it stands first, a name with '=' would set a variable, and that passes. */
 static bool is_harmless(slice file)
 {
     for (size_t i = 0; i < file.n; i++)
-        if (!memchr(harmless, file.p[i], sizeof harmless - 1))
+        if (file.p[i] == '=' || !memchr(harmless, file.p[i], sizeof harmless - 1))
             return false;
     return file.n > 0 && file.p[0] != '-';
 }

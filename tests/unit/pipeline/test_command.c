@@ -21,6 +21,7 @@ static void a_file_stands_quoted_where_a_shell_needs_that(void **state)
         { "x {}", "it's;$(rm)", "x 'it'\\''s;$(rm)'" },
         { "x {}", "-rf", "x './-rf'" },
         { "x {}", "\xc3\xa4", "x '\xc3\xa4'" },
+        { "{}", "a=b", "'a=b'" },
         { "x", "a", "x" },
     };
 
