@@ -105,10 +105,21 @@ static volt_code keep_passed(void *ctx, const row *r, volt_err *err)
     return VOLT_OK;
 }
 
-/* The jobs that `of`, or a build that it took over jobs from, took over from one that is forgotten.
- */
+/* Those of `names` that are in `list`, too. */
+static slices common(slices names, slices list, arena *a)
+{
+    slices both = { ARENA_ARRAY(a, slice, names.n), 0 };
+
+    for (size_t i = 0; i < names.n; i++)
+        if (has(list, names.v[i]))
+            both.v[both.n++] = names.v[i];
+    return both;
+}
+
+/* The jobs that `of` took over, directly or by way of others, from a build that is forgotten. */
 static volt_code find_gone(dispatcher *d, const row_build *of, slices *ret, volt_err *err)
 {
+    slices taken = of->passed;
     row_build at = *of;
 
     for (unsigned n = 0; n < LEVELS_MAX && at.retry_of; n++) {
@@ -120,9 +131,10 @@ static volt_code find_gone(dispatcher *d, const row_build *of, slices *ret, volt
         if (code != VOLT_OK)
             return code;
         if (!there || from.forgotten) {
-            *ret = at.passed;
+            *ret = taken;
             return VOLT_OK;
         }
+        taken = common(taken, from.passed, &d->arena);
         at = from;
     }
     return VOLT_OK;

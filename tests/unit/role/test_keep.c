@@ -271,6 +271,32 @@ static void a_retry_runs_again_what_left_artifacts_that_are_gone(void **state)
     assert_string_equal(lines(w), "3 -2 -1");
 }
 
+/* Build 2 took `make` over from what is forgotten, but 3 ran it again, and has its artifacts. */
+static void a_retry_takes_over_what_ran_again_since(void **state)
+{
+    world *w = *state;
+    slice needs[] = { SLICE("make") };
+    rec_job jobs[] = { { .name = SLICE("make"), .artifacts = true },
+                       { .name = SLICE("use"), .needs = { needs, 1 } } };
+
+    world_hello(w, RUNNER, ID_1, BOOT, 1);
+    world_submit(w, "a", "refs/heads/main");
+    for (uint64_t build = 1; build <= 4; build++) {
+        world_plan(w, RUNNER, jobs, 2);
+        if (build % 2 == 1 && build < 4) {
+            assert_true(slice_is(world_assign(w, RUNNER)->job, "make"));
+            world_result(w, RUNNER, VERDICT_PASSED);
+        }
+        assert_true(slice_is(world_assign(w, RUNNER)->job, "use"));
+        world_result(w, RUNNER, VERDICT_FAILED);
+        w->wall_ms += DAY;
+        if (build == 2)
+            prune_all(w, (dispatcher_keep){ .builds = 1 });
+        rebuild(w, build, true);
+    }
+    assert_string_equal(lines(w), "5 4 3 2 -1");
+}
+
 /* A day and more later its submission is gone, too. */
 static void answers_a_commit_of_a_forgotten_build_as_ended(void **state)
 {
@@ -304,6 +330,7 @@ int main(void)
         TEST(says_of_a_line_that_went_that_it_was_there),
         TEST(rebuilds_what_is_forgotten_but_retries_it_not),
         TEST(a_retry_runs_again_what_left_artifacts_that_are_gone),
+        TEST(a_retry_takes_over_what_ran_again_since),
         TEST(answers_a_commit_of_a_forgotten_build_as_ended),
     };
 
