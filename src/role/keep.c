@@ -51,8 +51,12 @@ volt_code dispatcher_prune(dispatcher *d, int64_t wall_ms, const dispatcher_keep
     size_t at = 0;
     /* One at a time, and only those with a new build: counting a thousand takes 0.1 ms. */
     const map_entry *grown = keep->builds ? map_next(&d->grown, &at) : NULL;
-    volt_code code = is_out_of_room(d, keep, &old.for_room, err);
+    volt_code code;
 
+    *more = false;
+    if (*dispatch_trouble(d->core)) /* an old copy: what it would forget the newest may have */
+        return VOLT_OK;
+    code = is_out_of_room(d, keep, &old.for_room, err);
     if (grown)
         old.repo = grown->str;
     if (code == VOLT_OK)

@@ -244,6 +244,31 @@ static void goes_on_as_a_new_history_when_it_is_told_to(void **state)
     }
 }
 
+/* The files of the newest data are there still, and it may be put back to them. */
+static void forgets_nothing_while_it_stands_still(void **state)
+{
+    world *w = *state;
+    const dispatcher_keep keep = { .ms = 1, .builds = 1 };
+    rec_job job = { .name = SLICE("make") };
+    bool more;
+
+    world_hello(w, RUNNER, ID_1, BOOT, 1);
+    for (int i = 0; i < 2; i++) {
+        world_submit(w, "demo", i ? "refs/heads/main" : "refs/heads/old");
+        world_plan(w, RUNNER, &job, 1);
+        world_result(w, RUNNER, VERDICT_PASSED);
+        w->wall_ms += 10;
+    }
+    hello(w, RUNNER2, 99, key_of("epoch 99"), NULL);
+    assert_true(trouble(w).n > 0);
+    assert_int_equal(dispatcher_prune(w->d, w->wall_ms, &keep, 100, &more, NULL), VOLT_OK);
+    assert_false(more);
+    world_commit(w);
+    world_say(w, CLIENT, &(msg){ .type = MSG_builds });
+    assert_false(world_last(w, CLIENT, MSG_builds_are)->builds_are.rows.v[0].forgotten);
+    assert_false(world_last(w, CLIENT, MSG_builds_are)->builds_are.rows.v[1].forgotten);
+}
+
 int main(void)
 {
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, world_set_up, world_tear_down)
@@ -257,6 +282,7 @@ int main(void)
         TEST(stands_still_when_an_idle_runner_had_an_attempt_that_is_not_there),
         TEST(goes_on_when_the_last_attempt_is_known_or_has_no_key),
         TEST(stands_still_after_any_number_of_starts),
+        TEST(forgets_nothing_while_it_stands_still),
         TEST(goes_on_as_a_new_history_when_it_is_told_to),
     };
 
