@@ -145,6 +145,24 @@ class Retention(harness.Case):
         self.assertIn("verdict: failed", old)
         self.assertNotIn("no longer keeps", new)
 
+    def test_results_that_were_written_outlive_the_details(self):
+        def results():
+            path = self.path("results/demo")
+            return [n for n in os.listdir(path) if n[0] != "."] if os.path.isdir(path) else []
+        self.builds(2)
+        early = self.tail("--results", self.path("results"), "--from", "start", name="early")
+        wait_for("two results", lambda: len(results()) == 2)
+        early.stop()
+        file = os.path.join("results/demo", self.repo.git("rev-parse", "HEAD~1"))
+        before = self.read(file)
+        self.assertIn("tests/b.sh", before)
+        self.restart("--keep-builds", "1")
+        wait_for("the end of one", lambda: self.lines() == [2, -1])
+        self.builds(1)
+        self.tail("--results", self.path("results"), "--from", "start", name="late")
+        wait_for("three results", lambda: len(results()) == 3)
+        self.assertEqual(self.read(file), before)
+
 
 if __name__ == "__main__":
     harness.main()

@@ -122,18 +122,20 @@ volt_code resultfile_new(int dir, const msg_event *build, resultfile **ret, volt
     return VOLT_OK;
 }
 
-bool resultfile_is_newer(const resultfile *f)
+bool resultfile_is_newer(const resultfile *f, bool or_same)
 {
     CLEANUP(close)
     int fd = openat(f->dir, f->path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
     char bytes[HEAD_BYTES + 1];
     ssize_t n = fd < 0 ? -1 : read(fd, bytes, HEAD_BYTES);
     slice head = { bytes, n < 0 ? 0 : (size_t)n }, number;
+    uint64_t build;
 
     bytes[head.n] = '\0';
     number = head_value(head, "build");
-    return slice_eq(head_value(head, "history"), f->build->hist) && number.n &&
-           strtoull(number.p, NULL, 10) > f->build->build;
+    build = number.n ? strtoull(number.p, NULL, 10) : 0;
+    return slice_eq(head_value(head, "history"), f->build->hist) &&
+           (build > f->build->build || (or_same && build == f->build->build));
 }
 
 void resultfile_free(resultfile *f)

@@ -45,8 +45,9 @@ volt_code resultfile_dir(const char *dir, int *ret, volt_err *err);
 /* A file for the commit of a build_done event, which is borrowed as long as the file.
  * VOLT_EINVALID: the repository's name makes no file name.  VOLT_EIO. */
 volt_code resultfile_new(int dir, const msg_event *build, resultfile **ret, volt_err *err);
-/* True when the commit's file is there already, from a later build of the same history. */
-bool resultfile_is_newer(const resultfile *f);
+/* True when the commit's file is there already, from a later build of the same history, or, if
+ * `or_same`, from this one. */
+bool resultfile_is_newer(const resultfile *f, bool or_same);
 /* Abandons what is not committed. */
 void resultfile_free(resultfile *f);
 

@@ -450,6 +450,7 @@ static void take_build(results *r, int64_t now_ms, const msg *answer)
 {
     const msg_event *e = &r->now->event.event;
     const msg_build_is *is = &answer->build_is;
+    bool gone;
     volt_err err;
 
     switch (resultfile_new(r->dir, e, &r->file, &err)) {
@@ -463,12 +464,13 @@ static void take_build(results *r, int64_t now_ms, const msg *answer)
         fail(r, &err);
         return;
     }
-    if (resultfile_is_newer(r->file)) {
+    r->found = answer->type == MSG_build_is && is->rows.n && slice_eq(is->rows.v[0].oid, e->oid) &&
+               slice_eq(is->rows.v[0].repo, e->repo);
+    gone = !r->found || is->rows.v[0].forgotten;
+    if (resultfile_is_newer(r->file, gone)) { /* what was written in time is all there is */
         finish(r, now_ms, path_of(r));
         return;
     }
-    r->found = answer->type == MSG_build_is && is->rows.n && slice_eq(is->rows.v[0].oid, e->oid) &&
-               slice_eq(is->rows.v[0].repo, e->repo);
     if (!r->found) {
         write_head(r);
         close_file(r, now_ms);
@@ -506,7 +508,11 @@ static void take_units(results *r, int64_t now_ms, const msg *answer)
 {
     const msg_units_are *are = &answer->units_are;
 
-    if (answer->type != MSG_units_are) {
+    if (answer->type != MSG_units_are) { /* forgotten just now */
+        if (resultfile_is_newer(r->file, true)) {
+            finish(r, now_ms, path_of(r));
+            return;
+        }
         resultfile_note(r->file, "the dispatcher no longer keeps this build's units");
         write_units(r, now_ms);
         return;
