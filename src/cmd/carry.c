@@ -130,13 +130,14 @@ static volt_code open_part(const char *part, int *ret, volt_err *err)
 
         if (fd < 0)
             return fail_errno(err, "make", part);
+        errno = 0; /* stays when another file has that name now */
         if (flock(fd, LOCK_EX) == 0 && fstat(fd, &ours) == 0 && stat(part, &there) == 0 &&
             ours.st_ino == there.st_ino) {
             *ret = fd;
             return VOLT_OK;
         }
         close(fd);
-        if (errno != ENOENT && errno != EINTR)
+        if (errno && errno != ENOENT && errno != EINTR)
             return fail_errno(err, "lock", part);
     }
 }
@@ -162,7 +163,7 @@ static volt_code fetch(client *c, const rec_artifact_row *row, const char *file,
     code = download(c, row, fd, err);
     if (!code && rename(part, file) < 0)
         code = fail_errno(err, "make", file);
-    if (code == VOLT_ENOTFOUND)
+    if (code == VOLT_ENOTFOUND || code == VOLT_EFULL) /* all that runs here needs the room */
         unlink(part);
     return code;
 }

@@ -261,6 +261,8 @@ jobs:
         back = self.tail_of.wait("requeued", job="use")[0]
         self.assertEqual(back["code"], "DISK")
         self.assertTrue(back["why"])
+        inputs = [os.path.join(base, f) for base, _, names in os.walk(work) for f in names if f.endswith(".part")]
+        self.assertEqual(inputs, [])  # else all that the runner does would find no room
         subprocess.run(["mount", "-o", "remount,size=100m", work], check=True)
         self.tail_of.wait("build_done", build=1)
         self.assertEqual(self.jobs(), {"make": "passed", "use": "passed"})
