@@ -68,7 +68,7 @@ void process_teardown(void)
 /* What the child tells its parent, whose memory it shares until exec. */
 typedef struct spawn_report {
     const process_command *command;
-    const char *const *sh_argv; /* for a script without an interpreter line */
+    const char *const *sh_argv; /* the command's, or for a script without an interpreter line */
     pid_t parent;
     volatile int err;
     const char *volatile where; /* it failed: "" at exec */
@@ -98,7 +98,7 @@ static void __attribute__((noreturn, noinline)) spawn_child(spawn_report *r)
     sigprocmask(SIG_SETMASK, &none, NULL);
     r->where = "";
     execve(c->path, (char *const *)(uintptr_t)c->argv, env);
-    if (errno == ENOEXEC)
+    if (errno == ENOEXEC || c->sh_argv)
         execve("/bin/sh", (char *const *)(uintptr_t)r->sh_argv, env);
 fail:
     r->err = errno;
@@ -129,7 +129,7 @@ volt_code process_spawn(const process_command *c, pid_t *ret, volt_err *err)
     sh_argv[0] = "/bin/sh";
     sh_argv[1] = c->path;
     memcpy(sh_argv + 2, c->argv + 1, n * sizeof *sh_argv);
-    r.sh_argv = sh_argv;
+    r.sh_argv = c->sh_argv ? c->sh_argv : sh_argv;
 
     sigfillset(&all);
     sigprocmask(SIG_BLOCK, &all, &before);

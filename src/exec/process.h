@@ -46,11 +46,14 @@ typedef struct process_command {
     const char *dir; /* working directory */
     int in;          /* descriptor of its standard input */
     int out;         /* of its standard output and error */
+    /* It stands in for /bin/sh with these, which is started where it cannot be executed.  NULL: for
+     * nothing. */
+    const char *const *sh_argv;
 } process_command;
 
 /* Starts it as the leader of a session of its own, with no other descriptors, no blocked or ignored
  * signals; it is killed when the executor dies.  A script without an interpreter line is given to
- * /bin/sh, as a shell does.  *ret is its process id.
+ * /bin/sh, as a shell does, where the command does not say what that gets.  *ret is its process id.
  * VOLT_EINVALID: it cannot be executed, and why.  VOLT_EIO: no more processes or memory. */
 volt_code process_spawn(const process_command *command, pid_t *ret, volt_err *err);
 

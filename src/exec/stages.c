@@ -21,16 +21,18 @@ static void give_to_shell(attempt *a, slice commands, process_command *run, cons
     argv[3] = arena_str(&a->unit_mem, commands);
 }
 
-/* Without a shell, which is half of what a small test costs.  False: it takes one, also to say what
- * is not there; and a sandbox shows other files. */
-static bool run_plainly(attempt *a, slice command, process_command *run)
+/* Without one, which is half of what a small test costs, if it takes none: it does to say what is
+ * not there or cannot be executed, and a sandbox shows other files. */
+static void spare_shell(attempt *a, slice command, process_command *run)
 {
     const char **words = a->bwrap ? NULL : command_words(command, &a->unit_mem);
+    const char *path = words ? environ_program(a->env, a->dir, words[0], &a->unit_mem) : NULL;
 
-    run->path = words ? environ_program(a->env, a->dir, words[0], &a->unit_mem) : NULL;
-    if (run->path)
-        run->argv = words;
-    return run->path != NULL;
+    if (!path)
+        return;
+    run->sh_argv = run->argv;
+    run->path = path;
+    run->argv = words;
 }
 
 static void begin_unit(attempt *a, int64_t now_ms)
@@ -59,8 +61,8 @@ static void begin_unit(attempt *a, int64_t now_ms)
             buf run = { 0 };
 
             command_of_file(a->spec.run, file, &run);
-            if (!run_plainly(a, buf_slice(&run), &order.run))
-                give_to_shell(a, buf_slice(&run), &order.run, argv);
+            give_to_shell(a, buf_slice(&run), &order.run, argv);
+            spare_shell(a, buf_slice(&run), &order.run);
         } else if (detect_unit(file) == DETECT_PYTHON) {
             order.run.path = environ_find(config->path, "python3", &a->unit_mem);
             argv[0] = "python3";

@@ -5,13 +5,13 @@ static const char harmless[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUV
                                "_-./+,:=@%";
 
 /* What a POSIX shell does itself where a program of that name may be about as well, or means
- * something else by. */
+ * something else by; and setsid, which does not wait where it leads a session, as we start it. */
 static const char *const shells_own[] = {
-    ".",       "alias", "bg",    "break", "case",   "cd",    "command", "continue",
-    "do",      "eval",  "exec",  "exit",  "export", "fc",    "fg",      "for",
-    "getopts", "hash",  "if",    "jobs",  "kill",   "local", "read",    "readonly",
-    "return",  "set",   "shift", "times", "trap",   "type",  "ulimit",  "umask",
-    "unalias", "unset", "until", "wait",  "while",
+    ".",       "alias",   "bg",     "break", "case",   "cd",    "command", "continue",
+    "do",      "eval",    "exec",   "exit",  "export", "fc",    "fg",      "for",
+    "getopts", "hash",    "if",     "jobs",  "kill",   "local", "read",    "readonly",
+    "return",  "set",     "setsid", "shift", "times",  "trap",  "type",    "ulimit",
+    "umask",   "unalias", "unset",  "until", "wait",   "while",
 };
 
 /* Where it stands first, a name with '=' would set a variable, and that passes. */

@@ -190,6 +190,7 @@ static void a_plain_command_runs_without_a_shell(void **state)
         s, "tests/who", 0755,
         "#!/bin/sh\ntest \"$PWD\" = \"$(pwd -P)\" && env | grep -c ^PWD; cat /proc/$PPID/comm\n");
     add_file(s, "tests/text", 0644, "no program\n");
+    add_file(s, "tests/lost", 0755, "#!/nowhere/sh\n");
     add_file(s, "bin/own", 0755, "#!/bin/sh\necho $0 $1\n");
     oid = commit(s);
     assert_int_equal(run_by(s, 1, oid, "./{}")->verdict, VERDICT_PASSED);
@@ -205,6 +206,11 @@ static void a_plain_command_runs_without_a_shell(void **state)
     assert_int_equal(run_by(s, 6, oid, "exit 3")->exit, 3);
     assert_int_equal(run_by(s, 7, oid, "own {}")->verdict, VERDICT_PASSED); /* below the checkout */
     assert_string_equal(s->log, "bin/own tests/who\n");
+    assert_int_equal(run_by(s, 8, oid, "./tests/lost {}")->exit, 127);
+    assert_int_equal(last(s)->result.verdict, VERDICT_FAILED);
+    assert_non_null(strstr(s->log, "./tests/lost: not found\n"));
+    assert_int_equal(run_by(s, 9, oid, "setsid false")->exit,
+                     1); /* as a leader it would not wait */
 }
 
 static void variables_of_the_submission_replace_those_of_the_pipeline_file(void **state)

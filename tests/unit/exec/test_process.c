@@ -159,7 +159,7 @@ static pid_t start(int out, const char *role)
 {
     const char *argv[] = { "role", role, NULL };
     const char *env[] = { "PATH=/usr/bin:/bin", NULL };
-    process_command c = { self_path, argv, env, "/", null_fd, out };
+    process_command c = { self_path, argv, env, "/", null_fd, out, NULL };
     volt_err err;
     pid_t pid = -1;
 
@@ -302,7 +302,7 @@ static void says_why_it_cannot_be_started(void **state)
         char *path = mem_printf("./%s", cases[i].name);
         char *full = mem_printf("%s/%s", dir, cases[i].name);
         const char *argv[] = { path, NULL };
-        process_command c = { path, argv, env, dir, null_fd, null_fd };
+        process_command c = { path, argv, env, dir, null_fd, null_fd, NULL };
         volt_err err;
         pid_t pid;
 
@@ -329,7 +329,7 @@ static void a_script_without_an_interpreter_line_is_a_shell_script(void **state)
     const char *argv[] = { path, "one", "two", NULL };
     const char *env[] = { NULL };
     int fd = mkstemp(path), ends[2];
-    process_command c = { path, argv, env, "/", null_fd, -1 };
+    process_command c = { path, argv, env, "/", null_fd, -1, NULL };
     process_exit e;
     pid_t pid;
 
