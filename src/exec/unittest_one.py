@@ -1,8 +1,10 @@
 """Runs the tests of one file as `python3 -m unittest discover -s tests` would.
 
 Started by the executor as `python3 -c THIS tests/.../test_x.py`, in the top of the checkout.  Loads
-that file and no other: packages above it are imported, files beside it are not.  Below a directory
-without __init__.py, where discover would not look, that directory is a start directory of its own.
+that file and no other: packages above it are imported, files beside it are not.  Where tests/__init__.py
+makes a package of the directory, it is imported as one (`-t .`), so that `from .helper import x` works;
+`import helper` still does.  Below a directory without __init__.py, where discover would not look, that
+directory is a start directory of its own.
 
 Exit status: 93 when a test ran and none failed, 5 when no test ran (as Python 3.12 has it), else 1.
 Not 0 for success, so that a file that ends the process early (os._exit(0)) does not pass.
@@ -30,9 +32,12 @@ def _volt_main():
     for stream in sys.stdout, sys.stderr:
         stream.reconfigure(line_buffering=True)
     sys.path[0] = os.getcwd()  # as -m has it
+    sys.argv = ["python3 -m unittest", "discover", "-v", "-s", os.path.relpath(start)]
     if start != top:
         sys.path.insert(0, top)
-    sys.argv = ["python3 -m unittest", "discover", "-v", "-s", os.path.relpath(start)]
+    elif os.path.isfile(os.path.join(top, "__init__.py")):
+        sys.path.insert(1, top)  # behind the product: tests/product/ often tests product/
+        sys.argv += ["-t", "."]
     result = unittest.main(
         module=None, argv=sys.argv, testLoader=OneFile(), exit=False
     ).result

@@ -60,7 +60,7 @@ class Units(harness.Case):
                 "from package import VALUE\nimport package.below\n" + NAMED % ("d", "d"),
             "tests/package/below/test_file.py":
                 "import os, unittest\nclass T(unittest.TestCase):\n    def test(self):\n"
-                "        self.assertEqual(__name__, 'package.below.test_file')\n"
+                "        self.assertEqual(__name__, 'tests.package.below.test_file')\n"
                 "        self.assertTrue(os.path.samefile(os.getcwd(), os.environ['VOLT_WORKSPACE']))\n"
                 "        self.assertTrue(os.path.exists('code.py'))\n"}, "passed")
         self.assertEqual(len(found), 5)

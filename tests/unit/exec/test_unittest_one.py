@@ -53,7 +53,9 @@ class Checkout(unittest.TestCase):
         return self.python("-c", SHIM, path)
 
     def discover(self):
-        return self.python("-m", "unittest", "discover", "-v", "-s", "tests")
+        package = os.path.exists(os.path.join(self.dir, "tests/__init__.py"))
+        top = ["-t", "."] if package else []
+        return self.python("-m", "unittest", "discover", "-v", "-s", "tests", *top)
 
     def assertOne(self, path, status):
         got = self.one(path)
@@ -86,7 +88,6 @@ class Layouts(Checkout):
         self.assertSameAsDiscover("tests/test_a.py", "tests/test_b.py")
 
     def test_packages_below(self):
-        self.write("tests/__init__.py")
         self.write("tests/a/__init__.py", "imported = 'a'\n")
         self.write("tests/a/b/__init__.py")
         self.write("tests/a/b/near.py", "z = 3\n")
@@ -98,12 +99,47 @@ class Layouts(Checkout):
         self.assertOne("tests/a/b/test_x.py", PASSED)
         self.assertSameAsDiscover("tests/a/b/test_x.py", "tests/a/test_y.py")
 
-    def test_the_top_directory_is_no_package(self):
-        self.write("tests/__init__.py")
+    def test_without_init_the_top_directory_is_no_package(self):
         self.write("tests/other.py")
         self.write("tests/test_x.py", case("pass", "from . import other\n"))
         self.assertOne("tests/test_x.py", FAILED)
         self.assertSameAsDiscover("tests/test_x.py")
+
+    def test_with_init_the_top_directory_is_a_package(self):
+        self.write("tests/__init__.py", "v = 1\n")
+        self.write("tests/other.py")
+        self.write("tests/a/__init__.py")
+        self.write(
+            "tests/test_x.py",
+            case("self.assertEqual((v, __name__), (1, 'tests.test_x'))", "from . import other, v\n"),
+        )
+        self.write("tests/a/test_y.py", case("pass", "from .. import other\nfrom ..test_x import T\n"))
+        self.write("tests/test_z.py", case("self.fail()", "import tests.other\n"))
+        self.assertOne("tests/test_x.py", PASSED)
+        self.assertOne("tests/a/test_y.py", PASSED)
+        self.assertOne("tests/test_z.py", FAILED)
+        self.assertSameAsDiscover("tests/test_x.py", "tests/a/test_y.py", "tests/test_z.py")
+
+    def test_of_a_package_what_stands_in_it_is_also_imported_without_its_name(self):
+        self.write("tests/__init__.py", "import other\n")
+        self.write("tests/other.py", "x = 1\n")
+        self.write("tests/plain/test_y.py", case("pass", "import other\nfrom tests.other import x\n"))
+        self.write("tests/test_x.py", case("pass", "from other import x\n"))
+        self.assertOne("tests/test_x.py", PASSED)
+        self.assertOne("tests/plain/test_y.py", PASSED)
+
+    def test_in_a_package_the_product_comes_before_the_tests_named_after_it(self):
+        self.write("product/__init__.py", "y = 2\n")
+        self.write("tests/__init__.py")
+        self.write("tests/product/__init__.py")
+        self.write("tests/product/test_x.py", case("pass", "from product import y\n"))
+        self.assertOne("tests/product/test_x.py", PASSED)
+        self.assertSameAsDiscover("tests/product/test_x.py")
+
+    def test_what_init_says_wrong_fails(self):
+        self.write("tests/__init__.py", "import nowhere\n")
+        self.write("tests/test_x.py", case("pass"))
+        self.assertIn("No module named 'nowhere'", self.assertOne("tests/test_x.py", FAILED))
 
     def test_files_beside_are_not_imported(self):
         self.write("tests/p/__init__.py")
