@@ -386,7 +386,8 @@ void life_planned(dispatch *d, task *plan)
         supersede(d, b);
     take_over(d, b);
     if (b->jobs_n == 0)
-        build_final(d, b, VERDICT_NO_TESTS, SLICE("nothing to run was found at this commit"));
+        build_final(d, b, VERDICT_NO_TESTS,
+                    SLICE("nothing to run: no .volt.yml, and no tests below tests/"));
     else if (b->canceled)
         cancel_jobs(d, b);
     else if (b->jobs_open == 0)
