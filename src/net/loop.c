@@ -142,13 +142,16 @@ static void on_signal(void *ctx)
 
 volt_code loop_signals(loop *l, void (*fn)(void *ctx, int signal), void *ctx, volt_err *err)
 {
+    struct sigaction hup;
     sigset_t set;
 
     assert(l->signal_fd < 0 && fn);
     sigemptyset(&set);
     sigaddset(&set, SIGINT);
     sigaddset(&set, SIGTERM);
-    sigaddset(&set, SIGHUP);
+    sigaction(SIGHUP, NULL, &hup);
+    if (hup.sa_handler != SIG_IGN) /* blocked it would come all the same */
+        sigaddset(&set, SIGHUP);
     sigaddset(&set, SIGCHLD);
     sigprocmask(SIG_BLOCK, &set, NULL);
     signal(SIGPIPE, SIG_IGN);

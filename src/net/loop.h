@@ -35,10 +35,10 @@ void loop_remove_sock(loop *l, const sock *s);
 void loop_remove_fd(loop *l, int fd);
 
 /* Blocks SIGINT, SIGTERM, SIGHUP and SIGCHLD for this process (before any thread is made, which
- * means before the first socket) and reports them as events; SIGPIPE is ignored.  `fn` gets the
- * signal's number; several SIGCHLD may come as one.  One loop of a process may have the signals.
- * Programs that are started inherit both: reset them (posix_spawnattr_setsigmask, _setsigdefault).
- */
+ * means before the first socket) and reports them as events; SIGPIPE is ignored, and so is a SIGHUP
+ * that was before, as nohup leaves it.  `fn` gets the signal's number; several SIGCHLD may come as
+ * one.  One loop of a process may have the signals.  Programs that are started inherit both: reset
+ * them (posix_spawnattr_setsigmask, _setsigdefault). */
 volt_code loop_signals(loop *l, void (*fn)(void *ctx, int signal), void *ctx, volt_err *err);
 
 /* Waits until something is readable or deadline_ms (monotonic; INT64_MAX: none) is reached, then

@@ -51,9 +51,8 @@ typedef struct runner {
     const msg *in; /* the message being handled, and its encoding */
     slice in_frame;
     log_limit bad;
-    int64_t look_at; /* for the work directory */
-    unsigned terms;  /* SIGTERMs */
-    bool ignore_hup;
+    int64_t look_at;   /* for the work directory */
+    unsigned terms;    /* SIGTERMs */
     bool unsaved;      /* in this step */
     bool unsaved_said; /* since the last save that succeeded */
     bool left;
@@ -449,7 +448,7 @@ static void on_signal(void *ctx, int number)
         executors_reap(r->executors);
     else if (number == SIGTERM && r->terms++ == 0)
         step(r, (agent_event){ .kind = AGENT_DRAIN });
-    else if (number != SIGHUP || !r->ignore_hup)
+    else
         step(r, (agent_event){ .kind = AGENT_STOP });
 }
 
@@ -535,11 +534,8 @@ volt_code runner_run(const runner_config *config, exit_code *ret, volt_err *err)
                                    .frame = executor_frame,
                                    .gone = executor_gone,
                                    .ctx = &r };
-    struct sigaction hup;
     volt_code code;
 
-    sigaction(SIGHUP, NULL, &hup);
-    r.ignore_hup = hup.sa_handler == SIG_IGN; /* nohup */
     r.loop = executors.loop = loop_new();
     r.reads = NEW_ARRAY(log_read, READS_MAX);
     agent.id = config->work->id;

@@ -210,6 +210,21 @@ static void got_signal(void *ctx, int number)
     w->last_signal = number;
 }
 
+/* Before the others, which block it. */
+static void a_hangup_that_was_ignored_stays_so(void **state)
+{
+    watched w = { .l = loop_new() };
+
+    (void)state;
+    signal(SIGHUP, SIG_IGN);
+    assert_int_equal(loop_signals(w.l, got_signal, &w, NULL), VOLT_OK);
+    kill(getpid(), SIGHUP);
+    assert_int_equal(loop_wait(w.l, in_ms(100), NULL, NULL), VOLT_OK);
+    assert_int_equal(w.calls, 0);
+    signal(SIGHUP, SIG_DFL);
+    loop_free(w.l);
+}
+
 static void signals_are_events(void **state)
 {
     static const int numbers[] = { SIGTERM, SIGINT, SIGHUP };
@@ -267,6 +282,7 @@ int main(void)
         cmocka_unit_test(a_callback_may_remove_itself_and_others),
         cmocka_unit_test(what_a_callback_adds_is_due_at_the_next_wait),
         cmocka_unit_test(one_too_many_is_refused),
+        cmocka_unit_test(a_hangup_that_was_ignored_stays_so),
         cmocka_unit_test(signals_are_events),
         cmocka_unit_test(a_socket_wakes_as_long_as_something_is_there),
         cmocka_unit_test(a_stopped_process_notices_the_gap),
