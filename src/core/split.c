@@ -19,22 +19,11 @@ static int longer_first(const void *a, const void *b)
     return (ra->place > rb->place) - (ra->place < rb->place);
 }
 
-/* Sorted as it is, what comes last would be short beside what a slot gets even when the short ones
- * came earlier. */
-static bool has_short_middle(const ranked *v, size_t n, uint64_t slots)
-{
-    uint64_t sum = 0;
-
-    for (size_t i = 0; i < n; i++)
-        sum += v[i].unit.expected_ms;
-    return v[n / 2].unit.expected_ms * slots * SPLIT_MIDDLE_SHARE <= sum;
-}
-
 void split_order(unit *units, size_t n, uint64_t slots)
 {
-    uint64_t sum = 0;
+    uint64_t sum = 0, total = 0;
     size_t known = 0;
-    bool mixed;
+    bool mixed; /* what it ends with is short beside what a slot gets all the same */
     ranked *v;
 
     for (size_t i = 0; i < n; i++) {
@@ -48,9 +37,10 @@ void split_order(unit *units, size_t n, uint64_t slots)
         v[i] = (ranked){ units[i], i };
         if (!v[i].unit.expected_ms)
             v[i].unit.expected_ms = (uint32_t)(sum / known);
+        total += v[i].unit.expected_ms;
     }
     qsort(v, n, sizeof *v, longer_first);
-    mixed = has_short_middle(v, n, slots);
+    mixed = v[n / 2].unit.expected_ms * slots * SPLIT_MIDDLE_SHARE <= total;
     for (size_t i = 0; i < n; i++)
         units[i] = v[!mixed ? i : i % 2 ? n - 1 - i / 2 : i / 2].unit;
     free(v);

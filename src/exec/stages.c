@@ -88,6 +88,7 @@ static bool is_cut_short(const attempt *a)
     return a->canceled && !whole;
 }
 
+/* What is not kept of what the attempt left, for the result; nothing when all is. */
 static void say_what_went(const attempt *a, buf *text)
 {
     bool cut = output_lost(a->out) > 0;
