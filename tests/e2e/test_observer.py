@@ -194,9 +194,9 @@ class ObserverTest(unittest.TestCase):
         fork = expected[-1][1]
         p = self.observe("--policy", "every", self.repo.path)
         self.wait_builds(expected)
-        # a new branch: what main has not
-        self.repo.git("checkout", "-q", "-b", "topic")
+        # a new branch, which is seen when it has commits: what main has not
         self.assertEqual(p.end(), 0)
+        self.repo.git("checkout", "-q", "-b", "topic")
         topic = [("topic", self.repo.commit(f"t{i}")) for i in range(3)]
         p = self.observe("--policy", "every", self.repo.path)
         expected += topic
