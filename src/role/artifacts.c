@@ -1,4 +1,6 @@
 /* The answer to `artifacts`: which archives count for the jobs of a build. */
+#include <stdlib.h>
+
 #include "base/cleanup.h"
 #include "base/mem.h"
 #include "core/build.h"
@@ -119,10 +121,47 @@ static void free_level(level *l)
     map_free(&l->earlier);
 }
 
+/* A row's place in the answer: by its job's in the asked build, then as it was found. */
+typedef struct place {
+    const slice *job;
+    size_t found;
+} place;
+
+static int compare_places(const void *a, const void *b)
+{
+    const place *p = a, *q = b;
+
+    if (p->job != q->job)
+        return p->job < q->job ? -1 : 1;
+    return p->found < q->found ? -1 : 1;
+}
+
+/* What is unpacked later stands where several keep the same path: it must not depend on which of
+ * them a retry took over, or on which batch was made last. */
+static void put_in_order(dispatcher *d, const level *asked, rows *found)
+{
+    rec_artifact_row *as_found = ARENA_ARRAY(&d->arena, rec_artifact_row, found->n);
+    place *places = ARENA_ARRAY(&d->arena, place, found->n);
+    map jobs = { 0 };
+
+    for (size_t i = 0; i < asked->names_n; i++)
+        if (asked->names[i].n)
+            map_puts(&jobs, asked->names[i], &asked->names[i]);
+    for (size_t i = 0; i < found->n; i++) {
+        as_found[i] = found->v[i];
+        places[i] = (place){ map_gets(&jobs, as_found[i].job), i };
+    }
+    map_free(&jobs);
+    if (found->n)
+        qsort(places, found->n, sizeof *places, compare_places);
+    for (size_t i = 0; i < found->n; i++)
+        found->v[i] = as_found[places[i].found];
+}
+
 static volt_code look_back(dispatcher *d, const msg_artifacts *ask, rows *found, volt_err *err)
 {
     map asked = { 0 };
-    level above = { .d = d };
+    level above = { .d = d }, first = { 0 };
     uint64_t build = ask->build, next;
     volt_code code = VOLT_OK;
 
@@ -138,7 +177,10 @@ static volt_code look_back(dispatcher *d, const msg_artifacts *ask, rows *found,
         }
         free_level(&above);
         above = l;
+        if (!n)
+            first = l;
     }
+    put_in_order(d, &first, found);
     free_level(&above);
     map_free(&asked);
     return code;

@@ -149,6 +149,30 @@ static void finds_what_an_earlier_build_left(void **state)
     assert_int_equal(rows->v[0].task, 0);
 }
 
+/* The one that is taken over is found last, and yet unpacked first. */
+static void keeps_the_order_of_jobs_when_one_is_taken_over(void **state)
+{
+    world *w = *state;
+    rec_job jobs[] = { named("early"), named("late") };
+    const rec_artifact_row_list *rows;
+
+    begin(w, jobs, 2);
+    leave(w, VERDICT_PASSED, SLICE("1"));
+    leave(w, VERDICT_FAILED, SLICE("22"));
+    world_say(w, CLIENT,
+              &(msg){ .type = MSG_rebuild,
+                      .rebuild = { .sid = SLICE("00000000000000000000000000000091"),
+                                   .build = 1,
+                                   .failed = true } });
+    world_plan(w, RUNNER, jobs, 2);
+    leave(w, VERDICT_PASSED, SLICE("333"));
+    rows = ask(w, 2, (slices){ 0 }, 0);
+    assert_int_equal(rows->n, 2);
+    assert_true(slice_is(rows->v[0].job, "early"));
+    assert_int_equal(rows->v[0].bytes, 1);
+    assert_int_equal(rows->v[1].bytes, 3);
+}
+
 static void shows_them_once_they_are_whole(void **state)
 {
     world *w = *state;
@@ -175,6 +199,7 @@ int main(void)
         TEST(names_nothing_when_the_newest_try_left_nothing),
         TEST(names_each_batch_and_only_the_jobs_asked_for),
         TEST(finds_what_an_earlier_build_left),
+        TEST(keeps_the_order_of_jobs_when_one_is_taken_over),
         TEST(shows_them_once_they_are_whole),
     };
 
