@@ -297,6 +297,18 @@ static const char *message_of(const char *line)
     return strncmp(line, "ssh: ", 5) == 0 ? line : NULL;
 }
 
+/* curl tells how long it took, which would make each failure another than the last one. */
+static void drop_time(char *text)
+{
+    static const char before[] = " after ", unit[] = " ms";
+    char *at = strstr(text, before);
+    char *number = at ? at + strlen(before) : NULL;
+    char *end = number ? number + strspn(number, "0123456789") : NULL;
+
+    if (end > number && strncmp(end, unit, strlen(unit)) == 0)
+        memmove(at, end + strlen(unit), strlen(end + strlen(unit)) + 1);
+}
+
 /* The line that says what went wrong: the first of git's own, unless that only tells that another
  * program failed, which has spoken before. */
 static void telling_line(const buf *words, char *to, size_t size)
@@ -316,6 +328,7 @@ static void telling_line(const buf *words, char *to, size_t size)
     if (found == text && message_of(found))
         found = message_of(found);
     snprintf(to, size, "%.*s", (int)strcspn(found, "\r\n"), found);
+    drop_time(to);
 }
 
 static volt_code reap(child *c)
