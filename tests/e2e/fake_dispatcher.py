@@ -2,37 +2,22 @@
 
 It can be stopped and started again on its ports, and it can publish less than it committed.
 """
-import socket
 import threading
 import time
 
 import msgpack
 import zmq
 
+from ports import free_triple
+
 HEAD_S = 0.2  # a real one beats each second; the tests are in a hurry
 
 
-def free_port():
-    """B such that B+1 and B+2 are free."""
-    for _ in range(100):
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        try:
-            for offset in (1, 2):
-                with socket.socket() as probe:
-                    probe.bind(("127.0.0.1", port + offset))
-            return port
-        except OSError:
-            continue
-    raise RuntimeError("no free ports")
-
-
 class FakeDispatcher:
-    def __init__(self, hist="a" * 32, port=None):
+    def __init__(self, hist="a" * 32, port=None, ep=1, events=()):
         self.hist = hist
-        self.ep = 1
-        self.events = []  # encoded; number i + 1 at i
+        self.ep = ep
+        self.events = list(events)  # encoded; number i + 1 at i
         self.floor = 1
         self.page = 1000
         self.builds = {}  # id -> {"row", "jobs", "tasks", "units"}
@@ -47,7 +32,7 @@ class FakeDispatcher:
         self.router = self.context.socket(zmq.ROUTER)
         for s in (self.pub, self.router):
             s.linger = 0
-        self.port = port or free_port()
+        self.port = port or free_triple()
         for s, offset in ((self.router, 1), (self.pub, 2)):
             end = time.monotonic() + 10
             while True:  # the last one may be letting go of it still

@@ -2,7 +2,7 @@
 import socket
 import threading
 
-from fake_dispatcher import free_port
+from ports import free_triple
 
 PIECE = 65536
 
@@ -11,7 +11,7 @@ class Proxy:
     """Three ports of its own before those of a dispatcher."""
 
     def __init__(self, port):
-        self.to_port, self.port = port, free_port()
+        self.to_port, self.port = port, free_triple()
         self.flows = threading.Event()
         self.lock = threading.Lock()
         self.open, self.listeners, self.threads = [], [], []

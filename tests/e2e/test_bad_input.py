@@ -11,6 +11,7 @@ import time
 
 import harness
 from harness import PASS, wait_for
+from ports import free_triple
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../clients"))
 try:
@@ -94,12 +95,11 @@ class BadInput(harness.Case):
         second = self.dispatcher(name="second", port=self.port, wait=False)
         self.assertEqual(second.wait(), 5)
         self.assertRegex(second.said(), rf"volt dispatcher: .*{self.port}.* in use")
-        with socket.socket() as s:  # only one of the three
-            s.bind(("127.0.0.1", 0))
-            s.listen()
-            third = self.dispatcher(name="third", port=s.getsockname()[1] - 2, wait=False)
-            self.assertIn(third.wait(), (5,))
-            self.assertIn(str(s.getsockname()[1]), third.said())
+        port = free_triple()
+        with socket.create_server(("127.0.0.1", port + 2)):  # only one of the three
+            third = self.dispatcher(name="third", port=port, wait=False)
+            self.assertEqual(third.wait(), 5)
+            self.assertIn(str(port + 2), third.said())
 
     # ---- the data directory ----
 

@@ -9,6 +9,8 @@ import tempfile
 import time
 import unittest
 
+from ports import free_triple
+
 VOLT = os.environ.get("VOLT", "volt")
 PATIENCE_S = 30  # guards against a hang, is not waited for
 GIT_ENV = {
@@ -64,24 +66,6 @@ class Process:
             self.process.send_signal(number)
         self.out.close()
         return self.process.wait(PATIENCE_S)
-
-
-def free_triple(lowest=11000 + os.getpid() % 1000 * 10):
-    """Three free ports in a row below those that the kernel hands out."""
-    for base in range(lowest, 32000, 10):
-        socks = []
-        try:
-            for port in range(base, base + 3):
-                s = socket.socket()
-                socks.append(s)
-                s.bind(("127.0.0.1", port))
-            return base
-        except OSError:
-            pass
-        finally:
-            for s in socks:
-                s.close()
-    raise AssertionError("no free ports")
 
 
 class ObserverTest(unittest.TestCase):
@@ -408,7 +392,7 @@ class ObserverTest(unittest.TestCase):
 
     def serve(self):
         """The temporary directory behind a git:// URL."""
-        port = free_triple(self.port + 10)
+        port = free_triple()
         daemon = subprocess.Popen(
             ["git", "daemon", f"--port={port}", "--listen=127.0.0.1", "--export-all",
              "--reuseaddr", "--base-path=" + self.dir, self.dir], start_new_session=True,
@@ -440,8 +424,8 @@ class ObserverTest(unittest.TestCase):
     def test_a_remote_with_every(self):
         url = self.serve() + "demo"
         expected = [("main", self.repo.commit("first"))]
-        self.start_dispatcher()
         p = self.observe("--policy", "every", "--interval", "100ms", url)
+        self.start_dispatcher()
         self.wait_builds(expected)
         self.assertEqual(p.end(), 0)
         expected += [("main", self.repo.commit(f"c{i}")) for i in range(10)]

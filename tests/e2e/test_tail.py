@@ -208,8 +208,7 @@ class TailTest(unittest.TestCase):
         self.assertEqual(json.loads(t.line())["seq"], 2)
         events = self.d.events
         self.d.close()
-        self.d = FakeDispatcher(port=port)
-        self.d.events, self.d.ep = events, 2
+        self.d = FakeDispatcher(port=port, ep=2, events=events)
         self.d.event("runner_up", publish=False, runner="3")
         self.d.event("runner_up", publish=False, runner="4")
         self.assertEqual([o["seq"] for o in t.objects()], [3, 4])

@@ -9,6 +9,7 @@ import time
 
 import harness
 from harness import FAIL, PASS, wait_for
+from ports import free_triple
 
 
 class Watch(harness.Case):
@@ -219,9 +220,7 @@ class Watch(harness.Case):
 
     def test_a_git_url(self):
         repo = self.repository("far.git", {"tests/a.sh": PASS}, bare=True)
-        with socket.socket() as s:
-            s.bind(("127.0.0.1", 0))
-            port = s.getsockname()[1]
+        port = free_triple()
         daemon = subprocess.Popen(
             ["git", "daemon", f"--port={port}", "--listen=127.0.0.1", "--export-all",
              "--reuseaddr", "--base-path=" + self.dir, self.dir], start_new_session=True,
