@@ -141,7 +141,7 @@ static void what_a_stopped_unit_wrote_is_not_the_next_ones(void **state)
                                  .report_files = SLICE("out/*.xml") },
                     &spec);
     a.spec = buf_slice(&spec);
-    a.timeout_ms = 300;
+    a.timeout_ms = 1000;
     a.grace_ms = 1000;
     run(s, &a);
     listen(s, &t);

@@ -18,7 +18,8 @@
 
 #include "base/mem.h"
 
-#define HANG_MS 20000 /* of a test that does not come to its end */
+#define HANG_MS  20000 /* of a test that does not come to its end */
+#define LIMIT_MS 50000 /* of a unit whose time a test lets pass */
 
 typedef struct bench {
     int log;
@@ -28,13 +29,20 @@ typedef struct bench {
 } bench;
 
 static int null_fd;
+/* The units' time: what a test has skipped, and when it stands still (0: it does not). */
+static int64_t skipped_ms, still_ms;
 
-static int64_t now_ms(void)
+static int64_t real_ms(void)
 {
     struct timespec t;
 
     clock_gettime(CLOCK_MONOTONIC, &t);
     return t.tv_sec * INT64_C(1000) + t.tv_nsec / 1000000;
+}
+
+static int64_t now_ms(void)
+{
+    return still_ms ? still_ms : real_ms() + skipped_ms;
 }
 
 static int given(void *ctx)
@@ -65,13 +73,13 @@ static unit *begin(bench *b, const char *script, int64_t timeout_ms, int64_t gra
 
 static void finish(bench *b, unit *u)
 {
-    int64_t hang_ms = now_ms() + HANG_MS;
+    int64_t hang_ms = real_ms() + HANG_MS;
     struct stat st;
 
     while (!unit_step(u, now_ms())) {
         struct pollfd p = { .fd = output_fd(b->out), .events = POLLIN };
 
-        assert_true(now_ms() < hang_ms);
+        assert_true(real_ms() < hang_ms);
         poll(&p, 1, 2); /* no signalfd here: a look each 2 ms finds what ended */
     }
     b->end = *unit_result(u);
@@ -94,13 +102,20 @@ static void clear(bench *b)
 /* Waits until the unit has written `text` to its log. */
 static void await(bench *b, unit *u, const char *text)
 {
-    int64_t hang_ms = now_ms() + HANG_MS;
+    int64_t hang_ms = real_ms() + HANG_MS;
 
     while (output_bytes(b->out) < strlen(text)) {
-        assert_true(now_ms() < hang_ms);
+        assert_true(real_ms() < hang_ms);
         assert_false(unit_step(u, now_ms()));
         poll(NULL, 0, 1);
     }
+}
+
+/* Lets the time until its limit pass once it has written `text`. */
+static void come_to_limit(bench *b, unit *u, const char *text)
+{
+    await(b, u, text);
+    skipped_ms += LIMIT_MS;
 }
 
 static void both_streams_come_in_order(void **state)
@@ -140,37 +155,43 @@ static void a_signal_that_ends_it_is_told(void **state)
 static void the_time_limit_is_kept_and_named(void **state)
 {
     bench b;
+    unit *u = begin(&b, "printf begun; sleep 100", LIMIT_MS, 5000);
 
     (void)state;
-    finish(&b, begin(&b, "printf begun; sleep 100", 100, 5000));
-    assert_string_equal(b.text, "begun\nvolt: tests/x: stopped at its time limit of 100 ms\n");
+    come_to_limit(&b, u, "begun");
+    finish(&b, u);
+    assert_string_equal(b.text, "begun\nvolt: tests/x: stopped at its time limit of 50.0 s\n");
     assert_int_equal(b.end.end, UNIT_TIMEOUT);
-    assert_true(b.end.duration_ms >= 100 && b.end.duration_ms < 3000);
+    assert_true(b.end.duration_ms >= LIMIT_MS && b.end.duration_ms < 2 * LIMIT_MS);
     clear(&b);
 }
 
 static void what_ignores_term_is_killed(void **state)
 {
     bench b;
+    unit *u =
+        begin(&b, "trap '' TERM; (echo up; sleep 100) & while :; do sleep 1; done", LIMIT_MS, 100);
 
     (void)state;
-    finish(&b, begin(&b, "trap '' TERM; (trap '' TERM; sleep 100) & while :; do sleep 1; done", 100,
-                     100));
+    come_to_limit(&b, u, "up\n");
+    finish(&b, u);
     assert_int_equal(b.end.end, UNIT_TIMEOUT);
     assert_int_equal(b.end.signal, SIGKILL);
-    assert_true(b.end.duration_ms >= 200);
+    assert_true(b.end.duration_ms >= LIMIT_MS + 100);
     clear(&b);
 }
 
 static void term_lets_it_clean_up(void **state)
 {
     bench b;
+    unit *u = begin(&b, "trap 'echo cleaned; exit 0' TERM; echo up; while :; do sleep 0.1; done",
+                    LIMIT_MS, 5000);
 
     (void)state;
-    finish(&b, begin(&b, "trap 'echo cleaned; exit 0' TERM; echo up; while :; do sleep 0.1; done",
-                     200, 5000));
+    come_to_limit(&b, u, "up\n");
+    finish(&b, u);
     assert_non_null(strstr(b.text, "cleaned\n")); /* the shell may name its killed child as well */
-    assert_non_null(strstr(b.text, "\nvolt: tests/x: stopped at its time limit of 200 ms\n"));
+    assert_non_null(strstr(b.text, "\nvolt: tests/x: stopped at its time limit of 50.0 s\n"));
     assert_int_equal(b.end.end, UNIT_TIMEOUT);
     clear(&b);
 }
@@ -195,7 +216,9 @@ static void what_is_about_to_end_may_finish(void **state)
     bench b;
 
     (void)state;
+    still_ms = now_ms(); /* so that its linger lasts, however slow this machine is */
     finish(&b, begin(&b, "(sleep 0.04; echo late) & echo first", 0, 5000));
+    still_ms = 0;
     assert_string_equal(b.text, "first\nlate\n");
     clear(&b);
 }

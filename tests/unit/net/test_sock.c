@@ -334,10 +334,12 @@ static void what_a_peer_does_not_take_is_counted(void **state)
         assert_int_equal(
             sock_send(router, peer, (slice){ 0 }, (slice){ payload, sizeof payload }, NULL),
             VOLT_OK);
-    poll(NULL, 0, 100);
-    most = sock_unsent_to(router, peer);
+    do { /* until libzmq's thread has given the kernel what it takes */
+        most = sock_unsent(router);
+        poll(NULL, 0, 100);
+    } while (sock_unsent(router) != most);
     assert_true(most > (size_t)LARGE * MOST / 2);
-    assert_int_equal(sock_unsent(router), most);
+    assert_int_equal(sock_unsent_to(router, peer), most);
     assert_int_equal(sock_unsent_to(router, peer + 1), 0);
 
     take(dealer, NULL, NULL);
