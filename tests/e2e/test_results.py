@@ -118,7 +118,7 @@ class Results(harness.Case):
         os.unlink(self.path("broken"))
         self.ask("rebuild", "1", "--wait")
         wait_for("the new file", lambda: harness.read_result(file).head["verdict"] == "passed")
-        self.assertEqual(sorted(os.listdir(results)), sorted([oid, "demo"]))
+        wait_for("its flat name", lambda: sorted(os.listdir(results)) == sorted([oid, "demo"]))
         self.assertEqual(os.listdir(os.path.join(results, "demo")), [oid])
         self.assertEqual(harness.read_result(os.path.join(results, oid)),
                          harness.read_result(file))

@@ -35,6 +35,10 @@ class Retention(harness.Case):
         """Newest first; those whose details are gone are negative."""
         return [-b["build"] if b.get("forgotten") else b["build"] for b in self.json("builds")]
 
+    def runs(self):
+        """Of the files in their histories, which are counted when there is time for that."""
+        return {f["file"]: f["runs"] for f in self.json("tests")}
+
     def files(self):
         return {n: os.path.getsize(self.path("dispatcher/logs", n))
                 for n in os.listdir(self.path("dispatcher/logs"))}
@@ -64,15 +68,15 @@ class Retention(harness.Case):
     def test_the_newest_builds_are_kept_and_a_line_of_each(self):
         self.builds(4)
         task = self.json("build", "1")[0]["tasks"][0]["task"]
-        before = {f["file"]: f["runs"] for f in self.json("tests")}
-        self.assertEqual(before, {"tests/a.sh": 4, "tests/b.sh": 4})
+        runs = {"tests/a.sh": 4, "tests/b.sh": 4}
+        wait_for("the histories", lambda: self.runs() == runs)
         old, new = self.tasks(1, 2), self.tasks(3, 4)
         self.assertTrue(old & self.owners())
         self.restart("--keep-builds", "2")
         wait_for("the end of two", lambda: self.lines() == [4, 3, -2, -1])
         wait_for("the end of their files", lambda: not old & self.owners())
         self.assertTrue(new & self.owners())
-        self.assertEqual({f["file"]: f["runs"] for f in self.json("tests")}, before)
+        self.assertEqual(self.runs(), runs)
         self.assert_a_line_is_left(1)
         table = self.ask("builds").decode()
         self.assertEqual(re.findall(r"(?m)^ +(\d) +(failed\S*) ", table),
@@ -114,7 +118,7 @@ class Retention(harness.Case):
             self.assertEqual(self.json("artifacts", str(build))[0]["bytes"], 300000)
             self.assertIn(b"\n20000\n", self.ask("log", f"{build}/make"))
         self.assert_a_line_is_left(3)
-        self.assertEqual({f["runs"] for f in self.json("tests")}, {5})
+        wait_for("the histories", lambda: set(self.runs().values()) == {5})
 
     def test_what_a_running_build_takes_over_is_kept(self):
         self.repo.commit({"tests/b.sh": self.gate(after="exit 1")})
@@ -137,10 +141,9 @@ class Retention(harness.Case):
         self.restart("--keep-builds", "1")
         wait_for("the end of one", lambda: self.lines() == [2, -1])
         self.tail("--results", self.path("results"), "--from", "start", name="late")
-        wait_for("both results", lambda: os.path.isdir(self.path("results/demo"))
-                 and len(os.listdir(self.path("results/demo"))) == 2)
-        old, new = (self.read("results/demo", self.repo.git("rev-parse", rev))
-                    for rev in ("HEAD~1", "HEAD"))
+        names = [os.path.join("results/demo", self.repo.git("rev-parse", rev))
+                 for rev in ("HEAD~1", "HEAD")]
+        old, new = (wait_for(name, lambda name=name: self.read(name)) for name in names)
         self.assertIn("the dispatcher no longer keeps this build", old)
         self.assertIn("verdict: failed", old)
         self.assertNotIn("no longer keeps", new)

@@ -47,8 +47,8 @@ class Rollback(harness.Case):
         trouble = self.json("status")[0]["trouble"]
         self.assertIn("old copy", trouble)
         self.assertIn("--accept-rollback", trouble)
-        self.assertIn("old copy", dispatcher.said())
-        self.assertIn("STALE_DB", runner.said())
+        dispatcher.wait_said("old copy")
+        runner.wait_said("STALE_DB")
         later = repo.commit({"tests/a.sh": PASS})
         wait_for("the refusal", lambda: "STALE_DB" in observer.said())
         self.ask("cancel", "1", rc=5)
@@ -60,7 +60,9 @@ class Rollback(harness.Case):
         self.assertEqual(tail.verdict(later), "passed")
         self.assertEqual(self.starts()[0][0], 1)
         self.assertEqual(len(self.starts()), 1)
-        seen = [e["seq"] for e in self.tail("--from", "start", name="tail2").events()]
+        again = self.tail("--from", "start", name="tail2")
+        again.wait("build_done", 4)
+        seen = [e["seq"] for e in again.events()]
         self.assertEqual(seen, list(range(1, len(seen) + 1)))
         self.assertEqual([b["verdict"] for b in self.json("builds")], ["passed"] * 4)
 
@@ -135,7 +137,7 @@ class Rollback(harness.Case):
         self.put_back("old")
         dispatcher = self.restart()
         wait_for("the runner to tell", lambda: self.json("status")[0].get("trouble"))
-        self.assertIn("old copy", dispatcher.said())
+        dispatcher.wait_said("old copy")
 
 
 if __name__ == "__main__":

@@ -160,7 +160,7 @@ class Survival(harness.Case):
                 commits(1)
         for r in runners[3:]:
             self.assertEqual(r.wait(), 0, r.name)
-        self.assertEqual(up(), 3)
+        wait_for("only three", lambda: up() == 3)
         commits(4)
         for oid in oids:
             self.assertEqual(tail.verdict(oid), "passed")

@@ -69,7 +69,7 @@ class Up(harness.Case):
         self.wait_verdict(first, "passed")
         second = repo.commit({"tests/a.sh": FAIL})
         self.wait_verdict(second, "failed")
-        self.assertIn(second[:10], up.output().decode())
+        wait_for("its line", lambda: second[:10] in up.output().decode())
         self.wait_start()
         before = time.monotonic()
         up.send(signal.SIGINT)

@@ -114,6 +114,7 @@ class Watch(harness.Case):
         self.assertEqual(self.submitted(), [("main", second)])
         once = self.observer("--once", "again=" + repo.path, name="once")
         self.assertEqual(once.wait(), 0)
+        self.tail_of.wait("submitted", repo="again")
         self.assertEqual(self.submitted("again"), [("main", second)])
 
     def test_a_push_is_seen_at_once(self):
@@ -163,6 +164,7 @@ class Watch(harness.Case):
         self.assertEqual(first.wait(), 0)
         other = self.observer(two.path, name="second")  # from elsewhere: the dispatcher notices
         other.wait_said("NAME_TAKEN")
+        self.tail_of.wait("submitted")
         self.assertEqual(self.submitted(), [("main", one.head())])
         third = self.observer("other=" + two.path, name="third")
         self.assertEqual(self.verdict(two.head()), "passed")
