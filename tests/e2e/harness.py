@@ -67,13 +67,18 @@ def short(line):
     return line[:300]
 
 
-def alive(pid):
-    """False for a zombie, too."""
+def state_of(pid):
+    """R, S, T ...; X when it is gone."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as f:
-            return f.read().rsplit(b")", 1)[1].split()[0] not in (b"Z", b"X")
+            return f.read().rsplit(b")", 1)[1].split()[0].decode()
     except OSError:
-        return False
+        return "X"
+
+
+def alive(pid):
+    """False for a zombie, too."""
+    return state_of(pid) not in "ZX"
 
 
 def processes_of(directory):

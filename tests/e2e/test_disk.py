@@ -151,6 +151,7 @@ class Disk(harness.Case):
         os.unlink(os.path.join(work, "filler"))
 
         spool = os.path.join(work, "spool")  # no spool can be made: it waits until one can
+        wait_for("an empty spool", lambda: not os.listdir(spool))
         shutil.rmtree(spool)
         with open(spool, "x"):
             pass
