@@ -175,7 +175,7 @@ jobs:
     script: |
       head -c {mib << 20} /dev/urandom > big
       sha256sum big > sum
-      touch {self.path("made")}
+      if [ -e gate ]; then ./gate; fi
     artifacts: [big, sum]
   use: {{needs: make, script: sha256sum -c sum}}
 """
@@ -208,7 +208,7 @@ jobs:
         with open(self.path("got/make/big"), "rb") as f:
             digest = hashlib.sha256(f.read()).hexdigest()
         self.assertIn(digest, self.read("got/make/sum"))
-        self.assertEqual(os.listdir(self.path("runner.d/spool")), [])
+        harness.wait_for("an empty spool", lambda: not os.listdir(self.path("runner.d/spool")))
 
     def test_files_told_by_a_lost_attempt_run_again_for_what_they_left(self):
         self.killed = True
@@ -232,8 +232,8 @@ jobs:
         self.assertEqual(len(self.tail_of.events("test_done", file="t/a")), 1)
 
     def test_a_runner_that_is_stopped_while_it_packs_gives_the_job_back(self):
-        self.repo = self.repository(files={FILE: self.big(60)})
-        self.dispatcher()
+        self.repo = self.repository(files={FILE: self.big(60), "gate": self.gate()})
+        dispatcher = self.dispatcher()
         runner = self.runner()
         self.tail_of = self.tail()
         self.observer(self.repo.path)
@@ -241,8 +241,14 @@ jobs:
         def packs():
             return any(re.search(r"^volt carry .* out ", line)
                        for line in harness.processes_of(self.path("runner.d")).values())
+        self.wait_start()
+        dispatcher.send(signal.SIGSTOP)  # it takes nothing, so that the packing does not end
+        self.go()
         harness.wait_for("the packing", packs)
-        runner.stop(signal.SIGINT)
+        runner.send(signal.SIGINT)
+        harness.wait_for("its end", lambda: not packs())
+        dispatcher.send(signal.SIGCONT)
+        runner.wait()
         self.tail_of.wait("requeued", job="make")
         self.runner()
         self.tail_of.wait("build_done", build=1)

@@ -163,7 +163,7 @@ class ExecutorTest(harness.Case):
         self.assertIsNone(first.recv())
 
     def test_without_an_agent_for_a_lease_the_task_ends(self):
-        p = self.start("--lease", "200ms")
+        p = self.start("--lease", "2s")  # in which we are to come for the first time
         agent = self.connect()
         task = self.begin(agent, "sleep 1000 & sleep 1000")
         agent.close()
@@ -227,15 +227,17 @@ class ExecutorTest(harness.Case):
         agent.recv()
         agent.send("assign", **self.script("true"))
         agent.recv_until("result")
-        time.sleep(1.2)  # it sweeps once, a second after its last task
 
         def used():
             with open(f"/proc/{p.pid}/status") as f:
                 return [line for line in f if "ctxt_switches" in line]
 
-        before = used()
-        time.sleep(0.5)
-        self.assertEqual(used(), before)
+        def rests():
+            before = used()
+            time.sleep(1.5)  # it sweeps once, a second after its last task
+            return used() == before
+
+        wait_for("its rest", rests)
 
     def test_a_task_has_nothing_of_the_executors_environment(self):
         self.environment["VOLT_TEST_SECRET"] = "x"

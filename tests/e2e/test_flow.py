@@ -1,7 +1,6 @@
 """What runs when: concurrency groups, parameters of a submission, whose turn is next."""
 import os
 import signal
-import time
 
 import harness
 
@@ -14,6 +13,7 @@ class Flow(harness.Case):
     def deploy(self, until="false", more=""):
         """A job that writes build and attempt again and again, until the condition holds."""
         return (f"jobs:\n  deploy:\n    concurrency: deploy\n    script: |\n"
+                f"      echo $$ >{self.path('pid')}.$VOLT_BUILD.$VOLT_ATTEMPT\n"
                 f"      while ! {until}; do echo $VOLT_BUILD.$VOLT_ATTEMPT >>{self.path('ticks')}; sleep .02; done\n"
                 f"      echo $VOLT_BUILD.$VOLT_ATTEMPT >>{self.path('ticks')}\n{more}")
 
@@ -29,13 +29,9 @@ class Flow(harness.Case):
     def wait_turn(self, who):
         harness.wait_for(f"{who} to run", lambda: who in self.turns())
 
-    def wait_quiet(self):
-        """No deploy runs: nothing is written for a while."""
-        def quiet():
-            before = self.read("ticks")
-            time.sleep(.3)
-            return self.read("ticks") == before
-        harness.wait_for("the end of a deploy", quiet)
+    def wait_end(self, who):
+        pid = int(self.read(f"pid.{who}"))
+        harness.wait_for(f"the end of {who}", lambda: not harness.alive(pid))
 
     def wait_why(self, text):
         def why():
@@ -144,7 +140,7 @@ jobs:
         self.wait_turn("1.1")
         tail.wait("running", job="other")
         dispatcher.kill()
-        self.wait_quiet()
+        self.wait_end("1.1")
         self.dispatcher(*QUICK)
         self.wait_turn("1.2")
         self.go("1.2")
@@ -178,7 +174,7 @@ jobs:
         last.kill()
         for pid in executors.values():
             os.kill(pid, signal.SIGKILL)
-        self.wait_quiet()
+        self.wait_end("1.2")
         self.killed = True
         self.runner(name=last.name)  # a new process, which does not have it
         self.wait_turn("1.3")

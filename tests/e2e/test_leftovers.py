@@ -14,9 +14,9 @@ class Leftovers(harness.Case):
         self.killed = True  # executors outlive a killed agent, for a lease
 
     def daemon(self, name="daemon"):
-        """Lines of a unit that leave a process behind: a session of its own, deaf to TERM."""
+        """Lines of a unit that leave a process behind: a session of its own, deaf to TERM, until it is told to end."""
         return (f"setsid sh -c 'trap \"\" TERM HUP INT; echo $$ >{self.path(name)}.new;"
-                f" mv {self.path(name)}.new {self.path(name)}; while :; do sleep 1; done'"
+                f" mv {self.path(name)}.new {self.path(name)}; while [ ! -e {self.path(name)}.end ]; do sleep .1; done'"
                 " </dev/null >/dev/null 2>&1 &\n"
                 f"while [ ! -e {self.path(name)} ]; do sleep .01; done\n")
 
@@ -107,14 +107,16 @@ class Leftovers(harness.Case):
     # ---- cancel, drain ----
 
     def test_canceling_lasts_until_all_processes_have_ended(self):
-        repo, runner, tail = self.begin("--grace", "2s")
-        task = tail.events("running", task_kind="tests")[0]["task"]
+        repo, runner, tail = self.begin("--grace", "1h")
+        task = tail.wait("running", task_kind="tests")[0]["task"]
+        (_, unit), = self.starts()
         self.ask("cancel", "1")
-        time.sleep(0.5)  # within the grace that the daemon uses up
+        wait_for("the end of the test itself", lambda: not alive(unit))
         self.assertTrue(alive(self.pid()))
         self.assertEqual(self.state(task), "canceling")
         row, = self.json("status")[0]["running"]
         self.assertIn("until all that it started has ended", row["why"])
+        self.write("daemon.end")
         self.assertEqual(tail.verdict(repo.head()), "canceled")
         self.assertFalse(alive(self.pid()))
         self.assertEqual(self.state(task), "final")

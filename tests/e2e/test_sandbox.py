@@ -125,7 +125,7 @@ jobs:
       sleep .2
   slow:
     sandbox: bwrap
-    timeout: 1s
+    timeout: 3s
     script: |
       {daemon}
       trap 'echo asked to end; exit 3' TERM
@@ -235,10 +235,12 @@ print([name for _, name in socket.if_nameindex()])
         self.assertEqual(self.done(self.repo.commit())["verdict"], "passed")
 
     def test_another_runner_is_asked_when_one_cannot(self):
-        oid = self.begin("jobs:\n  a: {sandbox: bwrap, script: test $VOLT_RUNNER = able}\n",
-                         environment=self.without_bwrap())
-        self.events.wait("requeued", oid=oid, code="UNABLE")
+        self.begin("jobs: {a: {script: x=1}}\n", environment=self.without_bwrap())
         self.runner(name="able")
+        self.ask("cordon", "able")
+        oid = self.repo.commit({FILE: "jobs:\n  a: {sandbox: bwrap, script: test $VOLT_RUNNER = able}\n"})
+        self.events.wait("requeued", oid=oid, code="UNABLE")
+        self.ask("resume", "able")  # before the other one has given it back three times
         self.assertEqual(self.done(oid)["verdict"], "passed")
 
     def test_a_runner_does_not_start_with_a_sandbox_that_it_cannot_do(self):

@@ -226,6 +226,8 @@ echo "<testsuite><testcase name='says $TOKEN'><failure message='got $TOKEN'/></t
             FILE: "jobs: {a: {secrets: TOKEN, script: \"test $VOLT_RUNNER = rich\"}}\n"})
         self.dispatcher()
         self.runner(name="poor")
+        self.runner("--secrets", self.put(TOKEN=TOKEN), name="rich")
+        self.ask("cordon", "rich")
         self.events = self.tail()
         self.observer(self.repo.path)
         oid = self.repo.head()
@@ -233,7 +235,7 @@ echo "<testsuite><testcase name='says $TOKEN'><failure message='got $TOKEN'/></t
         self.assertEqual((refused["code"], refused["why"]),
                          ("UNABLE", "this runner has no secrets, and 'TOKEN' is wanted: start it with "
                                     "--secrets PATH"))
-        self.runner("--secrets", self.put(TOKEN=TOKEN), name="rich")
+        self.ask("resume", "rich")  # before the poor one has given it back three times
         self.assertEqual(self.done(oid)["verdict"], "passed")
 
     def test_what_is_missing_or_too_short_is_errored_with_the_reason(self):

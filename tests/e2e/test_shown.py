@@ -19,8 +19,9 @@ jobs:
 
 
 class Shown(harness.Case):
-    def on_a_terminal(self, *args):
-        """What a command writes to a terminal, both streams; asserts that it passes."""
+    def on_a_terminal(self, awaited, *args):
+        """What a command writes to a terminal, both streams; asserts that it passes.  The gate opens when it has
+        written what is awaited."""
         main, side = pty.openpty()
         child = subprocess.Popen([harness.VOLT, *args], stdin=subprocess.DEVNULL, stdout=side,
                                  stderr=side, env=self.environment, cwd=self.dir)
@@ -34,9 +35,16 @@ class Shown(harness.Case):
             if not piece:
                 break
             said += piece
+            if re.search(awaited, said.decode(errors="replace")):
+                self.go()
         os.close(main)
         self.assertEqual(child.wait(60), 0, said)
         return said.decode()
+
+    def six(self):
+        """Files whose last ones wait at the gate."""
+        return {FILE: "jobs: {unit: {tests: {files: 't/*', run: 'sh {}', batch: 1}}}",
+                **{f"t/{i}": "sleep 0.2" if i < 2 else self.gate() for i in range(6)}}
 
     def test_jobs_are_a_tree_with_times(self):
         self.repo = self.repository(files={FILE: JOBS, "t/a": "sleep 0.2", "t/b": "sleep 0.1"})
@@ -87,21 +95,19 @@ class Shown(harness.Case):
         self.ask("tests", "--slow", "--flaky", rc=2)
 
     def test_who_waits_on_a_terminal_sees_how_far_it_is(self):
-        self.repo = self.repository(files={
-            FILE: "jobs: {unit: {tests: {files: 't/*', run: 'sh {}', batch: 1}}}",
-            **{f"t/{i}": "sleep 0.4" for i in range(6)}})
+        self.repo = self.repository(files=self.six())
         self.everything(runner=("--slots", "2"))
-        said = self.on_a_terminal("submit", self.repo.path, "HEAD", "--wait",
+        line = r"\r\x1b\[Kbuild 1: [1-5] of 6 on 2 slots, .*, about .* left"
+        said = self.on_a_terminal(line, "submit", self.repo.path, "HEAD", "--wait",
                                   "--dispatcher-server", self.server)
-        self.assertRegex(said, r"\r\x1b\[Kbuild 1: [1-5] of 6 on 2 slots, .*, about .* left")
+        self.assertRegex(said, line)
         self.assertTrue(said.rstrip().endswith("build 1: \x1b[32mpassed\x1b[0m"), said)
 
     def test_up_keeps_its_lines_and_the_progress_apart(self):
-        self.repo = self.repository(files={
-            FILE: "jobs: {unit: {tests: {files: 't/*', run: 'sh {}', batch: 1}}}",
-            **{f"t/{i}": "sleep 0.4" for i in range(6)}})
-        said = self.on_a_terminal("up", "--once", "--runners", "2", self.repo.path)
-        self.assertRegex(said, r"\r\x1b\[Kbuild 1: [1-5] of 6 on 2 slots")
+        self.repo = self.repository(files=self.six())
+        line = r"\r\x1b\[Kbuild 1: [1-5] of 6 on 2 slots"
+        said = self.on_a_terminal(line, "up", "--once", "--runners", "2", self.repo.path)
+        self.assertRegex(said, line)
         for line in said.split("\n"):
             shown = line.rstrip("\r").split("\r\x1b[K")[-1]
             self.assertNotRegex(shown, r"of 6 on .*(passed|given)", said)

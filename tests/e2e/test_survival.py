@@ -8,7 +8,7 @@ import harness
 from harness import PASS, alive, wait_for
 from proxy import Proxy
 
-QUICK = ("--lease", "3s", "--heartbeat", "300ms")
+PATIENT = ("--lease", "15s", "--heartbeat", "300ms")
 ELSEWHERE_S = 20  # in so many seconds the work of a dead runner is running elsewhere
 
 
@@ -58,7 +58,7 @@ class Survival(harness.Case):
     def cut_for_a_while(self, cut, mend):
         """Shorter than the lease: the test goes on and is told of as if nothing had been."""
         repo = self.repository(files={"tests/a.sh": self.gate(after="seq 1 50000")})
-        self.dispatcher(*QUICK)
+        self.dispatcher(*PATIENT)
         proxy, tail = self.proxy(), self.tail()
         self.runner(server=proxy.server)
         self.observer(repo.path)
