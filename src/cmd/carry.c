@@ -55,12 +55,12 @@ static exit_code out(const char *file, const archive_place *place, slices globs,
     volt_code code = archive_pack(file, place, globs, &max, &sum, &err);
 
     if (!code && sum.packed > bytes_max)
-        code = volt_fail(&err, VOLT_EFULL, "%" PRIu64 " bytes, packed; at most %" PRIu64,
+        code = volt_fail(&err, VOLT_EREFUSED, "%" PRIu64 " bytes, packed; at most %" PRIu64,
                          sum.packed, bytes_max);
     if (code) {
         unlink(file);
         say("artifacts are not kept: %s", err.msg);
-        return EXIT_RED;
+        return code == VOLT_EFULL ? (exit_code)CARRY_EXIT_FULL : EXIT_RED;
     }
     if (sum.entries) {
         say("kept artifacts: %" PRIu64 " entr%s, %" PRIu64 " bytes", sum.entries,

@@ -54,7 +54,7 @@ typedef struct archive_file {
  * at all.  The same files make the same bytes.  What vanishes meanwhile is passed over, a file that
  * shrinks meanwhile is filled up with zeros; nothing is read through a symbolic link.  That no
  * pattern names anything makes an empty archive.
- * VOLT_EFULL: over a limit, or no space.  VOLT_EIO. */
+ * VOLT_EREFUSED: over a limit.  VOLT_EFULL: no space.  VOLT_EIO. */
 volt_code archive_pack(const char *file, const archive_place *place, slices patterns,
                        const archive_limits *max, archive_sum *ret, volt_err *err);
 

@@ -202,7 +202,8 @@ volt_code cache_save(const char *root, const char *file, const archive_place *pl
         return code;
     if (ret->packed > bytes_max) {
         unlink(file);
-        return volt_fail(err, VOLT_EFULL, "its %llu bytes are more than all caches may have, %llu",
+        return volt_fail(err, VOLT_EREFUSED,
+                         "its %llu bytes are more than all caches may have, %llu",
                          (unsigned long long)ret->packed, (unsigned long long)bytes_max);
     }
     if (lstat(file, &st) == 0) /* the file system's own clock */

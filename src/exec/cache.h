@@ -40,7 +40,8 @@ volt_code cache_restore(const char *file, const archive_place *place, archive_su
 
 /* Packs what the patterns name; then removes those used longest ago in all directories of `root`
  * until they have at most bytes_max.  Makes the directory of `file`, which is one of those.
- * VOLT_EFULL: larger than bytes_max (and then it is not kept), or no space.  VOLT_EIO. */
+ * VOLT_EREFUSED: larger than bytes_max, or over an archive's limits, and then it is not kept.
+ * VOLT_EFULL: no space.  VOLT_EIO. */
 volt_code cache_save(const char *root, const char *file, const archive_place *place,
                      slices patterns, uint64_t bytes_max, archive_sum *ret, volt_err *err);
 

@@ -7,6 +7,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "core/verdict.h"
 #include "exec/attempt_parts.h"
 
 #define CARRY_MS  (30 * 60 * 1000) /* either way */
@@ -69,11 +70,10 @@ bool carry_out(attempt *a, int64_t now_ms)
 }
 
 /* The last line that the unit wrote, for the result; in the attempt's memory.  On a full disk there
- * may be none. */
-static slice last_word(attempt *a, const unit_outcome *o)
+ * may be none: then `unsaid`. */
+static slice last_word(attempt *a, const unit_outcome *o, slice unsaid)
 {
     const slice own = SLICE("volt: ");
-    const slice unsaid = SLICE("the artifacts of the jobs it needs could not be restored");
     char bytes[LAST_WORD];
     uint64_t n = o->log_len < sizeof bytes ? o->log_len : sizeof bytes;
     slice s = { bytes, 0 };
@@ -111,7 +111,7 @@ bool carried_in(attempt *a)
                                          .from = a->order.from });
         return false;
     }
-    why = last_word(a, o);
+    why = last_word(a, o, SLICE("the artifacts of the jobs it needs could not be restored"));
     if (o->end == UNIT_EXITED && (o->exit == CARRY_EXIT_AWAY || o->exit == CARRY_EXIT_FULL))
         attempt_refuse(a, o->exit == CARRY_EXIT_FULL ? CODE_DISK : CODE_BUSY,
                        arena_str(&a->mem, why));
@@ -129,6 +129,10 @@ void carried_out(attempt *a)
     struct stat st;
 
     a->not_kept = o->end != UNIT_EXITED || o->signal || o->exit;
+    /* Passed without them, it would let the jobs that need them run.  It is lost, which counts as a
+     * try: one that leaves more than any runner has room for must not go round for ever. */
+    if (o->end == UNIT_EXITED && o->exit == CARRY_EXIT_FULL && !verdict_is_bad(a->worst))
+        batch_give_up(a, arena_str(&a->mem, last_word(a, o, SLICE("no room for its artifacts"))));
     if (!a->not_kept && stat(spool_stream_path(a->spool, PART_ARTIFACTS, &a->mem), &st) == 0)
         a->artifact_bytes = (uint64_t)st.st_size;
 }

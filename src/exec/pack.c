@@ -128,10 +128,10 @@ static volt_code add_header(packer *p, const struct stat *st, const char *target
     uint64_t bytes = S_ISREG(st->st_mode) ? (uint64_t)st->st_size : 0;
 
     if (p->sum.entries == p->max->entries)
-        return volt_fail(err, VOLT_EFULL, "more than %llu files",
+        return volt_fail(err, VOLT_EREFUSED, "more than %llu files",
                          (unsigned long long)p->max->entries);
     if (bytes > p->max->bytes - p->sum.bytes)
-        return volt_fail(err, VOLT_EFULL, "more than %llu bytes, with '%s'",
+        return volt_fail(err, VOLT_EREFUSED, "more than %llu bytes, with '%s'",
                          (unsigned long long)p->max->bytes, buf_str(&p->path));
     p->sum.entries++;
     p->sum.bytes += bytes;
@@ -289,8 +289,8 @@ static volt_code add_dir(packer *p, int fd, unsigned depth, volt_err *err)
     int n = -1;
 
     if (depth > DEPTH_MAX)
-        code = volt_fail(err, VOLT_EFULL, "'%s' lies deeper than %d directories", buf_str(&p->path),
-                         DEPTH_MAX);
+        code = volt_fail(err, VOLT_EREFUSED, "'%s' lies deeper than %d directories",
+                         buf_str(&p->path), DEPTH_MAX);
     else if ((n = scandirat(fd, ".", &names, NULL, by_name)) < 0)
         code = fail_errno(err, "read", buf_str(&p->path));
     for (int i = 0; i < n; i++) {

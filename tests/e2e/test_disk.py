@@ -110,19 +110,47 @@ class Disk(harness.Case):
         self.assertTrue(dispatcher.running())
         self.assert_whole_history(tail)
 
-    def test_a_runner_without_room_for_artifacts_and_log(self):
+    def job_that_fills_its_disk(self, after, left=0):
+        """Lets a gated job go on where fewer bytes are left than it keeps; the tail, and the disk."""
         work = self.small_disk("runner.d", "24m")
         repo = self.repository(files={
-            "gate": self.gate(after="head -c 300000 /dev/zero"),
-            ".volt.yml": "jobs: {both: {script: 'head -c 300000 /dev/urandom > big; ./gate', artifacts: [big]}}\n"})
+            "gate": self.gate(after=after),
+            ".volt.yml": "jobs:\n"
+                         "  make: {script: 'head -c 300000 /dev/urandom > big; ./gate', artifacts: [big]}\n"
+                         "  use: {needs: make, script: wc -c big}\n"})
         self.dispatcher()
         self.runner()
         tail = self.tail()
         self.ask("submit", repo.path, "main")
         self.wait_start()
         self.fill(work)
+        filler = os.path.join(work, "filler")
+        os.truncate(filler, os.path.getsize(filler) - left)
         self.go()
-        self.assertEqual(tail.verdict(repo.head()), "passed")
+        return tail, work
+
+    def test_a_job_whose_artifacts_find_no_room_runs_again(self):
+        tail, work = self.job_that_fills_its_disk(f"rm -f {self.path('gate.go')}", left=1 << 17)
+        back = tail.wait("requeued")[0]
+        self.assertEqual((back["job"], back["code"]), ("make", "LOST"))
+        self.assertRegex(back["why"], "^artifacts are not kept: .*: No space left on device$")
+        self.wait_start(n=2)
+        os.unlink(os.path.join(work, "filler"))
+        self.go()
+        tail.wait("build_done", verdict="passed")
+        self.assertEqual(self.ask("log", "1/use").splitlines()[-1], b"300000 big")
+
+    def test_a_job_whose_artifacts_never_find_room_is_lost(self):
+        tail, _ = self.job_that_fills_its_disk("", left=1 << 17)
+        tail.wait("build_done", verdict="lost")
+        self.assertEqual(len(self.starts()), 3)
+        done, = tail.events("job_done", job="make")
+        self.assertEqual(done["verdict"], "lost")
+        self.assertRegex(done["why"], "No space left on device .attempt 3 of 3.$")
+
+    def test_a_job_that_failed_is_not_run_again_for_artifacts_without_room(self):
+        tail, _ = self.job_that_fills_its_disk("head -c 300000 /dev/zero; exit 1")
+        tail.wait("build_done", verdict="failed")
         done, = [e for e in tail.events("task_done") if e["task_kind"] == "script"]
         self.assertRegex(done["why"], "^its artifacts were not kept, and the log ends here: No space left on device; "
                                       "[0-9]+ bytes were thrown away$")

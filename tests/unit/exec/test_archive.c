@@ -244,10 +244,14 @@ static void replaces_an_archive_only_by_a_whole_one(void **state)
     (void)state;
     shell("echo old >in/old && echo larger >in/zlarger");
     pack(NULL, "old");
-    assert_int_equal(pack_with(NULL, "*", &(archive_limits){ 10, 100 }, &sum, &err), VOLT_EFULL);
+    assert_int_equal(pack_with(NULL, "*", &(archive_limits){ 10, 100 }, &sum, &err), VOLT_EREFUSED);
     assert_string_equal(err.msg, "more than 10 bytes, with 'zlarger'");
-    assert_int_equal(pack_with(NULL, "*", &(archive_limits){ 100, 1 }, &sum, &err), VOLT_EFULL);
+    assert_int_equal(pack_with(NULL, "*", &(archive_limits){ 100, 1 }, &sum, &err), VOLT_EREFUSED);
     assert_string_equal(err.msg, "more than 1 files");
+    disk_is_full = true;
+    assert_int_equal(pack_with(NULL, "*", &plenty, &sum, &err), VOLT_EFULL);
+    disk_is_full = false;
+    assert_non_null(strstr(err.msg, strerror(ENOSPC)));
     assert_names("old ");
     assert_top("back box.tar.zst home in out ");
 }

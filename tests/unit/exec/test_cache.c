@@ -128,7 +128,7 @@ static void keeps_nothing_that_is_larger_than_all_may_be(void **state)
     (void)state;
     save_large("root/r/1.tar.zst", PLENTY);
     shell("head -c 200000 /dev/urandom >ws/d/f");
-    assert_int_equal(save("root/r/2.tar.zst", 150000, &err), VOLT_EFULL);
+    assert_int_equal(save("root/r/2.tar.zst", 150000, &err), VOLT_EREFUSED);
     assert_true(is_there("root/r/1.tar.zst"));
     assert_false(is_there("root/r/2.tar.zst"));
 }
