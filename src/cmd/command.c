@@ -2,7 +2,6 @@
 
 #include <assert.h>
 #include <ctype.h>
-#include <errno.h>
 #include <getopt.h>
 #include <limits.h>
 #include <pwd.h>
@@ -381,11 +380,6 @@ exit_code command_run(const command *c, int argc, char **argv)
         code = check_args(line);
     if (code == EXIT_DONE && !helped)
         code = c->run(line);
-    /* A full disk behind a redirection must not look like success. */
-    if (fflush(stdout) != 0 && code == EXIT_DONE)
-        code = command_fail_with(line, EXIT_USAGE, "cannot write the output: %s", strerror(errno));
-    else if (ferror(stdout) && code == EXIT_DONE) /* an earlier write, whose reason is gone */
-        code = command_fail_with(line, EXIT_USAGE, "cannot write the output");
     for (size_t i = 0; i < c->options_n; i++) {
         free(line->values[i].list);
         free(line->values[i].words);

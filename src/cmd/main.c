@@ -1,3 +1,4 @@
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,7 +27,7 @@ static exit_code unknown(const char *name)
     return EXIT_USAGE;
 }
 
-int main(int argc, char **argv)
+static exit_code run(int argc, char **argv)
 {
     const char *name = argc > 1 ? argv[1] : NULL;
     const command *c;
@@ -42,7 +43,7 @@ int main(int argc, char **argv)
     if (strcmp(name, "help") == 0 && argc > 2) {
         c = command_find(argv[2]);
         if (!c)
-            return (int)unknown(argv[2]);
+            return unknown(argv[2]);
         help_command(c, stdout);
         return EXIT_DONE;
     }
@@ -52,7 +53,7 @@ int main(int argc, char **argv)
     }
     c = command_find(name);
     if (!c)
-        return (int)unknown(name);
+        return unknown(name);
 #ifdef VOLT_KILL_POINTS
     volt_err err;
 
@@ -64,5 +65,20 @@ int main(int argc, char **argv)
     children_watch_parent();
     sock_setup();
     json_setup();
-    return (int)command_run(c, argc - 1, argv + 1);
+    return command_run(c, argc - 1, argv + 1);
+}
+
+/* A full disk behind a redirection must not look like success. */
+int main(int argc, char **argv)
+{
+    exit_code code = run(argc, argv);
+    const command *c = argc > 1 ? command_find(argv[1]) : NULL;
+    bool lost = fflush(stdout) != 0;
+    const char *why = lost ? strerror(errno) : ""; /* that of an earlier write is gone */
+
+    if (!lost && !ferror(stdout))
+        return (int)code;
+    fprintf(stderr, "volt%s%s: cannot write the output%s%s\n", c ? " " : "", c ? c->name : "",
+            lost ? ": " : "", why);
+    return (int)(code ? code : EXIT_USAGE);
 }

@@ -398,12 +398,19 @@ class CommandsTest(unittest.TestCase):
 
     def test_output_that_is_lost_is_an_error(self):
         build = str(self.submit(self.repo({"tests/test_a.py": PASSING}), "HEAD", "--wait"))
-        for args, said in ((["runners"], b"No space left"), (["log", build], b"cannot write the output\n")):
+        red = self.repo({"tests/test_a.py": FAILING}, "red")
+        for said, rc, *args in (
+                ("volt: cannot write the output: No space left on device", 2, "--help"),
+                ("volt: cannot write the output: No space left on device", 2, "--version"),
+                ("volt: cannot write the output: No space left on device", 2, "help", "log"),
+                ("volt log: cannot write the output: No space left on device", 2, "log", "--help"),
+                ("volt runners: cannot write the output: No space left on device", 2, "runners"),
+                ("volt log: cannot write the output", 2, "log", build),
+                ("volt submit: cannot write the output: No space left on device", 1, "submit", red, "HEAD", "--wait")):
             with open("/dev/full", "w") as full:
                 got = subprocess.run([VOLT, *args], env=self.env, stdout=full, stderr=subprocess.PIPE,
                                      timeout=PATIENCE_S)
-            self.assertEqual(got.returncode, 2)
-            self.assertIn(said, got.stderr)
+            self.assertEqual((got.returncode, got.stderr.decode()), (rc, said + "\n"))
 
     def test_help_man_and_completion_know_every_command(self):
         text = self.volt("--help").decode()
