@@ -18,6 +18,7 @@ static exit_code set_mode(const command_line *line, runner_mode mode, const char
     const char *const *args;
     volt_err err = { 0 };
     const msg *answer;
+    slice words;
     msg question = { .type = MSG_set_mode,
                      .set_mode = { .mode = mode, .why = slice_of(command_text(line, "why")) } };
 
@@ -27,14 +28,16 @@ static exit_code set_mode(const command_line *line, runner_mode mode, const char
     question.set_mode.runner = slice_of(args[0]);
     if (client_new(line, &c, &err) || client_ask(c, &question, MSG_ok, &answer, &err))
         return command_fail(line, &err);
+    words = answer->ok.msg.n ? answer->ok.msg : slice_of(done);
     if (command_flag(line, "json")) {
         json_t *j = json_object();
 
         json_add_bytes(j, "runner", slice_of(args[0]));
         json_add_bytes(j, "mode", slice_of(runner_mode_text(mode)));
+        json_add_bytes(j, "msg", words);
         json_print(j);
     } else {
-        printf("runner %s %s\n", args[0], done);
+        printf("runner %s " SLICE_FMT "\n", args[0], SLICE_ARG(words));
     }
     return EXIT_DONE;
 }

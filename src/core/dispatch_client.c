@@ -272,6 +272,21 @@ void on_rebuild(dispatch *d, const msg_rebuild *m)
     accept(d, (slice){ 0 }, m->sid, b->id, false, verdict_none);
 }
 
+/* What becomes of a runner's mode later; nothing where it holds at once. */
+static slice said_of_gone(const runner *r, runner_mode mode)
+{
+    if (r->state != RUNNER_GONE)
+        return (slice){ 0 };
+    switch (mode) {
+    case MODE_CORDON:
+        return SLICE("is gone; it gets nothing new when it comes back");
+    case MODE_DRAIN:
+        return SLICE("is gone; it leaves at once when it comes back");
+    default:
+        return SLICE("is gone; it takes tasks again when it comes back");
+    }
+}
+
 void on_set_mode(dispatch *d, const msg_set_mode *m)
 {
     bool several;
@@ -288,6 +303,6 @@ void on_set_mode(dispatch *d, const msg_set_mode *m)
                                 SLICE_ARG(m->runner)));
     } else {
         fleet_set_mode(d, r, m->mode, m->why);
-        answer(d, MSG_ok);
+        answer(d, MSG_ok)->ok.msg = said_of_gone(r, m->mode);
     }
 }

@@ -345,7 +345,8 @@ class CommandsTest(unittest.TestCase):
 
     def test_a_runner_is_cordoned_and_resumed(self):
         repo = self.repo({"tests/test_a.py": PASSING})
-        self.assertEqual(self.json("cordon", "box"), {"runner": "box", "mode": "cordon"})
+        self.assertEqual(self.json("cordon", "box"),
+                         {"runner": "box", "mode": "cordon", "msg": "stays and gets nothing new"})
         try:
             row = json.loads(self.volt("runners", "--json"))
             self.assertEqual((row["name"], row["mode"], row["slots"]), ("box", "cordon", 2))
@@ -367,6 +368,8 @@ class CommandsTest(unittest.TestCase):
         self.until(lambda: self.json("status").get("runners") == 1)
         rows = [json.loads(line) for line in self.volt("runners", "--all", "--json").splitlines()]
         self.assertIn(("passer-by", "gone"), [(r["name"], r["state"]) for r in rows])
+        self.assertEqual(self.volt("resume", "passer-by"),
+                         b"runner passer-by is gone; it takes tasks again when it comes back\n")
 
     # ---- whatever is asked ----
 
