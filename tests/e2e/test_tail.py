@@ -520,6 +520,21 @@ class TailTest(unittest.TestCase):
         self.assertIn("makes no file name", t.said())
         self.assertEqual(read_result(f"{self.dir}/seed/{2:040x}")[0]["verdict"], "failed")
 
+    def test_a_build_that_ended_before_has_its_file(self):
+        """And no command, which old builds have with --from only."""
+        self.d.build(1, units=[("tests/a", "passed", b"one\n")], verdict="passed", publish=False)
+        self.d.build(2, repo="two", publish=False)
+        t = self.tail("--until-build", "1", "--results", self.dir + "/r", "--exec", "touch ran", cwd=self.dir)
+        self.assertEqual((t.wait(), t.process.returncode), (b"", 0))
+        head, units, notes = read_result(f"{self.dir}/r/seed/{1:040x}")
+        self.assertEqual([head[k] for k in ("verdict", "build", "subject", "history", "finished")],
+                         ["passed", "1", "Break it", self.d.hist, "2023-11-14T22:13:25Z"])
+        self.assertEqual((len(units), notes), (1, []))
+        t = self.tail("--until-build", "2", "--results", self.dir + "/r", "--repo", "seed")
+        self.assertEqual((t.wait(), t.process.returncode), (b"", 1))
+        self.assertEqual(sorted(os.listdir(self.dir + "/r")), [f"{1:040x}", "seed"])
+        self.assertEqual(os.listdir(self.dir), ["r"])
+
     # ---- --exec ----
 
     def test_runs_the_command_at_each_finished_build_in_order(self):

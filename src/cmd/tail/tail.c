@@ -52,6 +52,7 @@ typedef struct tail {
     bool met;      /* something was heard at all */
     bool paged;    /* an answer to `replay` has come */
     bool silent;   /* said so */
+    bool missed;   /* the end of the build that is waited for; what is known of it is used */
     bool ending;   /* nothing new; what was begun is finished */
     bool over;     /* leave at once */
     bool terminal; /* standard output is one */
@@ -109,19 +110,27 @@ static void end_when_seen(tail *t, const msg_event *e, bool shown)
         end_with(t, e->verdict);
 }
 
-static void end_when_missed(tail *t)
+static bool is_wanted(const tail *t, const msg_event *e)
 {
-    verdict v = until_missed(&t->until, follow_next(t->follow));
+    return !t->repo || slice_is(e->repo, t->repo);
+}
 
-    if (!v || t->ending)
+static void end_when_missed(tail *t, int64_t now_ms)
+{
+    const msg_event *e = until_missed(&t->until, follow_next(t->follow));
+
+    if (!e || t->ending)
         return;
-    log_note("build %" PRIu64 " has ended already: %s", t->until.build, verdict_text(v));
-    end_with(t, v);
+    log_note("build %" PRIu64 " has ended already: %s", e->build, verdict_text(e->verdict));
+    t->missed = true;
+    if (t->results && is_wanted(t, e))
+        results_add(t->results, now_ms, e);
+    end_with(t, e->verdict);
 }
 
 static void apply(tail *t, int64_t now_ms, const msg_event *e)
 {
-    bool wanted = !t->repo || slice_is(e->repo, t->repo);
+    bool wanted = is_wanted(t, e);
     bool shown = wanted && (t->json || t->all || line_is_news(e));
 
     if (t->ending)
@@ -151,7 +160,13 @@ static void apply(tail *t, int64_t now_ms, const msg_event *e)
 static void on_result(void *ctx, const msg_event *event, const char *path, const volt_err *err)
 {
     tail *t = ctx;
+    bool missed = t->missed && event->build == t->until.build;
 
+    if (err && missed) {
+        log_error("results of build %" PRIu64 ": %s", event->build, err->msg);
+        end_now(t, EXIT_RED);
+        return;
+    }
     if (err) { /* what was shown has its files; the rest comes again from that number */
         log_error("results of build %" PRIu64 ": %s; events from %" PRIu64
                   " on were not shown: go on with --from %" PRIu64,
@@ -161,7 +176,7 @@ static void on_result(void *ctx, const msg_event *event, const char *path, const
         return;
     }
     holdback_release(&t->lines);
-    if (t->hook)
+    if (t->hook && !missed) /* it is not for old builds, if not asked to */
         hook_add(t->hook, loop_now_ms(), event, path);
 }
 
@@ -394,7 +409,7 @@ static void tick(tail *t, int64_t now_ms)
         }
     }
     question_tick(&t->until.question, now_ms);
-    end_when_missed(t);
+    end_when_missed(t, now_ms);
 }
 
 static bool is_done(const tail *t)
@@ -491,6 +506,7 @@ static void clean_up(tail *t)
     results_free(t->results);
     hook_free(t->hook);
     logs_free(t->logs);
+    until_free(&t->until);
     follow_free(t->follow);
     follow_acts_free(&t->acts);
     tail_link_close(&t->link);
@@ -548,8 +564,9 @@ const command command_tail = {
         "with its verdict, duration "
         "and the number of bytes of its output, then just these bytes.  A commit that was tested "
         "more than once has the newest build's file.  '/' and a leading '.' of a repository's name "
-        "become %2F and %2E.  With --from start all files are written again.  When one cannot be "
-        "written, tail ends with 1 and says the number to go on with.\n"
+        "become %2F and %2E.  With --from start all files are written again; with --until-build "
+        "that build's is, when it was finished before.  When one cannot be written, tail ends with "
+        "1 and says the number to go on with.\n"
         "\n"
         "With --exec, CMD is run by sh, one build after the other, with VOLT_BUILD, VOLT_REPO, "
         "VOLT_REF, VOLT_BRANCH, VOLT_COMMIT (also VOLT_OID), VOLT_VERDICT, VOLT_SUBJECT, "
