@@ -165,6 +165,29 @@ class ObserverTest(unittest.TestCase):
         wait_for("both branches", lambda: sorted(self.builds()[1:]) ==
                  [("main", third), ("topic", third)])
 
+    def test_what_has_no_commit_at_its_head_is_said_and_waited_for(self):
+        empty = Repo(self.path("empty.git"), bare=True)
+        headless = Repo(self.path("headless.git"), bare=True)
+        first = self.repo.commit("first")
+        self.repo.git("push", "-q", headless.path, "main:trunk")
+        self.start_dispatcher()
+        for args, then in ((["--once"], ""), ([], "; waiting for a push")):
+            p = self.observe(*args, empty.path, headless.path)
+            p.wait_said(f"empty: no commit yet{then}\n")
+            p.wait_said(f"headless: HEAD names 'refs/heads/main', which is not there{then}\n")
+            if args:
+                self.assertEqual(p.process.wait(PATIENCE_S), 3)
+                shutil.rmtree(self.path("state"))
+        self.assertEqual(self.builds(), [])
+        self.repo.git("push", "-q", empty.path, "main")
+        self.wait_builds([("main", first)])
+        second = self.repo.commit("second")
+        self.repo.git("push", "-q", headless.path, "main")
+        self.wait_builds([("main", first), ("main", second)])
+        self.assertEqual(p.end(), 0)
+        p = self.observe_to_end("--once", empty.path, headless.path)
+        self.assertEqual((p.process.returncode, p.said()), (0, ""))
+
     def test_every_submits_each_commit_in_order(self):
         first = self.repo.commit("first")
         self.repo.commit("second")

@@ -102,6 +102,7 @@ static volt_code add_repo(observer *o, size_t i, const plan *p, volt_err *err)
         .globs_n = p->globs_n,
         .every = p->every,
         .all_parents = p->all_parents,
+        .from_now = p->from_now,
         .once = p->once,
         .work = p->dir,
         .interval_ms = p->interval_ms,

@@ -99,6 +99,20 @@ static bool same_refs(const ref_list *a, const ref_list *b)
     return true;
 }
 
+/* Why nothing is submitted at the first sight, though it could be looked at. */
+static void say_what_lacks(const observer_repo *r)
+{
+    const char *then = r->c.once ? "" : "; waiting for a push";
+    bool wants_head = !r->known && !r->c.from_now && !r->c.globs_n;
+
+    if (!r->last.n)
+        log_warn("%s: %s%s", r->c.name, r->c.globs_n ? "no ref matches" : "no commit yet", then);
+    else if (wants_head && !*r->head)
+        log_warn("%s: HEAD leads to no commit%s", r->c.name, then);
+    else if (wants_head && !ref_list_find(&r->last, r->head))
+        log_warn("%s: HEAD names '%s', which is not there%s", r->c.name, r->head, then);
+}
+
 /* Takes over `now` and `head` (may be NULL). */
 static void sighted(observer_repo *r, ref_list *now, char *head)
 {
@@ -109,8 +123,8 @@ static void sighted(observer_repo *r, ref_list *now, char *head)
     *now = (ref_list){ 0 };
     free(r->head);
     r->head = head ? head : mem_strdup("");
-    if (!r->seen && !r->last.n)
-        log_warn("%s: %s", r->c.name, r->c.globs_n ? "no ref matches" : "no commit yet");
+    if (!r->seen)
+        say_what_lacks(r);
     r->seen = true;
     if (!same)
         r->c.calls.sighted(r->c.calls.ctx, r->c.number, &r->last, r->head);

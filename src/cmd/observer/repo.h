@@ -37,7 +37,7 @@ typedef struct observer_repo_config { /* texts are borrowed for the repository's
     const char *url;    /* as it is submitted */
     const char *const *globs;
     size_t globs_n; /* 0: every branch */
-    bool every, all_parents;
+    bool every, all_parents, from_now;
     bool once;        /* who watches ends when it cannot be read */
     const char *work; /* mirrors are made below it */
     int64_t interval_ms;
