@@ -117,6 +117,8 @@ volt_code batch_make_workspace(attempt *a, volt_err *err)
     site_keep(a->site, "");
     rc = workspace_move_all(site_workspace(a->site, a->order.repo), a->store, &a->commit, parts, n,
                             NULL, err);
+    if (rc == VOLT_EFULL) /* half of it is of no use, and all that runs here needs the room */
+        site_drop_workspace(a->site, a->order.repo);
     a->fresh = rc == VOLT_OK; /* it is the job's once all that belongs into it is there */
     return rc;
 }

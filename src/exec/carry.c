@@ -111,6 +111,8 @@ bool carried_in(attempt *a)
                                          .from = a->order.from });
         return false;
     }
+    if (o->end == UNIT_EXITED && o->exit == CARRY_EXIT_FULL)
+        site_drop_workspace(a->site, a->order.repo);
     why = last_word(a, o, SLICE("the artifacts of the jobs it needs could not be restored"));
     if (o->end == UNIT_EXITED && (o->exit == CARRY_EXIT_AWAY || o->exit == CARRY_EXIT_FULL))
         attempt_refuse(a, o->exit == CARRY_EXIT_FULL ? CODE_DISK : CODE_BUSY,

@@ -354,6 +354,17 @@ workspace *site_workspace(site *s, slice repo)
     return at->handle;
 }
 
+void site_drop_workspace(site *s, slice repo)
+{
+    volt_err err;
+
+    site_keep(s, "");
+    if (workspace_discard(site_workspace(s, repo), &err))
+        log_warn("%s", err.msg);
+    while (site_sweep(s))
+        ;
+}
+
 bool site_kept(const site *s, const char *key)
 {
     return *key && strcmp(s->key, key) == 0;

@@ -81,6 +81,8 @@ volt_code site_bwrap(site *s, const char **ret, volt_err *err);
 
 /* The workspace of a repository, kept open; stands until the next call. */
 workspace *site_workspace(site *s, slice repo);
+/* Removes it at once; what cannot be removed is set aside.  Slow. */
+void site_drop_workspace(site *s, slice repo);
 /* A workspace belongs to the job it was last prepared for: true while it is the one with this key
  * ("" never is). */
 bool site_kept(const site *s, const char *key);

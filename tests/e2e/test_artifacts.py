@@ -273,6 +273,21 @@ jobs:
         self.tail_of.wait("build_done", build=1)
         self.assertEqual(self.jobs(), {"make": "passed", "use": "passed"})
 
+    def test_inputs_that_find_no_room_when_unpacked_leave_no_checkout(self):
+        work = self.small_disk("runner2.d", "24m")
+        self.repo = self.repository(files={FILE: BOTH.replace("echo binary >", "head -c 30000000 /dev/zero >")
+                                           .replace("cat dist/link", "wc -c dist/app")})
+        self.dispatcher()
+        self.runner("--labels", "one")
+        self.runner("--labels", "two", name="runner2")
+        self.tail_of = self.tail()
+        self.observer(self.repo.path)
+        self.assertEqual(self.tail_of.wait("requeued", job="use")[0]["code"], "DISK")
+        self.assertEqual(os.listdir(os.path.join(work, "pool", "1")), [])
+        subprocess.run(["mount", "-o", "remount,size=100m", work], check=True)
+        self.tail_of.wait("build_done", build=1)
+        self.assertEqual(self.jobs(), {"make": "passed", "use": "passed"})
+
     def test_an_attempt_without_its_inputs_is_errored_and_says_why(self):
         ready = self.path("ready")
         self.build(f"""

@@ -1,6 +1,7 @@
 """A disk that is full, or fails, under a dispatcher that nobody starts again."""
 import os
 import shutil
+import subprocess
 
 import harness
 from harness import PASS, wait_for
@@ -154,6 +155,18 @@ class Disk(harness.Case):
         done, = [e for e in tail.events("task_done") if e["task_kind"] == "script"]
         self.assertRegex(done["why"], "^its artifacts were not kept, and the log ends here: No space left on device; "
                                       "[0-9]+ bytes were thrown away$")
+
+    def test_half_a_checkout_does_not_stay(self):
+        work = self.small_disk("runner.d", "24m")
+        repo = self.repository(files={"tests/a.sh": PASS, "large": "x" * 30_000_000})
+        self.dispatcher()
+        self.runner()
+        tail = self.tail()
+        self.ask("submit", repo.path, "main")
+        self.assertEqual(tail.wait("requeued")[0]["code"], "DISK")
+        self.assertEqual(os.listdir(os.path.join(work, "pool", "1")), [])
+        subprocess.run(["mount", "-o", "remount,size=100m", work], check=True)
+        self.assertEqual(tail.verdict(repo.head()), "passed")
 
     def test_a_runner_whose_disk_is_full(self):
         work = self.small_disk("runner.d", "24m")
