@@ -1,10 +1,54 @@
 /* What the units of a batch come to: the outcome of each file, on its way out. */
 #include <assert.h>
+#include <fcntl.h>
 #include <inttypes.h>
+#include <stdlib.h>
+#include <unistd.h>
 
+#include "base/cleanup.h"
+#include "base/mem.h"
 #include "core/verdict.h"
 #include "exec/attempt_parts.h"
 #include "pipeline/detect.h"
+
+#define FIRST_LINE_MAX  256 /* of a script, of which Linux reads so much */
+#define EXIT_NO_PROGRAM 127 /* of env, when it does not find what it is to run */
+
+/* The interpreter that a script's first line names, to the system or to env; in `mem`.  NULL: none
+ * that is understood. */
+static const char *interpreter(const char *path, arena *mem)
+{
+    CLEANUP(close)
+    int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+    char line[FIRST_LINE_MAX + 1] = "";
+    char *save = NULL, *word;
+
+    if (fd < 0 || read(fd, line, FIRST_LINE_MAX) < 0 || strncmp(line, "#!", 2) != 0)
+        return NULL;
+    line[strcspn(line, "\r\n")] = '\0';
+    word = strtok_r(line + 2, " \t", &save);
+    if (word && strcmp(word, "/usr/bin/env") == 0)
+        do
+            word = strtok_r(NULL, " \t", &save);
+        while (word && (strcmp(word, "-S") == 0 || strchr(word, '=')));
+    return word && *word != '-' ? arena_str(mem, slice_of(word)) : NULL;
+}
+
+/* Whoever has no pipeline file did not ask for this file, and may not know what it takes. */
+static void say_what_is_missing(attempt *a, slice file)
+{
+    arena *mem = &a->unit_mem;
+    const char *name =
+        interpreter(arena_printf(mem, "%s/" SLICE_FMT, a->dir, SLICE_ARG(file)), mem);
+
+    /* A PATH in which sh is found is one that can be looked through. */
+    if (name && environ_program(a->env, a->dir, "sh", mem) &&
+        !environ_program(a->env, a->dir, name, mem))
+        batch_say(a,
+                  "volt: " SLICE_FMT ": '%s', which its first line names, is not on this runner: "
+                  "install it there, or say in .volt.yml what is tested",
+                  SLICE_ARG(file), name);
+}
 
 /* What a Python file's exit status says; see unittest_one.py. */
 static verdict python_verdict(attempt *a, const unit_outcome *o, rec_item *item)
@@ -27,6 +71,7 @@ static verdict python_verdict(attempt *a, const unit_outcome *o, rec_item *item)
 
 rec_item judge_unit(attempt *a, const unit_outcome *o)
 {
+    bool detected = !attempt_is_script(a) && !a->spec.level;
     rec_item item = { .duration_ms = (uint64_t)o->duration_ms,
                       .log_off = a->runs ? a->first_off : o->log_off,
                       .exit = (uint64_t)o->exit,
@@ -34,7 +79,7 @@ rec_item judge_unit(attempt *a, const unit_outcome *o)
 
     switch (o->end) {
     case UNIT_EXITED:
-        if (!a->spec.level && detect_unit(a->order.files.v[a->next]) == DETECT_PYTHON)
+        if (detected && detect_unit(a->order.files.v[a->next]) == DETECT_PYTHON)
             item.verdict = python_verdict(a, o, &item);
         else
             item.verdict = o->exit == 0 && o->signal == 0 ? VERDICT_PASSED : VERDICT_FAILED;
@@ -51,6 +96,8 @@ rec_item judge_unit(attempt *a, const unit_outcome *o)
         item.verdict = VERDICT_ERRORED;
         break;
     }
+    if (detected && (o->end == UNIT_NOT_STARTED || o->exit == EXIT_NO_PROGRAM))
+        say_what_is_missing(a, a->order.files.v[a->next]);
     item.log_len = output_bytes(a->out) - item.log_off;
     return item;
 }

@@ -134,6 +134,18 @@ class Units(harness.Case):
         done, = self.tail_of.events("test_done", file="tests/signal")
         self.assertEqual(done["signal"], 9)
 
+    def test_an_interpreter_that_is_missing_is_named(self):
+        env = "#!/usr/bin/env -S A=1 no-such-ruby -w\n"
+        found = self.build({"tests/a.rb": env, "tests/b.rb": "#!/opt/no-such-ruby\n", "tests/test_c.py": env,
+                            "tests/d": "#!/usr/bin/env sh\nexit 127\n", "tests/e": "#!/bin/sh\nexit 127\n"}, "errored")
+        self.assertEqual(found, {"tests/a.rb": "failed", "tests/b.rb": "errored", "tests/test_c.py": "no-tests",
+                                 "tests/d": "failed", "tests/e": "failed"})
+        word = ("volt: {}: '{}', which its first line names, is not on this runner: install it there, "
+                "or say in .volt.yml what is tested")
+        self.assertEqual(self.log("tests/a.rb").splitlines()[-1], word.format("tests/a.rb", "no-such-ruby"))
+        self.assertEqual(self.log("tests/b.rb").splitlines()[-1], word.format("tests/b.rb", "/opt/no-such-ruby"))
+        self.assertEqual((self.log("tests/d"), self.log("tests/e")), ("", ""))
+
     def test_nothing_to_run_is_not_green(self):
         repo = self.repository(files={"README": "no tests here\n"})
         self.dispatcher()
