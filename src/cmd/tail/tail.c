@@ -50,7 +50,7 @@ typedef struct tail {
     buf out;        /* what is being written */
     int64_t heard_ms, rotate_ms;
     bool met;      /* something was heard at all */
-    bool paged;    /* an answer to `replay` has come */
+    bool begun;    /* an event, or an answer to `replay`, has come */
     bool silent;   /* said so */
     bool missed;   /* the end of the build that is waited for; what is known of it is used */
     bool ending;   /* nothing new; what was begun is finished */
@@ -202,6 +202,7 @@ static void carry_out(tail *t, int64_t now_ms)
 
         switch (act->kind) {
         case FOLLOW_APPLY:
+            t->begun = true;
             apply(t, now_ms, act->event);
             break;
         case FOLLOW_ASK:
@@ -244,10 +245,10 @@ static void take_page(tail *t, int64_t now_ms, const msg *m)
         if (wire_decode(frames->v[i], &t->arena, &item, NULL) == VOLT_OK && item.type == MSG_event)
             items[i] = item.event;
     }
-    if (!t->paged && m->events.last + 1 < follow_next(t->follow))
+    if (!t->begun && m->events.last + 1 < follow_next(t->follow))
         log_note("the newest event of the dispatcher at %s is %" PRIu64 "; waiting for %" PRIu64,
                  t->server, m->events.last, follow_next(t->follow));
-    t->paged = true;
+    t->begun = true;
     follow_page(t->follow, now_ms, question_number(m->r), &m->events, items, &t->acts);
     carry_out(t, now_ms);
 }
