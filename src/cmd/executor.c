@@ -1,5 +1,6 @@
 /* volt executor: one slot's executor, started by `volt runner`. */
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -219,17 +220,38 @@ static volt_code serve(shell *sh, volt_err *err)
     return rc;
 }
 
-/* Listens at WORK/slots/N.sock, so that there is one executor a slot. */
-static volt_code listen_at(const char *work, uint64_t slot, int *ret, volt_err *err)
+/* There is one executor a slot, from its start to its end.  To ask for a listener by connecting
+ * would not do: two that start at once find none, and one that listens would take the question for
+ * its new agent.  The lock is the process's, as that of the work directory (cmd/runner/work.c). */
+static volt_code lock_slot(const char *dir, uint64_t slot, int *ret, volt_err *err)
+{
+    CLEANUP(free)
+    char *path = mem_printf("%s/%d.lock", dir, (int)slot);
+    struct flock whole = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
+
+    *ret = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (*ret < 0)
+        return volt_fail(err, VOLT_EIO, "open '%s': %s", path, strerror(errno));
+    if (fcntl(*ret, F_SETLK, &whole) == 0)
+        return VOLT_OK;
+    if (errno == EAGAIN || errno == EACCES)
+        return volt_fail(err, VOLT_EEXISTS, "slot %d of '%s' has another executor", (int)slot, dir);
+    return volt_fail(err, VOLT_EIO, "lock '%s': %s", path, strerror(errno));
+}
+
+/* Listens at WORK/slots/N.sock. */
+static volt_code listen_at(const char *work, uint64_t slot, int *lock, int *ret, volt_err *err)
 {
     CLEANUP(free)
     char *dir = mem_printf("%s/slots", work);
     CLEANUP(free)
     char *name = mem_printf("%d.sock", (int)slot);
+    volt_code rc;
 
     if (mkdir(dir, 0700) && errno != EEXIST)
         return volt_fail(err, VOLT_EIO, "make directory '%s': %s", dir, strerror(errno));
-    return channel_listen(dir, name, ret, err);
+    rc = lock_slot(dir, slot, lock, err);
+    return rc ? rc : channel_listen(dir, name, ret, err);
 }
 
 /* One name a slot of a work directory, on this machine. */
@@ -253,6 +275,8 @@ static volt_code run_executor(const site_config *config, int64_t lease_ms, volt_
     CLEANUP(executor_free)
     executor *e = NULL;
     CLEANUP(close)
+    int lock = -1;
+    CLEANUP(close)
     int listener = -1;
     CLEANUP(close)
     int signals = -1;
@@ -261,7 +285,7 @@ static volt_code run_executor(const site_config *config, int64_t lease_ms, volt_
 
     rc = process_setup(err);
     if (!rc)
-        rc = listen_at(config->work, config->slot, &listener, err);
+        rc = listen_at(config->work, config->slot, &lock, &listener, err);
     if (!rc)
         rc = git_setup(err);
     if (!rc)

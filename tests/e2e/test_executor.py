@@ -192,10 +192,14 @@ class ExecutorTest(harness.Case):
 
     def test_a_slot_has_one_executor(self):
         self.start()
-        self.connect().recv()
+        agent = self.connect()
+        task = self.begin(agent, "exec sleep 1000")
         second = self.start()
         self.assertEqual(second.wait(PATIENCE_S), 5)
-        self.assertRegex(second.stderr.read(), "^volt executor: listen at .*another process listens")
+        self.assertRegex(second.stderr.read(), "^volt executor: slot 1 of .* has another executor$")
+        agent.send("hb", n=1)  # and the first one's agent has not lost it by that
+        self.assertEqual(agent.recv_until("hb")["held"][0]["state"], "running")
+        self.assertTrue(alive(task))
 
     def test_garbage_costs_the_connection_only(self):
         self.start()
