@@ -204,8 +204,8 @@ def empty_rows(system, files, runs):
     yield Row("of it above the loop", "ms", over, [], "<= 3 ms", lambda r: r.volt["median"] <= 3)
 
 
-def rows(system, runs, files, mean):
+def rows(system, runs, files, mean, slots):
     yield from empty_rows(system, files, runs)
     suite = Suite(system, "skewed", log_normal(files, mean))
-    for slots in SLOTS:
-        yield from spread_rows(system, suite, slots)
+    for n in slots:
+        yield from spread_rows(system, suite, n)
